@@ -1,0 +1,24 @@
+"""Callbacks: code that runs at the events of a run, apart from the model."""
+
+from __future__ import annotations
+
+from fulmen.utilities.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "Callback": "fulmen.callbacks.callback",
+        "Checkpoint": "fulmen.callbacks.checkpoint",
+        "EarlyStopping": "fulmen.callbacks.early_stopping",
+        "GradientAccumulationScheduler": "fulmen.callbacks.gradient_accumulation_scheduler",
+        "LambdaCallback": "fulmen.callbacks.lambda_function",
+        "LearningRateMonitor": "fulmen.callbacks.lr_monitor",
+        "ModelCheckpoint": "fulmen.callbacks.model_checkpoint",
+        "ModelSummary": "fulmen.callbacks.model_summary",
+        "ProgressBar": "fulmen.callbacks.progress.progress_bar",
+        "RichModelSummary": "fulmen.callbacks.rich_model_summary",
+        "RichProgressBar": "fulmen.callbacks.progress.rich_progress",
+        "TQDMProgressBar": "fulmen.callbacks.progress.tqdm_progress",
+        "Timer": "fulmen.callbacks.timer",
+    },
+)

@@ -1,0 +1,1 @@
+"""The way from a loader to the loop."""

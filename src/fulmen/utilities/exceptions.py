@@ -39,3 +39,15 @@ class SIGTERMException(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(143)
+
+
+class MisconfiguredValue(MisconfigurationException, ValueError):
+    """A mistake that is also a ``ValueError``."""
+
+
+class MisconfiguredType(MisconfigurationException, TypeError):
+    """A mistake that is also a ``TypeError``."""
+
+
+class MisconfiguredRun(MisconfigurationException, RuntimeError):
+    """A mistake that is also a ``RuntimeError``."""

@@ -1,0 +1,53 @@
+# Every target works in a fresh clone: it makes .venv with PYTHON, installs what requirements/pins.txt pins, and runs.
+PYTHON ?= python3
+WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/pins.txt
+# One thread a process: the tests share the cores among themselves, and the benchmark measures one.
+RUN := OMP_NUM_THREADS=1
+
+.PHONY: help demo test soak bench lint format clean
+
+help:
+	@echo "make demo    train a small network on handwritten digits (examples/digits.py)"
+	@echo "make test    run the tests"
+	@echo "make soak    run the property tests with their long counts"
+	@echo "make bench   time a step beside a hand-written loop and Lightning"
+	@echo "make lint    ruff and mypy"
+	@echo "make format  let ruff rewrite what it can"
+	@echo "make clean   remove .venv and what the tools left"
+
+# torch goes first: a package that asks for it could otherwise bring another, far larger build.
+$(READY): pyproject.toml requirements/pins.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) setuptools
+	$(PIP) --no-build-isolation --editable ".[dev]"
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/python examples/digits.py
+
+test: $(READY)
+	$(RUN) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+soak: $(READY)
+	$(RUN) FULMEN_SOAK=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+bench: $(READY)
+	$(RUN) $(BIN)/python benchmarks/overhead.py $(BENCH)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info

@@ -1,0 +1,164 @@
+"""``self.log``: what a module says about a value, checked once a key and then only appended to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.rank_zero import warn_once
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+
+class LogOptions(NamedTuple):
+    """What one call of ``self.log`` asked for, in the order of its arguments."""
+
+    prog_bar: bool
+    logger: bool | None
+    on_step: bool | None
+    on_epoch: bool | None
+    reduce_fx: str | Callable[..., Any]
+    enable_graph: bool
+    sync_dist: bool
+    sync_dist_group: Any
+    add_dataloader_idx: bool
+    metric_attribute: str | None
+    rank_zero_only: bool
+
+
+class Entry(Protocol):
+    """Where the values of one key go."""
+
+    asked: tuple[Any, ...]
+    take: Callable[[Any, int | None], None]
+
+
+class LogBook(Protocol):
+    """What ``self.log`` needs of the loops: the entries of the hook that runs, and a way to open one."""
+
+    entries: dict[str, Any]
+
+    def admit(self, name: str, value: Any, asked: LogOptions) -> Any:
+        """Checks a key's options, opens its entry, and returns it."""
+
+
+class LoggingMixin:
+    """Gives a module ``log`` and ``log_dict``."""
+
+    _logbook: LogBook | None
+
+    def log(
+        self,
+        name: str,
+        value: Metric | Tensor | float,
+        prog_bar: bool = False,
+        logger: bool | None = None,
+        on_step: bool | None = None,
+        on_epoch: bool | None = None,
+        reduce_fx: str | Callable[..., Any] = "mean",
+        enable_graph: bool = False,
+        sync_dist: bool = False,
+        sync_dist_group: Any = None,
+        add_dataloader_idx: bool = True,
+        batch_size: int | None = None,
+        metric_attribute: str | None = None,
+        rank_zero_only: bool = False,
+    ) -> None:
+        """Logs a scalar under a name.
+
+        Args:
+            name: The key. The same key may be logged once from each hook.
+            value: A number, a tensor with one element, or a TorchMetrics metric.
+            prog_bar: Show it in the progress bar.
+            logger: Send it to the loggers (default: yes).
+            on_step: Log the value of each step. Default: yes in the hooks of a training batch, no elsewhere.
+            on_epoch: Log the value reduced over the epoch. Default: the opposite of `on_step`'s default.
+            reduce_fx: How steps become the epoch's value: ``"mean"`` (weighted by batch size), ``"sum"``, ``"max"``
+                or ``"min"``. A metric reduces itself.
+            enable_graph: Keep the autograd graph of the value.
+            sync_dist: Reduce over processes.
+            sync_dist_group: The process group to reduce over.
+            add_dataloader_idx: With several evaluation loaders, append ``/dataloader_idx_N`` to the key.
+            batch_size: The weight of this batch in the mean. Default: read off the batch.
+            metric_attribute: The name of the module's attribute that holds the metric, where it cannot be found.
+            rank_zero_only: Log on rank 0 alone.
+
+        Raises:
+            MisconfigurationException: If the value is no scalar, the key is logged with other options in the same
+                hook, or the hook allows no logging.
+        """
+        book = self._logbook
+        if book is None:
+            warn_once(
+                "`self.log` was called on a module that no Trainer runs, so the value goes nowhere. Call it from a "
+                "hook of a module that `Trainer.fit`, `validate` or `test` runs."
+            )
+            return
+        asked = (
+            prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist, sync_dist_group,
+            add_dataloader_idx, metric_attribute, rank_zero_only,
+        )  # fmt: skip
+        entry = book.entries.get(name)
+        if entry is None or entry.asked != asked:
+            entry = book.admit(name, value, LogOptions(*asked))
+        entry.take(value, batch_size)
+
+    def log_dict(
+        self,
+        dictionary: Mapping[str, Metric | Tensor | float],
+        prog_bar: bool = False,
+        logger: bool | None = None,
+        on_step: bool | None = None,
+        on_epoch: bool | None = None,
+        reduce_fx: str | Callable[..., Any] = "mean",
+        enable_graph: bool = False,
+        sync_dist: bool = False,
+        sync_dist_group: Any = None,
+        add_dataloader_idx: bool = True,
+        batch_size: int | None = None,
+        rank_zero_only: bool = False,
+    ) -> None:
+        """Logs several scalars with the same options.
+
+        Args:
+            dictionary: The values by key; a ``MetricCollection`` is one.
+            prog_bar: See :meth:`log`, also for the arguments that follow.
+            logger: See :meth:`log`.
+            on_step: See :meth:`log`.
+            on_epoch: See :meth:`log`.
+            reduce_fx: See :meth:`log`.
+            enable_graph: See :meth:`log`.
+            sync_dist: See :meth:`log`.
+            sync_dist_group: See :meth:`log`.
+            add_dataloader_idx: See :meth:`log`.
+            batch_size: See :meth:`log`.
+            rank_zero_only: See :meth:`log`.
+
+        Raises:
+            MisconfigurationException: As :meth:`log` does, or if `dictionary` is none.
+        """
+        if not isinstance(dictionary, Mapping) and not hasattr(dictionary, "items"):
+            raise MisconfigurationException(
+                "`self.log_dict` takes a mapping of names to values.",
+                got=f"{type(dictionary).__name__}",
+                fix='Write `self.log_dict({"loss": loss, "acc": acc})`, or `self.log("loss", loss)` for one value.',
+            )
+        kwargs: dict[str, Any] = {"keep_base": False} if _is_collection(dictionary) else {}
+        for name, value in dictionary.items(**kwargs):
+            self.log(
+                name, value, prog_bar=prog_bar, logger=logger, on_step=on_step, on_epoch=on_epoch,
+                reduce_fx=reduce_fx, enable_graph=enable_graph, sync_dist=sync_dist,
+                sync_dist_group=sync_dist_group, add_dataloader_idx=add_dataloader_idx, batch_size=batch_size,
+                rank_zero_only=rank_zero_only,
+            )  # fmt: skip
+
+
+def _is_collection(dictionary: object) -> bool:
+    return any(
+        base.__name__ == "MetricCollection" and base.__module__.startswith("torchmetrics")
+        for base in type(dictionary).__mro__
+    )

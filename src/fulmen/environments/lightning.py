@@ -1,0 +1,72 @@
+"""No cluster: processes are started from here, or there is but this one."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from fulmen.environments.cluster_environment import ClusterEnvironment
+from fulmen.utilities.rank_zero import rank_zero_only
+
+
+class LightningEnvironment(ClusterEnvironment):
+    """The environment of a process that was started by hand. It is rank 0 of 1 until told otherwise.
+
+    ``LOCAL_RANK`` in its variables says that somebody else started the processes; ``NODE_RANK`` (or ``GROUP_RANK``),
+    ``MASTER_ADDR`` and ``MASTER_PORT`` are read where they are set.
+    """
+
+    def __init__(self) -> None:
+        self._port: int | None = None
+        self._global_rank = 0
+        self._world_size = 1
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return "LOCAL_RANK" in os.environ
+
+    @property
+    def main_address(self) -> str:
+        return os.environ.get("MASTER_ADDR", "127.0.0.1")
+
+    @property
+    def main_port(self) -> int:
+        if self._port is None:
+            given = os.environ.get("MASTER_PORT")
+            self._port = find_free_network_port() if given is None else int(given)
+        return self._port
+
+    @staticmethod
+    def detect() -> bool:
+        return True
+
+    def world_size(self) -> int:
+        return self._world_size
+
+    def set_world_size(self, size: int) -> None:
+        self._world_size = size
+
+    def global_rank(self) -> int:
+        return self._global_rank
+
+    def set_global_rank(self, rank: int) -> None:
+        self._global_rank = rank
+        rank_zero_only.rank = rank  # type: ignore[attr-defined]
+
+    def local_rank(self) -> int:
+        return int(os.environ.get("LOCAL_RANK", 0))
+
+    def node_rank(self) -> int:
+        return int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", 0)))
+
+    def teardown(self) -> None:
+        """Forgets ``WORLD_SIZE``, so that a later job in this process starts fresh."""
+        os.environ.pop("WORLD_SIZE", None)
+
+
+def find_free_network_port() -> int:
+    """A port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+    return port

@@ -1,0 +1,240 @@
+"""Metrics, hyper-parameters and the model's graph for TensorBoard."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import Module
+
+from fulmen.loggers.hparams_file import NAME_HPARAMS_FILE, save_hparams_to_yaml
+from fulmen.loggers.logger import rank_zero_experiment
+from fulmen.loggers.run_folder import RunFolderLogger, local_path
+from fulmen.loggers.values import as_params, check_names, flat_params, number
+from fulmen.utilities.imports import available, require
+from fulmen.utilities.rank_zero import rank_zero_only, rank_zero_warn
+from fulmen.utilities.seed import isolate_rng
+from fulmen.utilities.tree import move_data_to_device
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+# SummaryWriter's own default is 120: curves would lag two minutes behind the run, and a crash would cost as much.
+_FLUSH_SECONDS = 10
+
+
+class TensorBoardLogger(RunFolderLogger):
+    """Logs to ``save_dir/name/version_N``, for ``tensorboard --logdir save_dir``.
+
+    The package ``tensorboard`` is imported when the first thing is logged.
+
+    Args:
+        save_dir: The folder of all experiments.
+        name: The folder of this experiment below it; None or empty for none.
+        version: The run: a number N stands for a folder ``version_N``, a string for a folder of that name, and None
+            for the next number that is free.
+        log_graph: Whether the model's graph is recorded; needs `example_input_array` of the model.
+        default_hp_metric: Whether hyper-parameters that come without a metric are logged with one named
+            ``hp_metric``, of value -1: TensorBoard shows only hyper-parameters that have one.
+        prefix: What is put before the name of each metric, with a hyphen between.
+        sub_dir: A folder below that of the version, for all files.
+        **kwargs: What ``torch.utils.tensorboard.SummaryWriter`` takes besides the folder: `comment`, `purge_step`,
+            `max_queue`, `flush_secs` (here 10 by default) and `filename_suffix`.
+
+    Raises:
+        ModuleNotFoundError: If ``tensorboard`` is not installed.
+        MisconfigurationException: If `save_dir` is no local path.
+
+    Example:
+        >>> logger = TensorBoardLogger("logs", name="digits")  # doctest: +SKIP
+        >>> Trainer(logger=logger)  # doctest: +SKIP
+    """
+
+    NAME_HPARAMS_FILE = NAME_HPARAMS_FILE
+
+    def __init__(
+        self,
+        save_dir: str | os.PathLike[str],
+        name: str | None = "lightning_logs",
+        version: int | str | None = None,
+        log_graph: bool = False,
+        default_hp_metric: bool = True,
+        prefix: str = "",
+        sub_dir: str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not available("tensorboard"):
+            require("tensorboard", "loggers", "TensorBoardLogger")
+        super().__init__(save_dir, name, version, prefix)
+        self._sub_dir = None if sub_dir is None else os.fspath(sub_dir)
+        self._log_graph = log_graph
+        self._default_hp_metric = default_hp_metric
+        self._kwargs = {"flush_secs": _FLUSH_SECONDS, **kwargs}
+        self._experiment: SummaryWriter | None = None
+        self._summary: Any = None
+        self.hparams: dict[str, Any] = {}
+        self._hparams_changed = True
+        self._owns_hparams_file = False
+
+    @property
+    def sub_dir(self) -> str | None:
+        """The folder below that of the version, None for none."""
+        return self._sub_dir
+
+    @property
+    def log_dir(self) -> str:
+        """The folder of this version, with `sub_dir`."""
+        folder = super().log_dir
+        return folder if self._sub_dir is None else os.path.join(folder, local_path(self._sub_dir))
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> SummaryWriter:
+        """The ``SummaryWriter``, for images, histograms and all else that has no method here.
+
+        It is made, as the folder is, when it is first asked for.
+
+        Example:
+            ``self.logger.experiment.add_histogram("weights", self.layer.weight, self.global_step)``
+        """
+        if self._experiment is None:
+            tensorboard = require("torch.utils.tensorboard", "loggers", "TensorBoardLogger")
+            self._summary = require("tensorboard.compat.proto.summary_pb2", "loggers", "TensorBoardLogger").Summary
+            self._experiment = tensorboard.SummaryWriter(log_dir=self.log_dir, **self._kwargs)
+        return self._experiment
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Records metrics, all in one event.
+
+        Args:
+            metrics: Numbers by name; tensors must have one element. A dictionary of numbers becomes several curves
+                in one chart.
+            step: The step they belong to.
+
+        Raises:
+            MisconfigurationException: If a value is no number, or a name is no string.
+        """
+        check_names(metrics)
+        writer = self.experiment
+        summary = self._summary()
+        for name, value in self._with_prefix(metrics).items():
+            if isinstance(value, dict):
+                writer.add_scalars(name, {curve: number(curve, item) for curve, item in value.items()}, step)
+            else:
+                summary.value.add(tag=name, simple_value=value if type(value) is float else number(name, value))
+        if summary.value:
+            # One event for all values costs what `add_scalar` costs for each of them.
+            writer._get_file_writer().add_summary(summary, step)
+
+    @rank_zero_only
+    def log_hyperparams(
+        self,
+        params: dict[str, Any] | Namespace,
+        metrics: dict[str, Any] | float | None = None,
+        step: int | None = None,
+    ) -> None:
+        """Records hyper-parameters, for TensorBoard's own page of them and for ``hparams.yaml``.
+
+        Args:
+            params: A dictionary or a namespace.
+            metrics: The metrics to show with them; a single number stands for ``hp_metric``.
+            step: The step the metrics belong to.
+
+        Raises:
+            MisconfigurationException: If `params` is something else, or a metric is no number.
+        """
+        given = as_params(params)
+        self.hparams.update(given)
+        self._hparams_changed = True
+        if metrics is None:
+            metrics = {"hp_metric": -1} if self._default_hp_metric else {}
+        elif not isinstance(metrics, dict):
+            metrics = {"hp_metric": metrics}
+        if not metrics:
+            return
+        self.log_metrics(metrics, step)
+        writer = self.experiment._get_file_writer()
+        hparams = require("torch.utils.tensorboard.summary", "loggers", "TensorBoardLogger").hparams
+        for summary in hparams(flat_params(given), dict(self._with_prefix(metrics))):
+            writer.add_summary(summary, step)
+
+    @rank_zero_only
+    def log_graph(self, model: Module, input_array: Any = None) -> None:
+        """Records the model's graph, where `log_graph=True` was given.
+
+        The model runs in evaluation mode; its weights, its running statistics and all random numbers stay as they
+        are.
+
+        Args:
+            model: The model.
+            input_array: What its `forward` is called with; None for the model's `example_input_array`.
+        """
+        if not self._log_graph:
+            return
+        if input_array is None:
+            input_array = getattr(model, "example_input_array", None)
+        if input_array is None:
+            rank_zero_warn(
+                "The model's graph was not logged, since there is no input to run the model with."
+                " Set `self.example_input_array` in the model's `__init__`."
+            )
+            return
+        device = next((leaf.device for leaf in model.parameters()), torch.device("cpu"))
+        try:
+            with _without_a_trace(model, device), contextlib.redirect_stdout(None):
+                self.experiment.add_graph(model, move_data_to_device(input_array, device))
+        except Exception as error:
+            rank_zero_warn(
+                f"The model's graph was not logged, since it could not be traced: {error}"
+                "\nCheck `example_input_array`, or leave `log_graph` off."
+            )
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Writes ``hparams.yaml`` where hyper-parameters were added; one of an earlier run is left as it is.
+
+        The events need no help: their writer brings them to the disk every `flush_secs`, and `finalize` does.
+        """
+        if not self._hparams_changed:
+            return
+        self._hparams_changed = False
+        folder = self.log_dir
+        path = os.path.join(folder, self.NAME_HPARAMS_FILE)
+        if self._owns_hparams_file or not os.path.exists(path):
+            os.makedirs(folder, exist_ok=True)
+            save_hparams_to_yaml(path, self.hparams)
+            self._owns_hparams_file = True
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Writes everything and closes the file; what is logged later goes to a new one in the same folder.
+
+        Args:
+            status: How the run ended; not recorded.
+        """
+        if self._experiment is not None:
+            self._experiment.close()
+            self.save()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_experiment": None, "_summary": None}
+
+
+@contextlib.contextmanager
+def _without_a_trace(model: Module, device: torch.device) -> Iterator[None]:
+    """Lets a model run without leaving a mark on training: modes and random state are put back."""
+    modes = [(module, module.training) for module in model.modules()]
+    with warnings.catch_warnings(), torch.no_grad(), isolate_rng(include_cuda=device.type != "cpu"):
+        warnings.simplefilter("ignore")
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training

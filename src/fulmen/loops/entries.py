@@ -1,0 +1,217 @@
+"""One entry a logged key: takes values as they come, and knows the step's and the epoch's value.
+
+Numbers on the host are added up in double precision. Values on another device are kept there and reduced in bulk, so
+that logging never waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from fulmen.core.logging import LogOptions
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
+
+if TYPE_CHECKING:
+    from fulmen.loops.results import Results
+
+_BULK = 64  # values kept on a device before they are reduced there in one go
+
+
+class Entry:
+    """What was logged under one key in one hook."""
+
+    __slots__ = (
+        "asked", "dtype", "hook", "metric", "name", "on_epoch", "on_step", "pending", "reduction", "results",
+        "seen", "take", "total", "value", "weight", "where",
+    )  # fmt: skip
+
+    def __init__(
+        self, name: str, where: str, asked: LogOptions, results: Results, meaning: tuple[bool, bool, str], hook: str
+    ) -> None:
+        self.name = name
+        self.where = where
+        self.hook = hook
+        self.asked: tuple[Any, ...] = asked
+        self.on_step, self.on_epoch, self.reduction = meaning
+        self.results = results
+        self.metric: Any = None
+        self.dtype = torch.get_default_dtype()
+        self.pending: list[tuple[Tensor, float]] = []
+        self.take: Callable[[Any, int | None], None] = self._take_number
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the values of the epoch."""
+        self.value: Any = None
+        self.seen = -1
+        self.total: Any = {"max": -float("inf"), "min": float("inf")}.get(self.reduction, 0.0)
+        self.weight = 0.0
+        self.pending.clear()
+        if self.metric is not None:
+            self.metric.reset()
+
+    def prepare(self, value: Any) -> None:
+        """Chooses how values are taken, by the first one."""
+        if isinstance(value, Tensor):
+            if value.dtype == torch.float64:  # half precision is shown in single, where the mean is more than a guess
+                self.dtype = value.dtype
+            if not value.is_cpu or self.asked[5]:
+                self.take = self._take_tensor
+
+    def _take_number(self, value: Any, batch_size: int | None) -> None:
+        if isinstance(value, Tensor):
+            if not value.is_cpu:
+                self.take = self._take_tensor
+                return self._take_tensor(value, batch_size)
+            try:
+                value = value.item()
+            except RuntimeError:
+                raise _no_scalar(self.name, value) from None
+        self.value = value
+        results = self.results
+        self.seen = results.batch_index
+        if self.on_epoch:
+            reduction = self.reduction
+            if reduction == "mean":
+                size = results.batch_size(self) if batch_size is None else batch_size
+                self.total += value * size
+                self.weight += size
+            else:
+                self.weight += 1
+                # written so that nan wins, as it does in torch.maximum and torch.minimum
+                if reduction == "sum":
+                    self.total += value
+                elif value != value or (value > self.total if reduction == "max" else value < self.total):
+                    self.total = value
+
+    def _take_tensor(self, value: Any, batch_size: int | None) -> None:
+        results = self.results
+        if not isinstance(value, Tensor):
+            value = torch.tensor(value, dtype=self.dtype, device=results.device)
+        elif value.numel() != 1:
+            raise _no_scalar(self.name, value)
+        graph = self.asked[5]
+        value = value.reshape(()) if graph else value.detach().clone().reshape(())
+        self.value = value
+        self.seen = results.batch_index
+        if self.on_epoch:
+            size: float = 1
+            if self.reduction == "mean":
+                size = results.batch_size(self) if batch_size is None else batch_size
+            self.pending.append((value, size))
+            self.weight += size if self.reduction == "mean" else 1
+            if len(self.pending) >= _BULK and not graph:
+                self._settle()
+
+    def _settle(self) -> None:
+        """Reduces what is pending into the running total, on the device."""
+        if not self.pending:
+            return
+        wide = torch.float32 if self.pending[0][0].device.type == "mps" else torch.float64
+        values = torch.stack([value.to(wide) for value, _ in self.pending])
+        if self.reduction == "mean":
+            self.total = self.total + (values * torch.tensor([w for _, w in self.pending]).to(values)).sum()
+        elif self.reduction == "sum":
+            self.total = self.total + values.sum()
+        else:
+            reduced = values.max() if self.reduction == "max" else values.min()
+            if isinstance(self.total, Tensor):
+                pick = torch.maximum if self.reduction == "max" else torch.minimum
+                reduced = pick(self.total, reduced)
+            self.total = reduced
+        self.pending.clear()
+
+    def take_metric(self, metric: Any, batch_size: int | None) -> None:
+        """Takes a TorchMetrics metric, which keeps its own sums."""
+        self.metric = metric
+        self.value = metric._forward_cache
+        self.seen = self.results.batch_index
+        self.weight = 1.0
+
+    @property
+    def updated(self) -> bool:
+        """Whether anything was logged since the last reset."""
+        return self.seen >= 0
+
+    def step_value(self) -> Tensor | None:
+        """The value of the last step, as a tensor without dimensions."""
+        return self._as_tensor(self.value)
+
+    def epoch_value(self) -> Tensor | None:
+        """The value of the epoch so far, as a tensor without dimensions.
+
+        Raises:
+            MisconfigurationException: If a metric computes something that is no scalar.
+        """
+        if self.metric is not None:
+            computed = self.metric.compute()
+            if not isinstance(computed, Tensor) or computed.numel() != 1:
+                raise _no_scalar(self.name, computed)
+            return computed.detach().reshape(())
+        if self.weight == 0:
+            return None
+        self._settle()
+        return self._as_tensor(self.total / self.weight if self.reduction == "mean" else self.total)
+
+    def _as_tensor(self, value: Any) -> Tensor | None:
+        if value is None:
+            return None
+        if isinstance(value, Tensor):
+            value = value if self.metric is None else value.detach()
+            return value.to(self.dtype if self.metric is None else value.dtype).reshape(())
+        return torch.tensor(value, dtype=self.dtype, device=self.results.device)
+
+    @property
+    def key(self) -> str:
+        """The name and, with several loaders, which one it is of."""
+        return self.name + self.where
+
+    def forked_key(self, on_step: bool) -> str:
+        """The key for loggers and the progress bar, where step and epoch must not be mixed up."""
+        suffix = ("_step" if on_step else "_epoch") if self.on_step and self.on_epoch else ""
+        return self.name + suffix + self.where
+
+
+def _no_scalar(name: str, value: Any) -> MisconfigurationException:
+    shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{type(value).__name__}"
+    return MisconfiguredValue(
+        f"`self.log({name!r}, value)` takes one number.",
+        got=shape,
+        fix=f"Reduce it first: `self.log({name!r}, value.mean())`; for several numbers use `self.log_dict`.",
+    )
+
+
+def check_value(name: str, value: Any) -> None:
+    """Raises unless a value can be logged.
+
+    Args:
+        name: The key.
+        value: What was given.
+
+    Raises:
+        MisconfigurationException: If it is no number, no tensor with one element and no metric.
+    """
+    if isinstance(value, (int, float)) or is_metric(value):
+        return
+    if isinstance(value, Tensor):
+        if value.numel() == 1:
+            return
+        raise _no_scalar(name, value)
+    if hasattr(value, "item") and getattr(value, "size", None) == 1:  # a numpy scalar
+        return
+    raise MisconfiguredValue(
+        f"`self.log({name!r}, value)` takes a number, a tensor with one element, or a TorchMetrics metric.",
+        got=f"{type(value).__name__} ({value!r})"[:200],
+        fix=f'Pass a number; a dict goes to `self.log_dict({{"{name}_a": a, "{name}_b": b}})`.',
+    )
+
+
+def is_metric(value: object) -> bool:
+    """Whether a value is a TorchMetrics metric; does not import TorchMetrics."""
+    return any(
+        base.__name__ == "Metric" and base.__module__.startswith("torchmetrics") for base in type(value).__mro__
+    )

@@ -1,0 +1,223 @@
+"""Validation and testing: one pass over each loader, without gradients."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fulmen.core.hooks import ModelHooks
+from fulmen.core.module import LightningModule, overridden
+from fulmen.data.epochs import set_epoch
+from fulmen.data.feed import Feed
+from fulmen.data.loaders import check_loader, length_of, planned_batches, prepare
+from fulmen.loops.recipe import step_function
+from fulmen.loops.results import Results
+from fulmen.loops.source import LoaderSource
+from fulmen.loops.transfer import plan_transfer
+from fulmen.utilities.states import RunningStage
+from fulmen.utilities.combined_loader import CombinedLoader
+
+if TYPE_CHECKING:
+    from fulmen.trainer.trainer import Trainer
+
+Outputs = list[dict[str, float]]
+
+
+def evaluation_mode(trainer: Trainer) -> AbstractContextManager[Any]:
+    """The context without gradients that evaluation runs in."""
+    return torch.inference_mode() if trainer.inference_mode else torch.no_grad()
+
+
+def as_sequence(loaders: Any, hook: str) -> list[Any]:
+    """The loaders that an evaluation goes over one after the other."""
+    if isinstance(loaders, CombinedLoader):
+        return loaders.flattened if loaders._mode == "sequential" else [loaders]
+    if isinstance(loaders, (list, tuple, dict)):
+        return list(CombinedLoader(loaders, "sequential").flattened)
+    return [check_loader(loaders, hook)]
+
+
+class LoaderSet:
+    """The loaders of an evaluation stage and how many batches of each are to be run.
+
+    Args:
+        trainer: Whose limits.
+        stage: ``"val"``, ``"test"`` or ``"predict"``.
+    """
+
+    def __init__(self, trainer: Trainer, stage: str) -> None:
+        self.trainer = trainer
+        self.stage = stage
+        self.source = LoaderSource(f"{stage}_dataloader")
+        self.original: Any = None
+        self.loaders: list[Any] = []
+        self.max_batches: list[int | float] = []
+        self._loaded_at: int | None = None
+
+    def attach(self, *owners: Any) -> None:
+        """Takes note of where loaders come from; see ``LoaderSource.attach``."""
+        self.source.attach(*owners)
+        self.loaders, self.max_batches, self._loaded_at, self.original = [], [], None, None
+
+    @property
+    def limit(self) -> int | float:
+        """The Trainer's limit for this stage."""
+        return getattr(self.trainer, f"limit_{self.stage}_batches")  # type: ignore[no-any-return]
+
+    def load(self) -> None:
+        """Asks for the loaders, where that was not done yet or they are to be made anew."""
+        every = self.trainer.reload_dataloaders_every_n_epochs
+        epoch = self.trainer.current_epoch
+        stale = bool(every) and self._loaded_at is not None and epoch - self._loaded_at >= every
+        if self._loaded_at is not None and not (stale and self.stage == "val"):
+            return
+        if self.limit == 0 or not self.source.defined:
+            return
+        self._loaded_at = epoch
+        self.original = self.source.request()
+        loaders = as_sequence(check_loader(self.original, self.source.name), self.source.name)
+        self.loaders = [prepare(loader, self.stage, self.trainer.overfit_batches) for loader in loaders]
+        self.max_batches = [
+            planned_batches(length_of(loader), self.limit, f"limit_{self.stage}_batches") for loader in self.loaders
+        ]
+
+
+class EvaluationLoop:
+    """Runs ``validation_step`` or ``test_step`` over the stage's loaders.
+
+    Args:
+        trainer: The Trainer.
+        stage: ``"validate"`` or ``"test"``.
+    """
+
+    def __init__(self, trainer: Trainer, stage: str) -> None:
+        self.trainer = trainer
+        self.event = {"validate": "validation", "test": "test"}[stage]
+        self.stage = RunningStage.VALIDATING if stage == "validate" else RunningStage.TESTING
+        self.data = LoaderSet(trainer, {"validate": "val", "test": "test"}[stage])
+        self.results: Results | None = None
+        self.restarting = False
+        self.seen: dict[int, int] = {}
+        self.sanity_batches: list[int | float] | None = None
+
+    @property
+    def max_batches(self) -> list[int | float]:
+        """Batches to run of each loader."""
+        return self.data.max_batches if self.sanity_batches is None else self.sanity_batches
+
+    def prepare(self) -> None:
+        """Resolves what a pass needs, at the start of a run."""
+        trainer = self.trainer
+        module: LightningModule = trainer.lightning_module
+        self.module = module
+        self.results = Results(module, training=False, device=trainer.strategy.root_device)
+        self.transfer = plan_transfer(module, trainer.datamodule, trainer.strategy, self.data.source.hook)
+        precision = trainer.strategy.precision_plugin
+        contexts = {"validation": precision.val_step_context, "test": precision.test_step_context}
+        self.context: Callable[[], Any] | None = contexts[self.event] if precision.needs_context else None
+        self.seen = {}
+
+    def run(self) -> Outputs:
+        """One pass over all loaders.
+
+        Returns:
+            For each loader the epoch's values by key.
+        """
+        trainer, hooks, module = self.trainer, self.trainer.hooks, self.module
+        self.data.load()
+        if not any(self.max_batches):
+            return []
+        results, book, metrics = self.results, trainer.logbook, trainer.metrics
+        assert results is not None
+        several = len(self.max_batches) > 1
+        step = step_function(module, f"{self.event}_step", 3 if several else 2)
+        with evaluation_mode(trainer):
+            modes = {child: child.training for child in module.modules()}
+            getattr(module, f"on_{self.event}_model_eval")()
+            results.reset()
+            book.open(results)
+            metrics.watch(results, "step")
+            getattr(hooks, f"on_{self.event}_start")()
+            getattr(hooks, f"on_{self.event}_epoch_start")()
+            for index, limit in enumerate(self.max_batches):
+                if limit:
+                    self._run_loader(index, limit, several, step)
+            book.open(results)
+            results.in_batch = False
+            metrics.watch(results, "epoch")
+            getattr(hooks, f"on_{self.event}_epoch_end")()
+            outputs = self._publish(several)
+            metrics.watch(None)
+            getattr(hooks, f"on_{self.event}_end")()
+            book.open(None)
+            results.reset()
+            self._restore_modes(modes)
+        return outputs
+
+    def _run_loader(self, index: int, limit: int | float, several: bool, step: Callable[..., Any]) -> None:
+        trainer, hooks, results = self.trainer, self.trainer.hooks, self.results
+        assert results is not None
+        book, transfer, context = trainer.logbook, self.transfer.apply, self.context
+        event, name = self.event, f"{self.event}_step"
+        on_start, on_end = getattr(hooks, f"on_{event}_batch_start"), getattr(hooks, f"on_{event}_batch_end")
+        which = (index,) if several else ()
+        book.open(results, index if several else None)
+        set_epoch(self.data.loaders[index], trainer.current_epoch)
+        feed = Feed(self.data.loaders[index], limit, device=self.transfer.device, fast=trainer.fast_data)
+        for batch_idx, batch in enumerate(feed):
+            if transfer is not None:
+                batch = transfer(batch, index)
+            results.begin_batch(batch, batch_idx)
+            on_start(batch, batch_idx, index)
+            book.enter(name)
+            if context is None:
+                output = step(batch, batch_idx, *which)
+            else:
+                with context():
+                    output = step(batch, batch_idx, *which)
+            book.enter(None)
+            on_end(output, batch, batch_idx, index)
+            self._publish_step(index if several else None, index)
+        if several:
+            trainer.metrics.collect(results.entries_of(index), on_step=False, training=False)
+
+    def _publish_step(self, table: int | None, index: int) -> None:
+        """Sends what was logged with ``on_step=True``; its x axis counts this loader's batches over the whole run."""
+        if self.sanity_batches is not None:
+            return
+        seen = self.seen.get(index, 0)
+        self.seen[index] = seen + 1
+        assert self.results is not None
+        entries = [entry for entry in self.results.entries_of(table) if entry.on_step]
+        if entries:
+            metrics = self.trainer.metrics
+            metrics.send(metrics.collect(entries, on_step=True, training=False), seen, epoch=False)
+
+    def _publish(self, several: bool) -> Outputs:
+        """Makes the epoch's values known, sends them to the loggers, and returns them for each loader."""
+        metrics, results = self.trainer.metrics, self.results
+        assert results is not None
+        everywhere = metrics.collect(results.entries_of(None), on_step=False, training=False)
+        each = [everywhere]
+        if several:
+            each = [
+                {**metrics.collect(results.entries_of(index), on_step=False, training=False), **everywhere}
+                for index in range(len(self.max_batches))
+            ]
+        if self.sanity_batches is None:
+            merged = dict(itertools.chain.from_iterable(values.items() for values in each))
+            metrics.send(merged, metrics.progress.windows)
+        return [{key: value.item() for key, value in values.items()} for values in each]
+
+    def _restore_modes(self, modes: dict[torch.nn.Module, bool]) -> None:
+        name = f"on_{self.event}_model_train"
+        override = overridden(self.module, name, ModelHooks)
+        if override is not None:
+            override()
+            return
+        for child, training in modes.items():
+            child.training = training

@@ -1,0 +1,215 @@
+"""Training: epochs, with validation in between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fulmen.core.module import LightningModule
+from fulmen.data.epochs import set_epoch
+from fulmen.data.feed import Feed
+from fulmen.loops.describe import describe
+from fulmen.loops.epoch import EpochLoop
+from fulmen.loops.evaluate import EvaluationLoop
+from fulmen.loops.optimize import Automatic, Manual
+from fulmen.loops.progress import Progress
+from fulmen.loops.results import Results
+from fulmen.loops.sanity import without_trace
+from fulmen.loops.schedule import LearningRates
+from fulmen.loops.training_data import TrainingData
+from fulmen.loops.transfer import plan_transfer
+from fulmen.utilities.rank_zero import rank_zero_info
+from fulmen.utilities.seed import isolate_rng
+from fulmen.utilities.states import RunningStage
+
+if TYPE_CHECKING:
+    from fulmen.trainer.trainer import Trainer
+
+
+class FitLoop:
+    """Runs epochs until it is enough.
+
+    Args:
+        trainer: The Trainer.
+        progress: The counts of the run.
+        min_epochs: Epochs that are run even if somebody asks to stop.
+        max_epochs: Epochs to run at most; -1 for no limit.
+        min_steps: Optimizer steps that are taken even if somebody asks to stop.
+        max_steps: Optimizer steps to take at most; -1 for no limit.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        progress: Progress,
+        min_epochs: int | None,
+        max_epochs: int | None,
+        min_steps: int | None,
+        max_steps: int,
+    ) -> None:
+        self.trainer = trainer
+        self.progress = progress
+        self.min_epochs, self.max_epochs, self.min_steps, self.max_steps = min_epochs, max_epochs, min_steps, max_steps
+        self.metrics = trainer.metrics
+        self.data = TrainingData(trainer)
+        self.epoch_loop = EpochLoop(self)
+        self.validation = EvaluationLoop(trainer, "validate")
+        self._said_not_yet = False
+
+    def prepare(self) -> None:
+        """Resolves what training needs, at the start of `fit`."""
+        trainer = self.trainer
+        module: LightningModule = trainer.lightning_module
+        self.hooks = trainer.hooks
+        self.results = Results(module, training=True, device=trainer.strategy.root_device)
+        kind = Automatic if module.automatic_optimization else Manual
+        self.optimization = kind(trainer, module, trainer.hooks, trainer.logbook, self.progress)
+        self.rates = LearningRates(trainer.lr_scheduler_configs, module, self.metrics, self.progress)
+        self.schedules = bool(trainer.lr_scheduler_configs) and module.automatic_optimization
+        plan = plan_transfer(module, trainer.datamodule, trainer.strategy, "train_dataloader")
+        self.transfer, self.device = plan.apply, plan.device
+        self.validation.prepare()
+        self._said_not_yet = False
+
+    def run(self) -> None:
+        """Trains until an epoch, step or time limit is reached, or somebody asks to stop."""
+        trainer, hooks, progress = self.trainer, self.hooks, self.progress
+        if trainer.limit_train_batches == 0:
+            return
+        self._load(first=True)
+        if self.data.max_batches == 0 or self.done:
+            return
+        trainer.logbook.open(self.results)
+        hooks.on_train_start()
+        while not self.done:
+            self._begin_epoch()
+            hooks.on_train_epoch_start()
+            feed = Feed(self.data.loader, self.data.max_batches, device=self.device, fast=trainer.fast_data)
+            self.epoch_loop.run(feed)
+            self._end_epoch()
+            progress.epoch += 1
+        trainer.logbook.open(None)
+        hooks.on_train_end()
+
+    @property
+    def last_step(self) -> float:
+        """The number of optimizer steps after which training ends."""
+        return float("inf") if self.max_steps == -1 else self.max_steps
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether the minimum of epochs and steps is met, so that a request to stop is heard."""
+        epochs, steps = self.min_epochs or 0, self.min_steps or 0
+        enough = self.progress.epoch >= epochs and self.progress.steps >= steps
+        if self.trainer.should_stop and not enough and not self._said_not_yet:
+            self._said_not_yet = True
+            rank_zero_info(
+                f"Something asked to stop training, but min_epochs={epochs} or min_steps={steps} is not met yet: "
+                "training goes on."
+            )
+        return enough
+
+    @property
+    def done(self) -> bool:
+        """Whether training has come to its end."""
+        if self.progress.steps >= self.last_step:
+            return True
+        if self.max_epochs is not None and self.max_epochs != -1 and self.progress.epoch >= self.max_epochs:
+            return True
+        return self.trainer.should_stop and self.may_stop
+
+    def _load(self, first: bool) -> None:
+        """Gets the loaders, where they are not there or are to be made anew."""
+        if self.data.load() or first:
+            if first and self.trainer.enable_validation:
+                self.load_validation()
+            self.validation_plan = self.data.validation_plan(self.trainer.enable_validation)
+
+    def load_validation(self) -> None:
+        """Gets the validation loaders. What their hook draws at random does not reach training, with or without a
+        sanity check."""
+        with isolate_rng():
+            self.validation.data.load()
+
+    def _begin_epoch(self) -> None:
+        """What happens before an epoch's first event."""
+        trainer, progress = self.trainer, self.progress
+        self._load(first=False)
+        set_epoch(self.data.loader, progress.epoch)
+        progress.batch = 0
+        progress.epoch_done = False
+        self._resume_training()
+
+    def _resume_training(self) -> None:
+        """Turns logging and metrics to training, and lets the optimization look up its settings."""
+        self.metrics.watch(self.results, "step")
+        self.trainer.logbook.open(self.results)
+
+    def _end_epoch(self) -> None:
+        """What happens after an epoch's last batch."""
+        trainer, metrics, results, progress = self.trainer, self.metrics, self.results, self.progress
+        metrics.callback  # noqa: B018  # reading brings in the last step's values
+        metrics.watch(results, "epoch")
+        self.hooks.on_train_epoch_end()
+        values = metrics.collect(results.entries(), on_step=False, training=True)
+        if progress.epoch_done:
+            self.rates.step("epoch", True, progress.epoch)
+        metrics.send(values, max(progress.windows - 1, 0))
+        metrics.watch(None)
+        results.reset()
+        trainer.logbook.open(results)
+
+    def validate(self) -> None:
+        """Validates in the middle of training, and goes back to it."""
+        trainer, results, book = self.trainer, self.results, self.trainer.logbook
+        trainer.state.stage = RunningStage.VALIDATING
+        book.open(None)
+        if self.optimization.closed:
+            trainer.lightning_module.on_validation_model_zero_grad()
+        self.load_validation()
+        self.validation.run()
+        trainer.state.stage = RunningStage.TRAINING
+        book.open(results)
+        self.metrics.watch(results, "step")
+
+    def sanity_check(self) -> None:
+        """Tries a few validation batches before training, without leaving a trace."""
+        trainer = self.trainer
+        steps = trainer.num_sanity_val_steps
+        if not trainer.enable_validation or steps == 0:
+            return
+        trainer.state.stage = RunningStage.SANITY_CHECKING
+        self.hooks.on_sanity_check_start()
+        self.load_validation()
+        loaders = self.validation.data.loaders
+        self.validation.sanity_batches = [min(steps, n) for n in self.validation.data.max_batches]
+        with without_trace(trainer.lightning_module, loaders):
+            self.validation.run()
+        self.hooks.on_sanity_check_end()
+        self.validation.sanity_batches = None
+        self.metrics.reset()
+        trainer.state.stage = RunningStage.TRAINING
+
+    def __str__(self) -> str:
+        return describe(self)
+
+    # Views under the names by which other code knows this loop.
+
+    @property
+    def current_epoch(self) -> int:
+        """Epochs that are complete."""
+        return self.progress.epoch
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps taken."""
+        return self.progress.steps
+
+    @property
+    def max_batches(self) -> int | float:
+        """Batches in an epoch."""
+        return self.data.max_batches
+
+    @property
+    def epoch_progress(self) -> Any:
+        """The counts of the run."""
+        return self.progress

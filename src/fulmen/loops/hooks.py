@@ -1,0 +1,200 @@
+"""The hook table: for each event the listeners that there really are, resolved once, before the first batch.
+
+The order is that of every event: callbacks in the order in which the Trainer holds them, then the module. At the end
+of a training epoch those callbacks that judge it (checkpoints, early stopping) come after the module.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from fulmen.callbacks.callback import Callback
+from fulmen.core.hooks import ModelHooks
+from fulmen.core.module import overridden
+from fulmen.loops.hook_names import check_names
+from fulmen.utilities.exceptions import MisconfigurationException
+
+if TYPE_CHECKING:
+    from fulmen.core.module import LightningModule
+    from fulmen.loops.logbook import LogBook
+    from fulmen.trainer.trainer import Trainer
+
+Fire = Callable[..., Any]
+
+# How many arguments each event brings, beyond the trainer and the module that callbacks get first.
+ARGUMENTS: dict[str, int] = {
+    "on_fit_start": 0, "on_fit_end": 0, "on_sanity_check_start": 0, "on_sanity_check_end": 0,
+    "on_train_start": 0, "on_train_end": 0, "on_train_epoch_start": 0, "on_train_epoch_end": 0,
+    "on_train_batch_start": 2, "on_train_batch_end": 3,
+    "on_before_zero_grad": 1, "on_before_backward": 1, "on_after_backward": 0, "on_before_optimizer_step": 1,
+    "on_validation_start": 0, "on_validation_end": 0, "on_validation_epoch_start": 0, "on_validation_epoch_end": 0,
+    "on_validation_batch_start": 3, "on_validation_batch_end": 4,
+    "on_test_start": 0, "on_test_end": 0, "on_test_epoch_start": 0, "on_test_epoch_end": 0,
+    "on_test_batch_start": 3, "on_test_batch_end": 4,
+    "on_predict_start": 0, "on_predict_end": 0, "on_predict_epoch_start": 0, "on_predict_epoch_end": 0,
+    "on_predict_batch_start": 3, "on_predict_batch_end": 4,
+}  # fmt: skip
+
+
+def nobody(*args: Any) -> None:
+    """What an event without listeners calls."""
+
+
+class Hooks:
+    """One callable for each event, and who listens to it.
+
+    Args:
+        trainer: What callbacks get first.
+        module: The module; its own hooks listen too.
+        callbacks: In order.
+        book: Where the values go that listeners log.
+        wrap: What puts a profiler around a listener, given its label; None for none.
+
+    Raises:
+        MisconfigurationException: If a listener's name is almost one of a hook, or it cannot take what a hook brings.
+    """
+
+    on_fit_start: Fire
+    on_fit_end: Fire
+    on_sanity_check_start: Fire
+    on_sanity_check_end: Fire
+    on_train_start: Fire
+    on_train_end: Fire
+    on_train_epoch_start: Fire
+    on_train_epoch_end: Fire
+    on_train_batch_start: Fire
+    on_train_batch_end: Fire
+    on_before_zero_grad: Fire
+    on_before_backward: Fire
+    on_after_backward: Fire
+    on_before_optimizer_step: Fire
+    on_validation_start: Fire
+    on_validation_end: Fire
+    on_validation_epoch_start: Fire
+    on_validation_epoch_end: Fire
+    on_validation_batch_start: Fire
+    on_validation_batch_end: Fire
+    on_test_start: Fire
+    on_test_end: Fire
+    on_test_epoch_start: Fire
+    on_test_epoch_end: Fire
+    on_test_batch_start: Fire
+    on_test_batch_end: Fire
+    on_predict_start: Fire
+    on_predict_end: Fire
+    on_predict_epoch_start: Fire
+    on_predict_epoch_end: Fire
+    on_predict_batch_start: Fire
+    on_predict_batch_end: Fire
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        callbacks: Iterable[Callback],
+        book: LogBook,
+        wrap: Callable[[str, Fire], Fire] | None = None,
+    ) -> None:
+        callbacks = list(callbacks)
+        for owner in (*callbacks, module):
+            check_names(owner)
+        self.listeners: dict[str, list[str]] = {}
+        for event, count in ARGUMENTS.items():
+            found = [heard for cb in callbacks if (heard := _of_callback(cb, event, count, trainer, module))]
+            own = _of_module(module, event, count)
+            judges = [heard for cb, heard in zip(_hearing(callbacks, event), found, strict=True) if _judges(cb, event)]
+            order = [heard for heard in found if heard not in judges] + ([own] if own else []) + judges
+            self.listeners[event] = [label for label, _ in order]
+            functions = [wrap(label, function) if wrap else function for label, function in order]
+            setattr(self, event, _fire(event, functions, book))
+
+
+def _hearing(callbacks: list[Callback], event: str) -> list[Callback]:
+    return [cb for cb in callbacks if _listens(cb, event)]
+
+
+def _listens(callback: Callback, event: str) -> bool:
+    if overridden(callback, event, Callback) is None:
+        return False
+    wants = getattr(callback, "listens_to", None)
+    return wants is None or bool(wants(event))
+
+
+def _of_callback(
+    callback: Callback, event: str, count: int, trainer: Trainer, module: LightningModule
+) -> tuple[str, Fire] | None:
+    if not _listens(callback, event):
+        return None
+    method = fit_arguments(getattr(callback, event), count + 2, getattr(Callback, event), optional=event)
+    return f"{type(callback).__name__}.{event}", functools.partial(method, trainer, module)
+
+
+def _of_module(module: LightningModule, event: str, count: int) -> tuple[str, Fire] | None:
+    method = overridden(module, event, ModelHooks)
+    if method is None:
+        return None
+    return f"{type(module).__name__}.{event}", fit_arguments(method, count, getattr(ModelHooks, event), optional=event)
+
+
+def _judges(callback: Callback, event: str) -> bool:
+    return event == "on_train_epoch_end" and getattr(callback, "judges_epoch", False)
+
+
+def fit_arguments(method: Fire, count: int, pattern: Fire, optional: str = "") -> Fire:
+    """Checks that a method can take what an event brings, and drops the loader's index where it does not want it.
+
+    Args:
+        method: The user's method.
+        count: How many arguments come.
+        pattern: The method as it is documented, for the error text.
+        optional: The event's name; evaluation batches bring a last argument that may be left out.
+
+    Returns:
+        A callable for `count` arguments.
+
+    Raises:
+        MisconfigurationException: If the method cannot take them.
+    """
+    try:
+        signature = inspect.signature(method)
+    except (TypeError, ValueError):  # not written in Python
+        return method
+    if _takes(signature, count):
+        return method
+    if "batch_" in optional and "train" not in optional and _takes(signature, count - 1):
+        return lambda *args: method(*args[: count - 1])
+    name = getattr(method, "__qualname__", repr(method))
+    raise MisconfigurationException(
+        f"`{name}` must take the arguments of its hook.",
+        got=f"def {method.__name__}{signature}",
+        fix=f"Write `def {pattern.__name__}{inspect.signature(pattern)}`.".replace("'", ""),
+    )
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*([None] * count))
+    except TypeError:
+        return False
+    return True
+
+
+def _fire(event: str, listeners: list[Fire], book: LogBook) -> Fire:
+    if not listeners:
+        return nobody
+
+    def fire(*args: Any) -> Any:
+        hook, entries = book.hook, book.entries
+        book.hook, book.entries = event, book.tables[event]
+        skip = None
+        for listener in listeners:
+            answer = listener(*args)
+            if answer is not None and type(answer) is int and answer == -1:
+                skip = -1
+        book.hook, book.entries = hook, entries
+        return skip
+
+    return fire

@@ -1,0 +1,42 @@
+"""Which results ``self.log`` writes to at the moment: those of the pass and the hook that run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fulmen.core.logging import LogOptions
+from fulmen.loops.entries import Entry
+from fulmen.loops.results import Results, Tables
+
+
+class LogBook:
+    """A pointer into the results. The hook table moves it; ``self.log`` reads it."""
+
+    def __init__(self) -> None:
+        self.results: Results | None = None
+        self.hook: str | None = None
+        self.tables: Tables = Tables(dict)
+        self.entries: dict[str, Entry] = {}
+
+    def open(self, results: Results | None, dataloader_idx: int | None = None) -> None:
+        """Turns to the results of a pass; None: nothing can be logged."""
+        self.results = results
+        self.hook = None
+        self.entries = {}
+        if results is not None:
+            results.dataloader_idx = dataloader_idx
+            self.tables = results.tables(dataloader_idx)
+        else:
+            self.tables = Tables(dict)
+
+    def enter(self, hook: str | None) -> None:
+        """Turns to a hook."""
+        self.hook = hook
+        self.entries = self.tables[hook] if hook is not None else {}
+
+    def admit(self, name: str, value: Any, asked: LogOptions) -> Entry:
+        """Opens an entry; see ``Results.admit``."""
+        results = self.results
+        if results is None:
+            results = Results(None, False, None)  # type: ignore[arg-type]  # only to say that the hook allows nothing
+        return results.admit(name, value, asked, self.hook)

@@ -1,0 +1,142 @@
+"""The three dictionaries of metrics that a Trainer shows, and the way of metrics to the loggers.
+
+``callback_metrics`` is for callbacks and people, ``logged_metrics`` is what loggers got, ``progress_bar_metrics`` is
+what the bar shows. They are filled when somebody reads them and when an epoch ends, never by a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor
+
+from fulmen.loops.entries import Entry
+from fulmen.loops.progress import Progress
+from fulmen.loops.results import Results
+
+if TYPE_CHECKING:
+    from fulmen.loggers.logger import Logger
+
+Phase = Literal["step", "epoch"]
+
+
+class Metrics:
+    """What has been logged so far, as others see it.
+
+    Args:
+        progress: The counts of the run.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.loggers: list[Logger] = []
+        self.log_every_n_steps = 50
+        self._callback: dict[str, Tensor] = {}
+        self._logged: dict[str, Tensor] = {}
+        self._bar: dict[str, float] = {}
+        self._made_at: dict[str, int] = {}
+        self.results: Results | None = None
+        self.phase: Phase = "step"
+
+    def reset(self) -> None:
+        """Forgets everything, as at the start of a run."""
+        for values in (self._callback, self._logged, self._bar, self._made_at):
+            values.clear()
+
+    def watch(self, results: Results | None, phase: Phase = "step") -> None:
+        """Turns to the results of the pass that runs; None: nothing new will come."""
+        self.results = results
+        self.phase = phase
+
+    def _refresh(self) -> None:
+        if self.results is not None:
+            self.collect(self.results.entries(), on_step=self.phase == "step", training=self.results.training)
+
+    @property
+    def callback(self) -> dict[str, Tensor]:
+        """The newest value of every key."""
+        self._refresh()
+        return self._callback
+
+    @property
+    def logged(self) -> dict[str, Tensor]:
+        """What goes to loggers, under the loggers' keys."""
+        self._refresh()
+        return self._logged
+
+    @property
+    def bar(self) -> dict[str, float]:
+        """What the progress bar shows, as numbers."""
+        self._refresh()
+        return self._bar
+
+    def made_at(self, name: str) -> int | None:
+        """The number of optimizer steps after which a value of ``callback`` was made; None where there is none."""
+        self._refresh()
+        return self._made_at.get(name)
+
+    def collect(self, entries: Iterable[Entry], on_step: bool, training: bool) -> dict[str, Tensor]:
+        """Brings the values of entries into the dictionaries.
+
+        Args:
+            entries: Where they come from.
+            on_step: Whether to take the step's values; else the epoch's.
+            training: Whether they come from the training pass, whose step values callbacks see as well.
+
+        Returns:
+            Those meant for the loggers.
+        """
+        for_loggers: dict[str, Tensor] = {}
+        for entry in entries:
+            if not (entry.on_step if on_step else entry.on_epoch):
+                continue
+            value = entry.step_value() if on_step else entry.epoch_value()
+            if value is None:
+                continue
+            options: Any = entry.asked
+            forked = entry.forked_key(on_step)
+            if options.logger is not False:
+                for_loggers[forked] = value
+            if options.prog_bar:
+                self._bar[forked] = value.item()
+            if training or not on_step:
+                current = not on_step or entry.seen == entry.results.batch_index
+                for key in (entry.key, forked):
+                    self._callback[key] = value
+                    if current:
+                        self._made_at[key] = self.progress.steps
+                    else:
+                        self._made_at.pop(key, None)
+        self._logged.update(for_loggers)
+        return for_loggers
+
+    def due_at(self, windows: int) -> bool:
+        """Whether the step values of a window go to the loggers; windows are counted from 0."""
+        every = self.log_every_n_steps
+        return every > 0 and (windows + 1) % every == 0
+
+    def send_step(self) -> None:
+        """Sends the training step's values to the loggers."""
+        results = self.results
+        if self.loggers and results is not None:
+            self.send(self.collect(results.entries(), on_step=True, training=True), self.progress.windows)
+
+    def send(self, values: dict[str, Tensor], step: int, epoch: bool = True) -> None:
+        """Sends values to every logger.
+
+        Args:
+            values: By key. A key ``"step"`` replaces the x axis.
+            step: The x axis.
+            epoch: Whether the running epoch goes along.
+        """
+        if not values or not self.loggers:
+            return
+        scalars: dict[str, float] = {key: value.item() for key, value in values.items()}
+        if "step" in scalars:
+            step = int(scalars.pop("step"))
+        elif epoch:
+            scalars.setdefault("epoch", self.progress.epoch)
+        for logger in self.loggers:
+            logger.log_metrics(metrics=scalars, step=step)
+            logger.save()

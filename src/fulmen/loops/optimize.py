@@ -1,0 +1,303 @@
+"""One training step, under automatic or manual optimization.
+
+The order of events does not depend on how the optimizer is stepped: ``training_step``, zero_grad (at the start of an
+accumulation window), backward, and at a window's end ``on_before_optimizer_step``, clipping, the update. A closure goes
+to ``optimizer.step`` only where it is needed, because handing one over costs a few percent on small models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from fulmen.loops.hooks import Hooks, nobody
+from fulmen.loops.logbook import LogBook
+from fulmen.loops.progress import Progress
+from fulmen.loops.recipe import Recipe, needs_closure
+from fulmen.loops.window import Window, scale_gradients
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
+from fulmen.utilities.rank_zero import warn_once
+from fulmen.utilities.tree import apply_to_collection
+
+if TYPE_CHECKING:
+    from fulmen.core.module import LightningModule
+    from fulmen.trainer.trainer import Trainer
+
+
+class Automatic:
+    """The Trainer calls backward and steps the one optimizer.
+
+    Args:
+        trainer: Whose settings and strategy.
+        module: The model.
+        hooks: Who listens.
+        book: Where logged values go.
+        progress: Counts the steps.
+    """
+
+    def __init__(
+        self, trainer: Trainer, module: LightningModule, hooks: Hooks, book: LogBook, progress: Progress
+    ) -> None:
+        self.trainer, self.module, self.hooks, self.book, self.progress = trainer, module, hooks, book, progress
+        self.window = Window(1)
+        self.closed = True
+        self._outputs: Any = None
+        self._ran = False
+
+    def begin_epoch(self) -> None:
+        """Looks up everything that a step needs: settings may have changed since the last epoch."""
+        trainer = self.trainer
+        if len(trainer.optimizers) > 1:
+            raise MisconfiguredRun(
+                "Several optimizers need manual optimization.",
+                got=f"{len(trainer.optimizers)} optimizers from `configure_optimizers`",
+                fix="Set `self.automatic_optimization = False` in `__init__`, take them in `training_step` with "
+                "`opt_a, opt_b = self.optimizers()`, and call `self.manual_backward(loss)` and `opt_a.step()`.",
+            )
+        self.recipe = recipe = Recipe(trainer, self.module)
+        self.optimizer: Optimizer = trainer.optimizers[0]
+        self.wrapped = trainer.strategy._lightning_optimizers[0]
+        self.wrapped._stepper = self.step_from_hook
+        self.direct = recipe.optimizer_step is None and not needs_closure(self.optimizer)
+        self.keeps_outputs = self.hooks.on_train_batch_end is not nobody
+        self.planned = trainer.accumulate_grad_batches
+        self.window = Window(self.planned, exact=trainer.exact_accumulation)
+        self.opens = self.closed = True
+
+    def step(self, batch: Any, index: int, last: bool) -> Any:
+        """Runs one batch, and the update where it closes a window.
+
+        Args:
+            batch: The batch, on the device.
+            index: Its number in the epoch, from 0.
+            last: Whether it is the last of the epoch.
+
+        Returns:
+            What ``on_train_batch_end`` gets as ``outputs``.
+        """
+        self.batch, self.index = batch, index
+        self.closed = closed = last or (index + 1) % self.planned == 0
+        if not closed:
+            self.finishes = False
+            self.compute()
+        elif self.direct:
+            self.finishes = True
+            self.compute()
+            if self.recipe.update is None:
+                self.optimizer.step()
+            else:
+                self.recipe.update(self.optimizer, model=self.module)
+            self.progress.steps += 1
+        else:
+            self._step_with_closure()
+            self.progress.steps += 1
+        self.opens = closed
+        outputs, self._outputs = self._outputs, None
+        return outputs
+
+    def compute(self) -> Tensor | None:
+        """Loss and gradients of the running batch; the closure of a step.
+
+        Returns:
+            The loss, or None where ``training_step`` skipped the batch.
+        """
+        recipe, hooks, book = self.recipe, self.hooks, self.book
+        self._ran = True
+        batch = self.batch
+        book.hook, book.entries = "training_step", book.tables["training_step"]
+        if recipe.context is None:
+            output = recipe.step(batch, self.index)
+        else:
+            with recipe.context():
+                output = recipe.step(batch, self.index)
+        book.hook = None
+        weight = None
+        loss: Tensor | None
+        if isinstance(output, Tensor):
+            loss = output
+        else:
+            loss, weight = self._read(output)
+        if self.opens:
+            if self.planned > 1:
+                self.window.open()
+            hooks.on_before_zero_grad(self.optimizer)
+            if recipe.zero_grad is None:
+                self.optimizer.zero_grad()
+            else:
+                self._call("optimizer_zero_grad", recipe.zero_grad, self.trainer.current_epoch, self.index, self.wrapped)
+        if loss is not None:
+            if self.planned > 1:
+                loss = self.window.share(loss, weight, batch)
+            if self.keeps_outputs:
+                self._keep(output, loss)
+            self.backward(loss, self.optimizer)
+        if self.finishes:
+            self._finish()
+        return loss
+
+    def backward(self, loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> None:
+        """Runs backward with its hooks, in the run's precision."""
+        recipe, hooks = self.recipe, self.hooks
+        if recipe.scale is not None:
+            loss = recipe.scale(loss, self.module)
+        hooks.on_before_backward(loss)
+        if recipe.backward is not None:
+            self._call("backward", recipe.backward, loss, *args, **kwargs)
+        elif recipe.precision_backward is not None:
+            recipe.precision_backward(loss, self.module, optimizer, *args, **kwargs)
+        elif loss.requires_grad:
+            loss.backward(*args, **kwargs)
+        else:
+            raise _no_graph(loss)
+        if recipe.post_backward is not None:
+            recipe.post_backward(loss, self.module)
+        hooks.on_after_backward()
+
+    def _finish(self) -> None:
+        """What comes between the last backward of a window and the update."""
+        recipe = self.recipe
+        if recipe.unscale is not None:
+            recipe.unscale(self.optimizer)
+        if self.planned > 1:
+            scale_gradients(self.optimizer, self.window.correction)
+        self.hooks.on_before_optimizer_step(self.optimizer)
+        if recipe.clip is not None:
+            self._call(
+                "configure_gradient_clipping", recipe.clip, self.optimizer,
+                gradient_clip_val=recipe.clip_value, gradient_clip_algorithm=recipe.clip_algorithm,
+            )  # fmt: skip
+        elif recipe.clip_value:
+            self.module.clip_gradients(self.optimizer, recipe.clip_value, recipe.clip_algorithm)
+
+    def _step_with_closure(self) -> None:
+        hook = self.recipe.optimizer_step
+        self._ran = False
+        if hook is None:
+            self.finishes = True
+            self._update(self.compute)
+        else:
+            self.finishes = False
+            self._call("optimizer_step", hook, self.trainer.current_epoch, self.index, self.wrapped, self.compute)
+        if not self._ran:
+            raise MisconfigurationException(
+                "The optimizer's closure computes the loss and was never called.",
+                got=f"`optimizer_step` of `{type(self.module).__name__}` and {type(self.optimizer).__name__}",
+                fix="Hand it on: `optimizer.step(closure=optimizer_closure)`, or call `optimizer_closure()` yourself.",
+            )
+
+    def step_from_hook(self, optimizer: Optimizer, closure: Callable[[], Any], **kwargs: Any) -> Any:
+        """What ``optimizer.step(closure)`` means in an overridden ``optimizer_step``."""
+
+        def finishing() -> Any:
+            loss = closure()
+            self._finish()
+            return loss
+
+        return self._update(finishing, **kwargs)
+
+    def _update(self, closure: Callable[[], Any], **kwargs: Any) -> Any:
+        if self.recipe.update is not None:
+            return self.recipe.update(self.optimizer, model=self.module, closure=closure, **kwargs)
+        return self.optimizer.step(closure, **kwargs)
+
+    def _call(self, hook: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls an override of the user's, which may log."""
+        before = self.book.hook
+        self.book.enter(hook)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self.book.enter(before)
+
+    def _read(self, output: Any) -> tuple[Tensor | None, float | None]:
+        if output is None:
+            warn_once("`training_step` returned None, so the batch was skipped. Return the loss to train on it.")
+            self._outputs = None
+            return None, None
+        if isinstance(output, dict) and "loss" in output:
+            weight = output.get("loss_weight")
+            return output["loss"], None if weight is None else float(weight)
+        raise MisconfigurationException(
+            "Under automatic optimization `training_step` returns the loss: a tensor, a dict with the key \"loss\", or "
+            "None to skip the batch.",
+            got=f"a dict with the keys {list(output)}" if isinstance(output, dict) else f"{type(output).__name__}",
+            fix='Write `return loss` or `return {"loss": loss, ...}`.',
+        )
+
+    def _keep(self, output: Any, loss: Tensor) -> None:
+        if isinstance(output, dict):
+            extras = apply_to_collection(output, Tensor, torch.Tensor.detach)
+            self._outputs = {**extras, "loss": loss.detach()}
+        else:
+            self._outputs = {"loss": loss.detach()}
+
+
+class Manual(Automatic):
+    """``training_step`` calls backward and steps the optimizers itself."""
+
+    def begin_epoch(self) -> None:
+        """Looks up everything that a step needs."""
+        trainer = self.trainer
+        for value, flag in (
+            (trainer.accumulate_grad_batches != 1, f"accumulate_grad_batches={trainer.accumulate_grad_batches}"),
+            (trainer.gradient_clip_val is not None, f"gradient_clip_val={trainer.gradient_clip_val}"),
+        ):
+            if value:
+                raise MisconfigurationException(
+                    f"Under manual optimization `Trainer({flag})` has no effect: the steps are yours.",
+                    fix=f"Remove `{flag}` from the Trainer and do it in `training_step` (for clipping: "
+                    "`self.clip_gradients(optimizer, 1.0)`), or leave `automatic_optimization` on.",
+                )
+        self.recipe = Recipe(trainer, self.module)
+        for wrapped in trainer.strategy._lightning_optimizers:
+            wrapped._stepper = self.step_from_hook
+        self.closed = True
+
+    def step(self, batch: Any, index: int, last: bool) -> Any:
+        """Runs one batch; see ``Automatic.step``."""
+        recipe, book = self.recipe, self.book
+        book.hook, book.entries = "training_step", book.tables["training_step"]
+        if recipe.context is None:
+            output = recipe.step(batch, index)
+        else:
+            with recipe.context():
+                output = recipe.step(batch, index)
+        book.hook = None
+        if output is None or isinstance(output, Tensor):
+            return {} if output is None else {"loss": output.detach()}
+        return apply_to_collection(output, Tensor, torch.Tensor.detach)
+
+    def step_from_hook(self, optimizer: Optimizer, closure: Callable[[], Any], **kwargs: Any) -> Any:
+        """What ``optimizer.step()`` means in ``training_step``."""
+        recipe, hooks = self.recipe, self.hooks
+
+        def finishing() -> Any:
+            loss = closure()
+            if recipe.unscale is not None:
+                recipe.unscale(optimizer)
+            hooks.on_before_optimizer_step(optimizer)
+            return loss
+
+        if recipe.update is not None:
+            result = recipe.update(optimizer, model=self.module, closure=finishing, **kwargs)
+        elif needs_closure(optimizer):
+            result = optimizer.step(finishing, **kwargs)
+        else:
+            result = finishing()
+            optimizer.step(**kwargs)
+        self.progress.steps += 1
+        return result
+
+
+def _no_graph(loss: Tensor) -> MisconfigurationException:
+    return MisconfiguredRun(
+        "The loss has no graph, so there is nothing to run backward through: no parameter with `requires_grad` took "
+        "part in it.",
+        got=f"a tensor of dtype {loss.dtype} with `requires_grad=False`",
+        fix="Compute it from the model's outputs without `.detach()`, `.item()` or `torch.no_grad()`, and check that "
+        "not all parameters are frozen.",
+    )

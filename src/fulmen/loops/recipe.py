@@ -1,0 +1,87 @@
+"""What a training step is made of, decided once: which function computes the loss, in which context, what backward,
+clipping and updating mean. An override costs its owner only."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch.optim import Optimizer
+
+from fulmen.core.module import LightningModule, overridden
+from fulmen.core.optimization import OptimizationMixin
+from fulmen.loops.hooks import fit_arguments
+from fulmen.precision.precision import Precision
+
+if TYPE_CHECKING:
+    from fulmen.trainer.trainer import Trainer
+
+
+def step_function(module: LightningModule, name: str, arguments: int) -> Callable[..., Any]:
+    """A module's step, compiled if the module was handed over compiled, for a fixed number of arguments.
+
+    Args:
+        module: The module.
+        name: ``"training_step"`` or one of its sisters.
+        arguments: How many arguments it will get.
+
+    Returns:
+        The step; one that takes fewer than two arguments gets the batch alone.
+
+    Raises:
+        MisconfigurationException: If it cannot take them.
+    """
+    method: Callable[..., Any] = getattr(module, name)
+    pattern = getattr(LightningModule, name)
+    wrap: Callable[[Any], Any] | None = module.__dict__.get("_compiled_by")
+    compiled = wrap(method) if wrap is not None else method
+    signature = inspect.signature(method)
+    takes = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    anything = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
+    if arguments == 2 and len(takes) == 1 and not anything:
+        return lambda batch, batch_idx: compiled(batch)
+    return fit_arguments(compiled, arguments, pattern) if compiled is method else compiled
+
+
+class Recipe:
+    """The pieces of a training step. None stands for "nothing to do here".
+
+    Args:
+        trainer: Whose settings.
+        module: Whose overrides.
+    """
+
+    def __init__(self, trainer: Trainer, module: LightningModule) -> None:
+        precision = trainer.strategy.precision_plugin
+        self.step = step_function(module, "training_step", 2)
+        self.context: Callable[[], Any] | None = precision.train_step_context if precision.needs_context else None
+        self.scale = precision.pre_backward if _own(precision, "pre_backward") else None
+        self.backward = overridden(module, "backward", OptimizationMixin)
+        self.precision_backward = precision.backward if _own(precision, "backward") else None
+        self.post_backward = precision.post_backward if _own(precision, "post_backward") else None
+        self.zero_grad = overridden(module, "optimizer_zero_grad", OptimizationMixin)
+        self.optimizer_step = overridden(module, "optimizer_step", OptimizationMixin)
+        self.clip = overridden(module, "configure_gradient_clipping", OptimizationMixin)
+        self.clip_value = trainer.gradient_clip_val
+        self.clip_algorithm = trainer.gradient_clip_algorithm
+        self.precision = precision
+        self.unscale = precision.unscale_gradients if getattr(precision, "scaler", None) is not None else None
+        self.update = precision.optimizer_step if _own(precision, "optimizer_step") else None
+
+
+def _own(precision: Precision, name: str) -> bool:
+    return overridden(precision, name, Precision) is not None
+
+
+def needs_closure(optimizer: Optimizer) -> bool:
+    """Whether an optimizer must be given a closure.
+
+    PyTorch's own say so in their signature. Those of others get one whenever they accept it, since some compute the
+    loss again although they do not insist.
+    """
+    step = type(optimizer).step
+    parameter = inspect.signature(step).parameters.get("closure")
+    if parameter is None:
+        return False
+    return parameter.default is parameter.empty or not step.__module__.startswith("torch.optim")

@@ -1,0 +1,133 @@
+"""When learning rates change and when validation is due."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from fulmen.core.module import overridden
+from fulmen.core.optimization import OptimizationMixin
+from fulmen.loops.metrics import Metrics
+from fulmen.loops.progress import Progress
+from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.rank_zero import warn_once
+
+if TYPE_CHECKING:
+    from fulmen.core.module import LightningModule
+    from fulmen.utilities.types import LRSchedulerConfig
+
+
+
+class LearningRates:
+    """Steps the learning rate schedulers.
+
+    Args:
+        configs: The schedulers and when they step.
+        module: Whose ``lr_scheduler_step`` is called where it is overridden.
+        metrics: Where monitored values lie.
+        progress: The counts of the run.
+    """
+
+    def __init__(
+        self, configs: Iterable[LRSchedulerConfig], module: LightningModule, metrics: Metrics, progress: Progress
+    ) -> None:
+        self.metrics = metrics
+        self.progress = progress
+        self.module = module
+        self._own_step = overridden(module, "lr_scheduler_step", OptimizationMixin)
+        self._by_kind: dict[tuple[str, bool], tuple[LRSchedulerConfig, ...]] = {}
+        configs = list(configs)
+        for interval in ("step", "epoch"):
+            for plateau in (False, True):
+                self._by_kind[interval, plateau] = tuple(
+                    c for c in configs if c.interval == interval and c.reduce_on_plateau == plateau
+                )
+        self.every_step = self._by_kind["step", False]
+        self.every_step_plateau = self._by_kind["step", True]
+
+    def step(self, interval: str, plateau: bool, index: int) -> None:
+        """Steps the schedulers of a kind that are due.
+
+        Args:
+            interval: ``"step"`` or ``"epoch"``.
+            plateau: Those that need a metric, or those that do not.
+            index: The running batch (for steps) or epoch, from 0.
+        """
+        for config in self._by_kind[interval, plateau]:
+            if (index + 1) % config.frequency == 0:
+                self._step_one(config)
+
+    def _step_one(self, config: LRSchedulerConfig) -> None:
+        metric: Any = None
+        if config.reduce_on_plateau:
+            metric = self.metrics.callback.get(str(config.monitor))
+            if metric is None:
+                _report_missing(config, sorted(self.metrics.callback))
+                return
+        if self._own_step is not None:
+            self._own_step(config.scheduler, metric)
+        elif metric is None:
+            config.scheduler.step()
+        else:
+            config.scheduler.step(metric)
+
+
+def _report_missing(config: LRSchedulerConfig, available: list[str]) -> None:
+    rule = f"The scheduler waits for the metric {config.monitor!r}, which was not logged yet."
+    fix = (
+        f"Log it with `self.log({config.monitor!r}, value)` before the scheduler steps, set `monitor` to a metric "
+        'that is there, or add `"strict": False` to the scheduler\'s dict to skip such steps.'
+    )
+    if config.strict:
+        raise MisconfigurationException(rule, got=f"the metrics {available}", fix=fix)
+    warn_once(f"{rule} Its step was skipped.")
+
+
+class ValidationPlan:
+    """Says after which training batches validation is due.
+
+    Args:
+        interval: Batches between validations; infinite: at the end of an epoch.
+        every_n_epoch: In which epochs; None counts batches across epochs.
+        seconds: Seconds between validations, in place of batches.
+    """
+
+    def __init__(
+        self, interval: float, every_n_epoch: int | None, seconds: float | None = None, enabled: bool = True
+    ) -> None:
+        self.interval = interval
+        self.every_n_epoch = every_n_epoch
+        self.seconds = seconds
+        self.enabled = enabled
+        self._last = time.monotonic()
+
+    def due(self, index: int, total_index: int, epoch: int, last: bool, stopping: bool) -> bool:
+        """Whether validation comes after this batch.
+
+        Args:
+            index: The batch in the epoch, from 0.
+            total_index: The batch in the run, from 0.
+            epoch: The epoch, from 0.
+            last: Whether the epoch ends with this batch.
+            stopping: Whether training ends with this batch by request.
+        """
+        if not self.enabled:
+            return False
+        every = self.every_n_epoch
+        if every is not None and (epoch + 1) % every:
+            return False
+        if stopping:
+            return True
+        if self.seconds is not None:
+            return self._due_by_time()
+        if self.interval == float("inf"):
+            return last
+        return ((total_index if every is None else index) + 1) % self.interval == 0
+
+    def _due_by_time(self) -> bool:
+        now = time.monotonic()
+        if self.seconds is None or now - self._last < self.seconds:
+            return False
+        self._last = now
+        return True

@@ -1,0 +1,100 @@
+"""The loader of training: where it comes from, how long it is, and when validation falls due in it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from fulmen.data.loaders import check_loader, length_of, planned_batches, prepare
+from fulmen.loops.schedule import ValidationPlan
+from fulmen.loops.source import LoaderSource
+from fulmen.utilities.combined_loader import CombinedLoader
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
+
+if TYPE_CHECKING:
+    from fulmen.trainer.trainer import Trainer
+
+
+class TrainingData:
+    """Holds the training loader.
+
+    Args:
+        trainer: Whose limits.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.source = LoaderSource("train_dataloader")
+        self.original: Any = None
+        self.loader: Any = None
+        self.max_batches: int | float = float("inf")
+        self._loaded_at: int | None = None
+
+    def attach(self, *owners: Any) -> None:
+        """Takes note of where the loader comes from; see ``LoaderSource.attach``."""
+        self.source.attach(*owners)
+        self.original, self.loader, self._loaded_at = None, None, None
+        self.max_batches = float("inf")
+
+    def load(self) -> bool:
+        """Asks for the loader where that was not done yet or it is to be made anew.
+
+        Returns:
+            Whether it was asked for.
+        """
+        trainer = self.trainer
+        every = trainer.reload_dataloaders_every_n_epochs
+        epoch = trainer.current_epoch
+        if self._loaded_at is not None and not (every and epoch - self._loaded_at >= every):
+            return False
+        self._loaded_at = epoch
+        self.original = check_loader(self.source.request(), self.source.name)
+        loader = self.original
+        if isinstance(loader, (list, tuple, dict)):
+            loader = CombinedLoader(loader, "max_size_cycle")
+        self.loader = prepare(loader, "train", trainer.overfit_batches)
+        length = length_of(self.loader)
+        if length == float("inf") and 0 < trainer.limit_train_batches < 1:
+            planned_batches(length, trainer.limit_train_batches, "limit_train_batches")
+        self.max_batches = planned_batches(length, trainer.limit_train_batches, "limit_train_batches")
+        return True
+
+    def validation_plan(self, enabled: bool) -> ValidationPlan:
+        """When validation falls due, for the loader as it is now.
+
+        Args:
+            enabled: Whether there is any validation.
+
+        Raises:
+            MisconfigurationException: If the interval does not suit the loader.
+        """
+        interval = self.trainer.val_check_interval
+        every = self.trainer.check_val_every_n_epoch
+        if isinstance(interval, timedelta):
+            return ValidationPlan(float("inf"), every, interval.total_seconds(), enabled=enabled)
+        if isinstance(interval, int):
+            if interval > self.max_batches and every is not None and self.max_batches != float("inf"):
+                raise MisconfiguredValue(
+                    "`val_check_interval` counts training batches of one epoch, and the epoch is shorter.",
+                    got=f"val_check_interval={interval}, {self.max_batches} training batches",
+                    fix="Choose a smaller interval, or `check_val_every_n_epoch=None` to count across epochs.",
+                )
+            return ValidationPlan(interval, every, enabled=enabled)
+        if self.max_batches == float("inf"):
+            if interval == 1.0:
+                return ValidationPlan(float("inf"), every, enabled=enabled)
+            raise MisconfigurationException(
+                "A fraction of a training loader without a length is unknown.",
+                got=f"val_check_interval={interval}",
+                fix="Give a number of batches such as `val_check_interval=100`, a time such as \"00:00:10:00\", or "
+                "1.0 for the end of the epoch.",
+            )
+        batches = int(self.max_batches * interval)
+        if batches == 0 and self.max_batches > 0:
+            raise MisconfigurationException(
+                "`val_check_interval` as a fraction must come to one batch at least.",
+                got=f"val_check_interval={interval} of {self.max_batches} training batches",
+                fix=f"Write `val_check_interval={1.0 / self.max_batches:.3g}` or more, or an int for a number of "
+                "batches.",
+            )
+        return ValidationPlan(max(batches, 1), every, enabled=enabled)

@@ -1,0 +1,81 @@
+"""An accumulation window: several batches whose gradient must be that of one big batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from fulmen.utilities.tree import batch_size_of
+
+
+class Window:
+    """Weighs the losses of a window.
+
+    Each loss is divided by the planned number of batches, relative to the weight of the first batch. Full windows of
+    equal batches therefore need no more than that division. For all others :attr:`correction` is the factor that
+    makes the gradients those of the weighted mean over the window.
+
+    Args:
+        planned: Batches in a window.
+        exact: Whether to weigh and correct; without, a short window gives a gradient that is too small, as
+            Lightning's does.
+    """
+
+    def __init__(self, planned: int, exact: bool = True) -> None:
+        self.planned = planned
+        self.exact = exact
+        self.open()
+
+    def open(self) -> None:
+        """Begins a window."""
+        self._first: float | None = None
+        self._sum = 0.0
+
+    def share(self, loss: Tensor, weight: float | None, batch: Any) -> Tensor:
+        """A batch's part of the window's loss.
+
+        Args:
+            loss: The mean loss of the batch.
+            weight: How many samples or tokens it is the mean of; None reads the batch size off the batch.
+            batch: The batch.
+
+        Returns:
+            The loss to call backward on.
+        """
+        loss = loss / self.planned
+        if not self.exact:
+            return loss
+        if weight is None:
+            weight = float(batch_size_of(batch) or 1)
+        if self._first is None and weight > 0:
+            self._first = weight
+        self._sum += weight
+        if self._first is not None and weight != self._first:
+            loss = loss * (weight / self._first)
+        return loss
+
+    @property
+    def correction(self) -> float:
+        """What the summed gradients must be multiplied with before they are clipped and used."""
+        if not self.exact or self._first is None:
+            return 1.0
+        return self.planned * self._first / self._sum
+
+
+def scale_gradients(optimizer: Optimizer, factor: float) -> None:
+    """Multiplies the gradients of an optimizer's parameters, in place."""
+    if factor != 1.0:
+        for gradients in _by_device(p.grad for group in optimizer.param_groups for p in group["params"]):
+            torch._foreach_mul_(gradients, factor)
+
+
+def _by_device(gradients: Iterable[Tensor | None]) -> Iterator[list[Tensor]]:
+    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for gradient in gradients:
+        if gradient is not None:
+            groups.setdefault((gradient.device, gradient.dtype), []).append(gradient)
+    yield from groups.values()
