@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fulmen.loggers import run_folder
 from fulmen.loggers.csv_logs import CSVLogger
-from fulmen.loggers.run_folder import next_version
+from fulmen.loggers.run_folder import next_version, write_hparams
 from fulmen.utilities.exceptions import MisconfigurationException
 
 
@@ -91,3 +92,18 @@ def test_a_remote_address_is_no_folder() -> None:
 def test_a_save_dir_is_a_path() -> None:
     with pytest.raises(MisconfigurationException, match=r'CSVLogger\("logs"\)'):
         CSVLogger(None)  # type: ignore[arg-type]
+
+
+def test_a_failed_write_leaves_the_hyper_parameters_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run" / "hparams.yaml"
+    write_hparams(str(path), {"a": 1})
+
+    def fail(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(run_folder.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_hparams(str(path), {"a": 2})
+    assert path.read_text() == "a: 1\n"

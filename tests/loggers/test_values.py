@@ -12,7 +12,8 @@ from fulmen.utilities.exceptions import MisconfigurationException
 
 
 @pytest.mark.parametrize(
-    "value", [2, 2.0, torch.tensor(2.0), torch.tensor([[2]]), np.float32(2), np.array([2]), torch.tensor(2.0).bfloat16()]
+    "value",
+    [2, 2.0, torch.tensor(2.0), torch.tensor([[2]]), np.float32(2), np.array([2]), torch.tensor(2.0).bfloat16()],
 )
 def test_what_holds_one_number_is_one(value: Any) -> None:
     assert number("a", value) == 2

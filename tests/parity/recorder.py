@@ -14,41 +14,32 @@ from typing import Any
 import torch
 
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
-_SHARED_EVENTS = tuple(
-    """
-    setup teardown on_fit_start on_fit_end on_train_start on_train_end on_train_epoch_start on_train_epoch_end
-    on_train_batch_start on_train_batch_end on_validation_start on_validation_end on_validation_epoch_start
-    on_validation_epoch_end on_validation_batch_start on_validation_batch_end on_test_start on_test_end
-    on_test_epoch_start on_test_epoch_end on_test_batch_start on_test_batch_end on_predict_start on_predict_end
-    on_predict_epoch_start on_predict_epoch_end on_predict_batch_start on_predict_batch_end on_before_zero_grad
-    on_before_backward on_after_backward on_before_optimizer_step on_save_checkpoint on_load_checkpoint
-    """.split()
+_MOMENTS = ("start", "end", "epoch_start", "epoch_end", "batch_start", "batch_end")
+_SHARED_EVENTS = (
+    *("setup", "teardown", "on_fit_start", "on_fit_end"),
+    *(f"on_{stage}_{moment}" for stage in ("train", "validation", "test", "predict") for moment in _MOMENTS),
+    *("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step"),
+    *("on_save_checkpoint", "on_load_checkpoint"),
 )
 MODULE_EVENTS = (
     *_SHARED_EVENTS,
-    *"""
-    prepare_data configure_model configure_callbacks configure_optimizers on_validation_model_eval
-    on_validation_model_train on_validation_model_zero_grad on_test_model_eval on_test_model_train
-    on_predict_model_eval
-    """.split(),
+    *("prepare_data", "configure_model", "configure_callbacks", "configure_optimizers"),
+    *("on_validation_model_zero_grad", "on_validation_model_eval", "on_validation_model_train"),
+    *("on_test_model_eval", "on_test_model_train", "on_predict_model_eval"),
 )
 # What a module may replace rather than hear: overriding one of these can change the way of a step.
-MODULE_OVERRIDES = tuple(
-    """
-    configure_gradient_clipping optimizer_step optimizer_zero_grad lr_scheduler_step backward toggle_optimizer
-    untoggle_optimizer
-    """.split()
+MODULE_OVERRIDES = (
+    *("backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping", "lr_scheduler_step"),
+    *("toggle_optimizer", "untoggle_optimizer"),
 )
 TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 CALLBACK_EVENTS = (
     *_SHARED_EVENTS,
-    *"on_sanity_check_start on_sanity_check_end on_exception state_dict load_state_dict".split(),
+    *("on_sanity_check_start", "on_sanity_check_end", "on_exception", "state_dict", "load_state_dict"),
 )
-DATA_EVENTS = tuple(
-    """
-    prepare_data setup teardown train_dataloader val_dataloader test_dataloader predict_dataloader on_exception
-    state_dict load_state_dict
-    """.split()
+DATA_EVENTS = (
+    *("prepare_data", "setup", "teardown", "on_exception", "state_dict", "load_state_dict"),
+    *("train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader"),
 )
 # Their argument is a whole checkpoint: its content is not a matter of hook order.
 _WITHOUT_ARGUMENTS = frozenset({"on_save_checkpoint", "on_load_checkpoint", "load_state_dict"})
@@ -81,10 +72,12 @@ def shown(value: Any) -> str:
     """A short, stable text: numbers as they are, tensors by shape, containers by content, other objects not at all."""
     if isinstance(value, enum.Enum):
         return str(value.value)
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if value is None or isinstance(value, (bool, int, str)):
         return repr(value)
     if isinstance(value, torch.Tensor):
-        return f"tensor{list(value.shape)}" if value.ndim else f"{value.item():.6g}"
+        return f"tensor{list(value.shape)}"  # its numbers are for test_numbers.py
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {shown(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
@@ -107,7 +100,7 @@ def _recorded(inner: Callable[..., Any], owner: str, name: str, recorder: Record
 
     hook.__name__ = hook.__qualname__ = name
     # Not functools.wraps: a `__wrapped__` attribute hides the override from a framework that looks through it.
-    hook.__signature__ = signature  # type: ignore[attr-defined]
+    hook.__signature__ = signature
     return hook
 
 

@@ -29,7 +29,7 @@ LIMITS: tuple[dict[str, Any], ...] = (
     {"limit_train_batches": 0.8, "limit_val_batches": 0},
     {"max_epochs": -1, "max_steps": 4},
 )
-GRID = {
+GRID: dict[str, tuple[Any, ...]] = {
     "module": ("automatic", "schedulers", "plateau_step", "lbfgs", "manual", "manual_two"),
     "listeners": ("all", "events"),
     "accumulation": (1, 2, 3),
@@ -60,7 +60,7 @@ def sample(count: int) -> list[Case]:
 
 def fit(name: str, module: str = "automatic", **given: Any) -> Case:
     """A case that calls ``fit`` with what is given; flags of the trainer are told apart by their place."""
-    places = ("train", "val", "listeners", "checkpoint", "arguments")
+    places = ("train", "val", "listeners", "checkpoint", "resume")
     case = {key: given.pop(key) for key in places if key in given}
     return Case(name, module=module, flags=given, **case)
 
@@ -145,12 +145,26 @@ STEPPING = [
     fit("manual with a closure", "manual_closure"),
     fit("manual without a step", "manual_idle"),
     fit("clipped by norm", gradient_clip_val=0.5),
-    fit("clipped by value, accumulated", gradient_clip_val=0.5, gradient_clip_algorithm="value", accumulate_grad_batches=2),
+    fit(
+        "clipped by value, accumulated",
+        gradient_clip_val=0.5,
+        gradient_clip_algorithm="value",
+        accumulate_grad_batches=2,
+    ),
 ]
 CHECKPOINTS = [
     fit("checkpoint at every epoch", checkpoint={}),
     fit("checkpoint every second step", checkpoint={"every_n_train_steps": 2, "save_top_k": -1}, train=5),
     fit("checkpoint, last too", checkpoint={"save_last": True, "save_top_k": -1}),
+    fit("resumed", resume=True),
+    fit("resumed, accumulated", resume=True, accumulate_grad_batches=2, train=5, max_epochs=3),
+    fit("resumed, over", resume=True, max_epochs=1),
+    fit("resumed manually", "manual_two", resume=True, checkpoint={}),
+    fit("resumed with schedulers", "schedulers", resume=True, max_epochs=3, val_check_interval=2),
+    fit(
+        "resumed, validated over epochs", resume=True, max_epochs=3, val_check_interval=3, check_val_every_n_epoch=None
+    ),
+    *(Case(f"{call} a checkpoint", calls=(call,), resume=True) for call in ("validate", "test", "predict")),
     fit("checkpoint after validation", checkpoint={"save_on_train_epoch_end": False}, val_check_interval=2),
 ]
 EVALUATIONS = [
@@ -193,16 +207,44 @@ FAILURES = [
 ]
 
 
+CASES = [*LOADERS, *STOPS, *STEPPING, *CHECKPOINTS, *EVALUATIONS, *FAILURES]
+
+
 def compare(case: Case, lightning: ModuleType, fulmen: ModuleType, root: Path) -> tuple[list[str], list[str]]:
     """What Lightning does and what we do."""
     return run(lightning, case, root / "lightning"), run(fulmen, case, root / "fulmen")
 
 
-@pytest.mark.parametrize("case", LOADERS + STOPS + STEPPING + CHECKPOINTS + EVALUATIONS + FAILURES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case", LOADERS + STOPS + STEPPING + CHECKPOINTS + EVALUATIONS + FAILURES, ids=lambda case: case.name
+)
 def test_hooks_come_in_lightnings_order(case: Case, lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
     theirs, ours = compare(case, lightning, fulmen, tmp_path)
     assert len(theirs) > 3
     assert not first_difference(theirs, ours), first_difference(theirs, ours)
+
+
+MONITORED = [
+    fit("best of the validations", checkpoint={"monitor": "value"}, max_epochs=3),
+    fit("best of the validations inside", checkpoint={"monitor": "value"}, val_check_interval=2, max_epochs=3),
+    fit("every validation", checkpoint={"monitor": "value", "save_top_k": -1}, val_check_interval=2),
+    fit("rare validation", checkpoint={"monitor": "value"}, check_val_every_n_epoch=2, max_epochs=4),
+]
+
+
+@pytest.mark.parametrize("case", MONITORED, ids=lambda case: case.name)
+def test_a_checkpoint_that_waits_for_its_metric_moves_nothing_else(
+    case: Case, lightning: ModuleType, fulmen: ModuleType, tmp_path: Path
+) -> None:
+    """Row "a monitored value older than the weights it labels" of docs/differences.md: when we save is our own."""
+
+    def without_saves(lines: list[str]) -> list[str]:
+        saving = ("callback.state_dict", "data.state_dict", "callback.on_save", "module.on_save")
+        return [line for line in lines if not line.startswith(saving)]
+
+    theirs, ours = compare(case, lightning, fulmen, tmp_path)
+    assert any("on_save_checkpoint" in line for line in ours)
+    assert not first_difference(without_saves(theirs), without_saves(ours)), first_difference(theirs, ours)
 
 
 @pytest.mark.parametrize("case", sample(40), ids=lambda case: case.name)

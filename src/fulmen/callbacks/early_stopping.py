@@ -185,8 +185,7 @@ class EarlyStopping(Callback):
         end = "Signaling Trainer to stop."
         if self.check_finite and not torch.isfinite(current):
             return EarlyStoppingReason.NON_FINITE_METRIC, (
-                f"Monitored metric {name} = {value} is not finite. Previous best value was "
-                f"{self.best_score:.3f}. {end}"
+                f"Monitored metric {name} = {value} is not finite. Previous best value was {self.best_score:.3f}. {end}"
             )
         if self.stopping_threshold is not None and better(current, self.stopping_threshold):
             return EarlyStoppingReason.STOPPING_THRESHOLD, (

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Self
 
 from fulmen.utilities.exceptions import MisconfiguredRun
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class DeviceDtypeMixin(nn.Module):
@@ -34,7 +36,9 @@ class DeviceDtypeMixin(nn.Module):
 
     @dtype.setter
     def dtype(self, dtype: torch.dtype) -> None:
-        raise MisconfiguredRun("`dtype` follows the weights and cannot be set.", got=dtype, fix="Use `module.to(dtype)`.")
+        raise MisconfiguredRun(
+            "The dtype of a module follows its weights and cannot be set.", got=dtype, fix="Use `module.to(dtype)`."
+        )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # Every conversion (to, cuda, cpu, type, float, to_empty ...) comes through here, for this module and for each

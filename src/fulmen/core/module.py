@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
 
-class LightningModule(  # type: ignore[misc]
+class LightningModule(
     RunStateMixin,
     DeviceDtypeMixin,
     HyperparametersMixin,
@@ -184,7 +184,7 @@ class LightningModule(  # type: ignore[misc]
             parameter.requires_grad = True
         self.train()
 
-    @classmethod
+    @saving.class_only
     def load_from_checkpoint(
         cls,
         checkpoint_path: Any,

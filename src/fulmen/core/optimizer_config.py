@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -182,12 +181,3 @@ def _check_keys(config: dict[str, Any]) -> None:
         raise MisconfigurationException(
             'The "frequency" of a scheduler is an int from 1 up.', got=frequency, fix='Leave "frequency" out for 1.'
         )
-
-
-def optimizers_to(optimizers: list[Optimizer], device: torch.device) -> None:
-    """Moves the state of optimizers to a device, after it was loaded from elsewhere."""
-    for optimizer in optimizers:
-        for state in optimizer.state.values():
-            for key, value in state.items():
-                if isinstance(value, Tensor) and key != "step":
-                    state[key] = value.to(device)

@@ -10,9 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from fulmen.loggers.hparams_file import NAME_HPARAMS_FILE, save_hparams_to_yaml
 from fulmen.loggers.logger import rank_zero_experiment
-from fulmen.loggers.run_folder import RunFolderLogger
+from fulmen.loggers.run_folder import NAME_HPARAMS_FILE, RunFolderLogger, write_hparams
 from fulmen.loggers.values import as_params, check_names, number
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.rank_zero import rank_zero_only, rank_zero_warn
@@ -55,7 +54,7 @@ class ExperimentWriter:
             params: Values by name.
         """
         self.hparams.update(params)
-        save_hparams_to_yaml(os.path.join(self.log_dir, self.NAME_HPARAMS_FILE), self.hparams)
+        write_hparams(os.path.join(self.log_dir, self.NAME_HPARAMS_FILE), self.hparams)
 
     def log_metrics(self, metrics_dict: Mapping[str, Any], step: int | None = None) -> None:
         """Adds a row, which `save` writes.

@@ -7,8 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from fulmen.core.hparams_files import save_hparams_to_yaml
 from fulmen.loggers.logger import Logger
 from fulmen.utilities.exceptions import MisconfigurationException
+
+NAME_HPARAMS_FILE = "hparams.yaml"
 
 _VERSION = re.compile(r"version_([0-9]+)(_.*)?")
 
@@ -33,6 +36,19 @@ def next_version(root_dir: str) -> int:
     except (FileNotFoundError, NotADirectoryError):
         return 0
     return max((int(match[1]) for match in names if match), default=-1) + 1
+
+
+def write_hparams(path: str, hparams: Mapping[str, Any]) -> None:
+    """Writes hyper-parameters to a file, beside its name first, so that there is never half a file.
+
+    Args:
+        path: The file, whose folder is made where it is missing.
+        hparams: Values by name.
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = f"{path}.tmp"
+    save_hparams_to_yaml(temporary, hparams, use_omegaconf=False)
+    os.replace(temporary, path)
 
 
 class RunFolderLogger(Logger):

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import Module
 
-from fulmen.loggers.hparams_file import NAME_HPARAMS_FILE, save_hparams_to_yaml
+from fulmen.core.hooks import DataHooks
 from fulmen.loggers.logger import rank_zero_experiment
-from fulmen.loggers.run_folder import RunFolderLogger, local_path
+from fulmen.loggers.run_folder import NAME_HPARAMS_FILE, RunFolderLogger, local_path, write_hparams
 from fulmen.loggers.values import as_params, check_names, flat_params, number
 from fulmen.utilities.imports import available, require
+from fulmen.utilities.model_summary.example_forward import kept_buffers, kept_modes
 from fulmen.utilities.rank_zero import rank_zero_only, rank_zero_warn
 from fulmen.utilities.seed import isolate_rng
 from fulmen.utilities.tree import move_data_to_device
@@ -168,8 +169,7 @@ class TensorBoardLogger(RunFolderLogger):
     def log_graph(self, model: Module, input_array: Any = None) -> None:
         """Records the model's graph, where `log_graph=True` was given.
 
-        The model runs in evaluation mode; its weights, its running statistics and all random numbers stay as they
-        are.
+        The model runs in evaluation mode; its weights, buffers and modes and all random numbers stay as they are.
 
         Args:
             model: The model.
@@ -185,10 +185,9 @@ class TensorBoardLogger(RunFolderLogger):
                 " Set `self.example_input_array` in the model's `__init__`."
             )
             return
-        device = next((leaf.device for leaf in model.parameters()), torch.device("cpu"))
         try:
-            with _without_a_trace(model, device), contextlib.redirect_stdout(None):
-                self.experiment.add_graph(model, move_data_to_device(input_array, device))
+            with _without_a_trace(model), contextlib.redirect_stdout(None):
+                self.experiment.add_graph(_bare(model), _as_batch(model, input_array))
         except Exception as error:
             rank_zero_warn(
                 f"The model's graph was not logged, since it could not be traced: {error}"
@@ -204,11 +203,9 @@ class TensorBoardLogger(RunFolderLogger):
         if not self._hparams_changed:
             return
         self._hparams_changed = False
-        folder = self.log_dir
-        path = os.path.join(folder, self.NAME_HPARAMS_FILE)
+        path = os.path.join(self.log_dir, self.NAME_HPARAMS_FILE)
         if self._owns_hparams_file or not os.path.exists(path):
-            os.makedirs(folder, exist_ok=True)
-            save_hparams_to_yaml(path, self.hparams)
+            write_hparams(path, self.hparams)
             self._owns_hparams_file = True
 
     @rank_zero_only
@@ -227,14 +224,36 @@ class TensorBoardLogger(RunFolderLogger):
 
 
 @contextlib.contextmanager
-def _without_a_trace(model: Module, device: torch.device) -> Iterator[None]:
-    """Lets a model run without leaving a mark on training: modes and random state are put back."""
-    modes = [(module, module.training) for module in model.modules()]
-    with warnings.catch_warnings(), torch.no_grad(), isolate_rng(include_cuda=device.type != "cpu"):
-        warnings.simplefilter("ignore")
+def _without_a_trace(model: Module) -> Iterator[None]:
+    """Lets a model run without a mark on training."""
+    on_cpu = _device(model).type == "cpu"
+    with isolate_rng(include_cuda=not on_cpu), kept_modes(model), kept_buffers(model), torch.no_grad():
         model.eval()
-        try:
+        with warnings.catch_warnings():
+            # Of `torch.jit.trace`, which TensorBoard has no substitute for.
+            warnings.simplefilter("ignore")
             yield
-        finally:
-            for module, training in modes:
-                module.training = training
+
+
+def _bare(model: Module) -> Module:
+    """A module with the same parts and the same `forward`, and nothing else.
+
+    The tracer reads every attribute of a module, also those that are only there during a run.
+    """
+    bare: Module = type(type(model).__name__, (Module,), {})()
+    for parts in ("_parameters", "_buffers", "_modules"):
+        setattr(bare, parts, getattr(model, parts))
+    bare.forward = model.forward
+    return bare.eval()
+
+
+def _as_batch(model: Module, example: Any) -> Any:
+    if not isinstance(model, DataHooks):
+        return move_data_to_device(example, _device(model))
+    example = model.on_before_batch_transfer(example, 0)
+    example = model.transfer_batch_to_device(example, _device(model), 0)
+    return model.on_after_batch_transfer(example, 0)
+
+
+def _device(model: Module) -> torch.device:
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

@@ -32,13 +32,11 @@ def evaluation_mode(trainer: Trainer) -> AbstractContextManager[Any]:
     return torch.inference_mode() if trainer.inference_mode else torch.no_grad()
 
 
-def as_sequence(loaders: Any, hook: str) -> list[Any]:
+def as_sequence(loaders: Any) -> list[Any]:
     """The loaders that an evaluation goes over one after the other."""
     if isinstance(loaders, CombinedLoader):
-        return loaders.flattened if loaders._mode == "sequential" else [loaders]
-    if isinstance(loaders, (list, tuple, dict)):
-        return list(CombinedLoader(loaders, "sequential").flattened)
-    return [check_loader(loaders, hook)]
+        return loaders.flattened if loaders.mode == "sequential" else [loaders]
+    return CombinedLoader(loaders, "sequential").flattened
 
 
 class LoaderSet:
@@ -79,8 +77,9 @@ class LoaderSet:
             return
         self._loaded_at = epoch
         self.original = self.source.request()
-        loaders = as_sequence(check_loader(self.original, self.source.name), self.source.name)
-        self.loaders = [prepare(loader, self.stage, self.trainer.overfit_batches) for loader in loaders]
+        check_loader(self.original, self.source.hook)
+        overfit = self.trainer.overfit_batches > 0
+        self.loaders = [prepare(one, stage=self.stage, overfit=overfit) for one in as_sequence(self.original)]
         self.max_batches = [
             planned_batches(length_of(loader), self.limit, f"limit_{self.stage}_batches") for loader in self.loaders
         ]

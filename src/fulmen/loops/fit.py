@@ -17,7 +17,7 @@ from fulmen.loops.sanity import without_trace
 from fulmen.loops.schedule import LearningRates
 from fulmen.loops.training_data import TrainingData
 from fulmen.loops.transfer import plan_transfer
-from fulmen.utilities.rank_zero import rank_zero_info
+from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.seed import isolate_rng
 from fulmen.utilities.states import RunningStage
 
@@ -57,6 +57,7 @@ class FitLoop:
 
     def prepare(self) -> None:
         """Resolves what training needs, at the start of `fit`."""
+        self._default_limit()
         trainer = self.trainer
         module: LightningModule = trainer.lightning_module
         self.hooks = trainer.hooks
@@ -76,6 +77,9 @@ class FitLoop:
         if trainer.limit_train_batches == 0:
             return
         self._load(first=True)
+        if progress.epoch_done:  # went on from a checkpoint of a complete epoch
+            progress.epoch += 1
+            progress.epoch_done = False
         if self.data.max_batches == 0 or self.done:
             return
         trainer.logbook.open(self.results)
@@ -87,8 +91,17 @@ class FitLoop:
             self.epoch_loop.run(feed)
             self._end_epoch()
             progress.epoch += 1
+            progress.epoch_done = False
         trainer.logbook.open(None)
         hooks.on_train_end()
+
+    def _default_limit(self) -> None:
+        if self.max_epochs is None:
+            rank_zero_warn(
+                "Neither `max_epochs` nor `max_steps` nor `max_time` is set, so training ends after 1000 epochs. Set "
+                "`Trainer(max_epochs=-1)` to train without end."
+            )
+            self.max_epochs = 1000
 
     @property
     def last_step(self) -> float:

@@ -48,14 +48,13 @@ class TrainingData:
         if self._loaded_at is not None and not (every and epoch - self._loaded_at >= every):
             return False
         self._loaded_at = epoch
-        self.original = check_loader(self.source.request(), self.source.name)
+        self.original = self.source.request()
+        check_loader(self.original, self.source.hook)
         loader = self.original
         if isinstance(loader, (list, tuple, dict)):
             loader = CombinedLoader(loader, "max_size_cycle")
-        self.loader = prepare(loader, "train", trainer.overfit_batches)
+        self.loader = prepare(loader, stage="train", overfit=trainer.overfit_batches > 0)
         length = length_of(self.loader)
-        if length == float("inf") and 0 < trainer.limit_train_batches < 1:
-            planned_batches(length, trainer.limit_train_batches, "limit_train_batches")
         self.max_batches = planned_batches(length, trainer.limit_train_batches, "limit_train_batches")
         return True
 

@@ -1,0 +1,17 @@
+"""Names that people import from ``plugins``; each is defined elsewhere."""
+
+from __future__ import annotations
+
+from fulmen.utilities.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "ClusterEnvironment": "fulmen.environments.cluster_environment",
+        "DoublePrecision": "fulmen.precision.double",
+        "HalfPrecision": "fulmen.precision.half",
+        "LightningEnvironment": "fulmen.environments.lightning",
+        "MixedPrecision": "fulmen.precision.amp",
+        "Precision": "fulmen.precision.precision",
+    },
+)

@@ -33,7 +33,7 @@ class MixedPrecision(Precision):
     def __init__(self, precision: str, device: str | torch.device, scaler: torch.amp.GradScaler | None = None) -> None:
         if precision not in _DTYPES:
             raise MisconfigurationException(
-                "`MixedPrecision` is either \"16-mixed\" or \"bf16-mixed\".",
+                '`MixedPrecision` is either "16-mixed" or "bf16-mixed".',
                 got=precision,
                 fix=f'`MixedPrecision("bf16-mixed", {str(device)!r})`.',
             )
@@ -102,7 +102,7 @@ class MixedPrecision(Precision):
         if self.scaler is not None and _unscales_itself(optimizer):
             raise MisconfigurationException(
                 f"`{type(optimizer).__name__}` unscales gradients inside its step, after they would be clipped.",
-                got="gradient clipping with `precision=\"16-mixed\"` and an optimizer such as one with `fused=True`",
+                got='gradient clipping with `precision="16-mixed"` and an optimizer such as one with `fused=True`',
                 fix='Make the optimizer with `fused=False`, or train with `precision="bf16-mixed"`.',
             )
         self.unscale_gradients(optimizer)

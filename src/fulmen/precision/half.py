@@ -28,7 +28,7 @@ class HalfPrecision(Precision):
     def __init__(self, precision: str = "16-true") -> None:
         if precision not in _DTYPES:
             raise MisconfigurationException(
-                "`HalfPrecision` is either \"16-true\" or \"bf16-true\".",
+                '`HalfPrecision` is either "16-true" or "bf16-true".',
                 got=precision,
                 fix='`HalfPrecision("bf16-true")`.',
             )

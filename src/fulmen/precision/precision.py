@@ -161,7 +161,7 @@ class Precision:
             self.clip_grad_by_value(optimizer, clip_val)
         else:
             raise MisconfigurationException(
-                "`gradient_clip_algorithm` is either \"norm\" or \"value\".",
+                '`gradient_clip_algorithm` is either "norm" or "value".',
                 got=gradient_clip_algorithm,
                 fix='`Trainer(gradient_clip_val=1.0, gradient_clip_algorithm="norm")`.',
             )

@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 from fulmen.trainer.settings import Display, Duration, Limits, Optimization, Settings, Validation
 from fulmen.utilities.enums import GradClipAlgorithmType
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType, MisconfiguredValue
-from fulmen.utilities.interval import parse_duration
+from fulmen.utilities.interval import Interval
 from fulmen.utilities.suggest import closest
 
 P = ParamSpec("P")
@@ -114,6 +114,16 @@ def _refuse_with_barebones(**flags: Any) -> None:
             got=", ".join(wanted),
             fix=f"Leave out {', '.join(flag.partition('=')[0] for flag in wanted)}, or `barebones`.",
         )
+
+
+def parse_duration(given: Any, name: str) -> timedelta:
+    """Reads a time: a ``timedelta``, its arguments as a dict, or a string such as ``"DD:HH:MM:SS"``."""
+    interval = Interval.parse(given, name)
+    if interval.unit != "seconds":
+        raise MisconfigurationException(
+            f"`{name}` is a time here.", got=given, fix=f'`Trainer({name}="00:12:00:00")` for twelve hours.'
+        )
+    return timedelta(seconds=interval.seconds)
 
 
 def _fast_dev_run(value: int | bool) -> int:

@@ -6,7 +6,6 @@ import os
 import sys
 from types import TracebackType
 
-import fulmen
 from fulmen.utilities.exceptions import MisconfigurationException
 
 _OURS = os.path.dirname(os.path.abspath(__file__)).removesuffix("utilities")

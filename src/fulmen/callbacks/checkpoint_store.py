@@ -1,0 +1,346 @@
+"""The checkpoints that a callback keeps: their names, their ranking, and which of them goes."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from fulmen.callbacks import checkpoint_files as files
+from fulmen.callbacks.checkpoint import Checkpoint
+from fulmen.callbacks.checkpoint_name import COUNTERS, check_template, fields, fill
+from fulmen.callbacks.monitor import advice_for_missing, check_mode
+from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.imports import require
+from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn, warn_once
+
+if TYPE_CHECKING:
+    from fulmen.trainer.trainer import Trainer
+
+_RANKING = (
+    "current_score",
+    "best_k_models",
+    "kth_best_model_path",
+    "kth_value",
+    "best_model_path",
+    "best_model_score",
+    "last_model_path",
+)
+
+
+class CheckpointStore(Checkpoint):
+    """Keeps the best checkpoints by a metric and the last one; somebody else says when one is to be written.
+
+    A file is removed only after the one that takes its place has been written, and only if this store wrote it.
+    For the arguments and attributes see :class:`~fulmen.callbacks.model_checkpoint.ModelCheckpoint`.
+    """
+
+    CHECKPOINT_JOIN_CHAR = "-"
+    CHECKPOINT_EQUALS_CHAR = "="
+    CHECKPOINT_NAME_LAST = "last"
+    FILE_EXTENSION = ".ckpt"
+    STARTING_VERSION = 1
+
+    def __init__(
+        self,
+        dirpath: str | os.PathLike[str] | None,
+        filename: str | None,
+        monitor: str | None,
+        mode: str,
+        save_top_k: int,
+        save_last: bool | Literal["link"] | None,
+        save_weights_only: bool,
+        auto_insert_metric_name: bool,
+        enable_version_counter: bool,
+        verbose: bool,
+    ) -> None:
+        super().__init__()
+        self.mode = check_mode(type(self).__name__, mode)
+        _check_what_to_keep(save_top_k, monitor, save_last)
+        if filename:
+            check_template(filename, "ModelCheckpoint(filename=...)")
+        self.dirpath = None if dirpath is None else files.absolute(dirpath)
+        self.filename = filename
+        self.monitor = monitor
+        self.save_top_k = save_top_k
+        self.save_last = save_last
+        self.save_weights_only = save_weights_only
+        self.auto_insert_metric_name = auto_insert_metric_name
+        self.verbose = verbose
+        self._enable_version_counter = enable_version_counter
+        self.current_score: Tensor | None = None
+        self.best_k_models: dict[str, Tensor] = {}
+        self.kth_best_model_path = ""
+        self.kth_value = torch.tensor(float("inf" if mode == "min" else "-inf"))
+        self.best_model_path = ""
+        self.best_model_score: Tensor | None = None
+        self.last_model_path = ""
+        self._last_checkpoint_saved = ""
+        self._obsolete: list[str] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The ranking, and where the files lie."""
+        names = ("monitor", "best_model_score", "best_model_path", "current_score", "dirpath", "best_k_models")
+        return {name: getattr(self, name) for name in (*names, "kth_best_model_path", "kth_value", "last_model_path")}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes back what :meth:`state_dict` gave; where the folder is another, only the best file so far."""
+        self.best_model_path = state_dict["best_model_path"]
+        if state_dict.get("dirpath", self.dirpath) != self.dirpath:
+            rank_zero_warn(
+                f"Checkpoints went to {state_dict['dirpath']!r} before and go to {self.dirpath!r} now: only "
+                "`best_model_path` is taken over, and the ranking begins anew."
+            )
+            return
+        for name in _RANKING:
+            setattr(self, name, state_dict.get(name, getattr(self, name)))
+        self.best_k_models = dict(self.best_k_models)
+
+    # Names
+
+    def format_checkpoint_name(
+        self,
+        metrics: Mapping[str, Any],
+        filename: str | None = None,
+        ver: int | None = None,
+        prefix: str | None = None,
+    ) -> str:
+        """The path of a checkpoint.
+
+        Args:
+            metrics: Values for the names in the template; one that is missing counts as 0.
+            filename: The template; None for that of the callback.
+            ver: A number to put at the end.
+            prefix: A word to put in front.
+
+        Returns:
+            The path; only the name, as long as the folder is not known.
+
+        Example:
+            >>> from fulmen.callbacks import ModelCheckpoint
+            >>> ModelCheckpoint(filename="{epoch}-{val_loss:.2f}").format_checkpoint_name({"epoch": 2, "val_loss": 0.5})
+            'epoch=2-val_loss=0.50.ckpt'
+        """
+        join = self.CHECKPOINT_JOIN_CHAR
+        name = fill(
+            filename or self._template, metrics, self.auto_insert_metric_name, equals=self.CHECKPOINT_EQUALS_CHAR
+        )
+        parts = [prefix or "", name, "" if ver is None else f"v{ver}"]
+        name = join.join(part for part in parts if part) + self.FILE_EXTENSION
+        return os.path.join(self.dirpath, name) if self.dirpath else name
+
+    @property
+    def _template(self) -> str:
+        return self.filename or f"{{epoch}}{self.CHECKPOINT_JOIN_CHAR}{{step}}"
+
+    def file_exists(self, filepath: str | os.PathLike[str], trainer: Trainer) -> bool:
+        """Whether a file is there, as the process with rank 0 sees it."""
+        return bool(trainer.strategy.broadcast(files.exists(os.fspath(filepath))))
+
+    def _is_fresh(self, trainer: Trainer, name: str) -> bool:
+        """Whether the value of a metric was made by the weights of this moment."""
+        return name in COUNTERS or trainer.metric_step(name) == trainer.global_step
+
+    def _value(self, trainer: Trainer, name: str) -> Tensor | None:
+        """The value of a metric, or of a counter that nobody logs under its name; None if there is none."""
+        value: Tensor | None = trainer.callback_metrics.get(name)
+        if name in COUNTERS:
+            count = trainer.current_epoch if name == "epoch" else trainer.global_step
+            return torch.tensor(count) if value is None else value.int()
+        return value
+
+    def _labels(self, trainer: Trainer, template: str) -> dict[str, Tensor | None]:
+        names = fields(template)
+        for name in names:
+            if self._value(trainer, name) is None:
+                warn_once(
+                    f"{name!r} in the names of checkpoints has not been logged so far, and is shown as none. "
+                    + advice_for_missing(name, trainer.callback_metrics)
+                )
+        return {name: self._value(trainer, name) if self._is_fresh(trainer, name) else None for name in names}
+
+    def _free_path(self, trainer: Trainer, template: str, own: str | None) -> str:
+        """A path at which nothing is overwritten, unless it is the file that is to be replaced."""
+        labels = self._labels(trainer, template)
+        path, version = self.format_checkpoint_name(labels, template), self.STARTING_VERSION
+        while self._enable_version_counter and path != own and self.file_exists(path, trainer):
+            path = self.format_checkpoint_name(labels, template, ver=version)
+            version += 1
+        return path
+
+    def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
+        """The paths of the files that hold the last weights of this or an earlier run."""
+        folder = self.dirpath or self._default_dirpath(trainer)
+        pattern = files.pattern_of(self.CHECKPOINT_NAME_LAST, self.FILE_EXTENSION, self.CHECKPOINT_JOIN_CHAR)
+        return {os.path.join(folder, name) for name in files.names_in(folder) if pattern.fullmatch(name)}
+
+    def _default_dirpath(self, trainer: Trainer) -> str:
+        folder = trainer.default_root_dir
+        if trainer.loggers:
+            logger = trainer.loggers[0]
+            version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+            folder = os.path.join(folder if logger.save_dir is None else logger.save_dir, logger.name or "", version)
+        folder = os.path.join(folder, "checkpoints")
+        return folder if files.is_remote(folder) else os.path.abspath(folder)
+
+    # Ranking
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Whether a value is among the best, so that its weights are to be kept.
+
+        Args:
+            trainer: The Trainer.
+            current: The value of the monitored metric.
+
+        Returns:
+            What the processes agree on.
+        """
+        if current is None:
+            return False
+        if self.save_top_k == -1 or len(self.best_k_models) < self.save_top_k:
+            return True
+        if self.save_top_k == 0:
+            return False
+        better = torch.lt if self.mode == "min" else torch.gt
+        worst_kept = self.best_k_models[self.kth_best_model_path].to(current.device)
+        return bool(trainer.strategy.reduce_boolean_decision(bool(better(current, worst_kept))))
+
+    def _save_topk_checkpoint(self, trainer: Trainer) -> bool:
+        """Writes a checkpoint, if it is one to keep."""
+        if self.save_top_k == 0:
+            return False
+        if self.monitor is None:
+            self._save_newest(trainer)
+            return True
+        current = self._value(trainer, self.monitor)
+        if current is not None and self.check_monitor_top_k(trainer, current):
+            self._save_ranked(trainer, self.monitor, current)
+            return True
+        self._tell(trainer, f"{self.monitor!r} was not in top {self.save_top_k}")
+        return False
+
+    def _save_newest(self, trainer: Trainer) -> None:
+        previous = self.best_model_path if self.save_top_k == 1 else ""
+        path = self._free_path(trainer, self._template, own=previous)
+        with self._unchanged_on_failure():
+            self.best_model_path = path
+            self._save_checkpoint(trainer, path)
+        self._last_checkpoint_saved = path
+        self._retire(previous, path)
+
+    def _save_ranked(self, trainer: Trainer, monitor: str, current: Tensor) -> None:
+        worst, best = (max, min) if self.mode == "min" else (min, max)
+        full = self.save_top_k != -1 and len(self.best_k_models) >= self.save_top_k
+        evicted = self.kth_best_model_path if full else ""
+        path = self._free_path(trainer, self._template, own=evicted)
+        score = current.detach().squeeze().cpu()
+        if score.isnan():
+            score = torch.full_like(score, float("inf" if self.mode == "min" else "-inf"))
+        with self._unchanged_on_failure():
+            ranked = {known: value for known, value in self.best_k_models.items() if known != evicted}
+            ranked[path] = score
+            self.current_score, self.best_k_models = score, ranked
+            if self.save_top_k in (-1, len(ranked)):
+                self.kth_best_model_path = worst(ranked, key=ranked.__getitem__)
+                self.kth_value = ranked[self.kth_best_model_path]
+            self.best_model_path = best(ranked, key=ranked.__getitem__)
+            self.best_model_score = ranked[self.best_model_path]
+            self._tell(
+                trainer,
+                f"{monitor!r} reached {score:.5f} (best {self.best_model_score:.5f}), saving model to {path!r} as top "
+                f"{len(ranked) if self.save_top_k == -1 else self.save_top_k}",
+            )
+            self._save_checkpoint(trainer, path)
+        self._last_checkpoint_saved = path
+        self._retire(evicted, path)
+
+    def _save_last_checkpoint(self, trainer: Trainer) -> None:
+        """Writes the last checkpoint, or points a link to the newest one."""
+        linked = self.save_last == "link" and self.save_top_k != 0
+        if linked and not self._last_checkpoint_saved:
+            return
+        previous = self.last_model_path
+        path = self._free_path(trainer, self.CHECKPOINT_NAME_LAST, own=previous)
+        with self._unchanged_on_failure():
+            self.last_model_path = path
+            if linked and not files.is_remote(path):
+                if trainer.is_global_zero:
+                    files.link(self._last_checkpoint_saved, path)
+                trainer.strategy.barrier("ModelCheckpoint.link")
+            else:
+                self._save_checkpoint(trainer, path)
+        self._retire(previous, path)
+
+    # Files
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        trainer.save_checkpoint(filepath, self.save_weights_only)
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.after_save_checkpoint(weakref.proxy(self))
+
+    @contextmanager
+    def _unchanged_on_failure(self) -> Generator[None]:
+        # A checkpoint holds the ranking that it is part of, so the ranking changes before the file is written.
+        before = {name: getattr(self, name) for name in _RANKING}
+        try:
+            yield
+        except BaseException:
+            for name, value in before.items():
+                setattr(self, name, value)
+            raise
+
+    def _retire(self, path: str, successor: str) -> None:
+        if path and path != successor:
+            self._obsolete.append(path)
+
+    def _remove_obsolete(self, trainer: Trainer) -> None:
+        """Removes the files whose places were taken, except the one that the run was resumed from."""
+        while self._obsolete:
+            path = self._obsolete.pop()
+            resumed_from = trainer.ckpt_path
+            if resumed_from is not None and files.absolute(resumed_from) == files.absolute(path):
+                continue
+            if files.is_remote(path) or (self.dirpath and files.lies_below(path, self.dirpath)):
+                trainer.strategy.remove_checkpoint(path)
+
+    def to_yaml(self, filepath: str | os.PathLike[str] | None = None) -> None:
+        """Writes the paths of the best checkpoints with their scores as YAML.
+
+        Args:
+            filepath: Where to; None for ``best_k_models.yaml`` beside them.
+        """
+        yaml = require("yaml", "yaml", "`ModelCheckpoint.to_yaml`")
+        scores = {path: score.item() for path, score in self.best_k_models.items()}
+        with open(filepath or os.path.join(self.dirpath or "", "best_k_models.yaml"), "w", encoding="utf-8") as file:
+            yaml.dump(scores, file)
+
+    def _tell(self, trainer: Trainer, what: str) -> None:
+        if self.verbose:
+            rank_zero_info(f"Epoch {trainer.current_epoch:d}, global step {trainer.global_step:d}: {what}")
+
+
+def _check_what_to_keep(save_top_k: Any, monitor: str | None, save_last: Any) -> None:
+    if not isinstance(save_top_k, int) or save_top_k < -1:
+        raise MisconfigurationException(
+            "`ModelCheckpoint(save_top_k=...)` is the number of checkpoints to keep.",
+            got=save_top_k,
+            fix="Pass 1 or more, 0 for none, or -1 for all.",
+        )
+    if monitor is None and save_top_k not in (-1, 0, 1):
+        raise MisconfigurationException(
+            "`ModelCheckpoint` needs a metric to tell which checkpoints are the best.",
+            got=f"save_top_k={save_top_k} without `monitor`",
+            fix='Name one, `monitor="val_loss"`, or keep the newest (1), all (-1) or none (0).',
+        )
+    if save_last not in (None, True, False, "link"):
+        raise MisconfigurationException(
+            "`ModelCheckpoint(save_last=...)` says whether the newest weights are kept as well.",
+            got=save_last,
+            fix='Pass True for a file, "link" for a link to the newest checkpoint, or False.',
+        )

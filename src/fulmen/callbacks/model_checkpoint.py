@@ -1,0 +1,348 @@
+"""Writes checkpoints while training: the best by a metric, and the last."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from fulmen.callbacks import checkpoint_files as files
+from fulmen.callbacks.checkpoint_name import metrics_in
+from fulmen.callbacks.checkpoint_store import CheckpointStore
+from fulmen.callbacks.monitor import advice_for_missing, show
+from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.interval import Interval
+from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn, warn_once
+
+if TYPE_CHECKING:
+    from fulmen.core.module import LightningModule
+    from fulmen.trainer.trainer import Trainer
+
+
+class ModelCheckpoint(CheckpointStore):
+    """Saves checkpoints while training, by default the newest at the end of each epoch.
+
+    **A file holds exactly the weights that earned the metric it is kept and named for.** Where a save is due but
+    the value of `monitor` was made by older weights (say, every hundred steps a save, every thousand a validation),
+    the save waits for the next validation or the end of the epoch, whichever brings a new value, and then saves the
+    weights of that moment. Several saves that come due meanwhile are one. Without `monitor`, a save waits in the same
+    way for the metrics named in `filename`, but no longer than one epoch; a metric that is older than the weights
+    is then shown as ``none``. The last checkpoint waits for nothing.
+
+    Args:
+        dirpath: The folder. None for ``checkpoints`` in the folder of the first logger's run, or in
+            ``Trainer(default_root_dir=...)`` if there is no logger.
+        filename: A template such as ``"{epoch:02d}-{val_loss:.2f}"``; None for ``"{epoch}-{step}"``.
+        monitor: The metric that ranks checkpoints. None keeps the newest.
+        verbose: Whether to log what is saved and what is not.
+        save_last: Whether to keep the newest weights as ``last.ckpt`` too, written each time a save is due;
+            ``"link"`` makes that a link to the checkpoint saved last.
+        save_top_k: How many of the best to keep; -1 keeps all, 0 none.
+        save_on_exception: Whether to save when training ends with an exception.
+        save_weights_only: Whether to leave out everything but the weights and the hyper-parameters.
+        mode: ``"min"`` if smaller is better, ``"max"`` if greater is.
+        auto_insert_metric_name: Whether ``{val_loss}`` in `filename` becomes ``val_loss=0.12``, or only ``0.12``.
+            Turn it off for metrics with a ``/`` in their names.
+        every_n_train_steps: Save every so many optimizer steps. Excludes the other two triggers.
+        train_time_interval: Save after so much time, at the end of the batch. Excludes the other two.
+        every_n_epochs: Save every so many epochs; 0 never. This is the trigger if none is given.
+        save_on_train_epoch_end: Whether `every_n_epochs` saves at the end of a training epoch; False saves at the end
+            of a validation. None saves at the end of a training epoch where each of them ends with a validation, or
+            there is none at all.
+        enable_version_counter: Whether a name that is taken gets a ``-v1``; otherwise the file is overwritten.
+
+    Attributes:
+        best_model_path: The best checkpoint, or the newest without `monitor`.
+        best_model_score: Its score.
+        best_k_models: Paths and scores of all that are kept.
+        kth_best_model_path: The worst of them.
+        kth_value: Its score.
+        current_score: The score of the one saved last.
+        last_model_path: The file that `save_last` writes.
+
+    Raises:
+        MisconfigurationException: If arguments make no sense or exclude each other, or in training if `monitor` is
+            not logged.
+
+    Example:
+        >>> checkpoint = ModelCheckpoint(monitor="val_loss", filename="{epoch:02d}-{val_loss:.2f}", save_top_k=3)
+        >>> checkpoint.every_n_epochs
+        1
+    """
+
+    def __init__(
+        self,
+        dirpath: str | os.PathLike[str] | None = None,
+        filename: str | None = None,
+        monitor: str | None = None,
+        verbose: bool = False,
+        save_last: bool | Literal["link"] | None = None,
+        save_top_k: int = 1,
+        save_on_exception: bool = False,
+        save_weights_only: bool = False,
+        mode: str = "min",
+        auto_insert_metric_name: bool = True,
+        every_n_train_steps: int | None = None,
+        train_time_interval: timedelta | None = None,
+        every_n_epochs: int | None = None,
+        save_on_train_epoch_end: bool | None = None,
+        enable_version_counter: bool = True,
+    ) -> None:
+        super().__init__(
+            dirpath=dirpath,
+            filename=filename,
+            monitor=monitor,
+            mode=mode,
+            save_top_k=save_top_k,
+            save_last=save_last,
+            save_weights_only=save_weights_only,
+            auto_insert_metric_name=auto_insert_metric_name,
+            enable_version_counter=enable_version_counter,
+            verbose=verbose,
+        )
+        self.save_on_exception = save_on_exception
+        self._save_on_train_epoch_end = save_on_train_epoch_end
+        self._set_triggers(every_n_train_steps, every_n_epochs, train_time_interval)
+        self._shared = False
+        self._forget_run()
+
+    def _set_triggers(self, steps: int | None, epochs: int | None, period: timedelta | None) -> None:
+        for name, count in (("every_n_train_steps", steps), ("every_n_epochs", epochs)):
+            if count is not None and (not isinstance(count, int) or count < 0):
+                raise MisconfigurationException(
+                    f"`ModelCheckpoint({name}=...)` is how often to save.",
+                    got=count,
+                    fix="Pass 1 or more, or 0 for never.",
+                )
+        if bool(steps) + bool(epochs) + (period is not None) > 1:
+            raise MisconfigurationException(
+                "`ModelCheckpoint` has one trigger.",
+                got=f"every_n_train_steps={steps}, every_n_epochs={epochs}, train_time_interval={period}",
+                fix="Keep one of them, and use a second `ModelCheckpoint` for another.",
+            )
+        if steps is None and epochs is None and period is None:
+            epochs = 1
+        self._every_n_train_steps = steps or 0
+        self._every_n_epochs = epochs or 0
+        self._train_time_interval: timedelta | None = None
+        if period is not None:
+            seconds = Interval.duration(period, "ModelCheckpoint(train_time_interval)").seconds
+            self._train_time_interval = timedelta(seconds=seconds)
+
+    def _forget_run(self) -> None:
+        self._awaited: tuple[str, ...] = ()  # the metrics that a save which is due waits for
+        self._polls = False
+        self._due_since_epoch = 0
+        self._validated = False
+        self._evaluated_at = [-1, -1]  # the steps of the last validation and the last end of an epoch
+        self._last_step_due = 0
+        self._last_global_step_saved = 0
+        self._last_file_step = 0
+        self._last_time_checked = time.monotonic()
+
+    @property
+    def every_n_epochs(self) -> int | None:
+        """Every how many epochs a save is due; 0 if something else triggers saves."""
+        return self._every_n_epochs
+
+    @property
+    def state_key(self) -> str:
+        """The class with the metric, its direction and the trigger."""
+        return self._generate_state_key(
+            monitor=self.monitor,
+            mode=self.mode,
+            every_n_train_steps=self._every_n_train_steps,
+            every_n_epochs=self._every_n_epochs,
+            train_time_interval=self._train_time_interval,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The ranking, where the files lie, and whether a save that is due waits for a metric."""
+        state = super().state_dict()
+        if self._awaited:
+            state["awaited"] = list(self._awaited)
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes back what :meth:`state_dict` gave."""
+        super().load_state_dict(state_dict)
+        self._awaited = tuple(state_dict.get("awaited", ()))
+
+    def listens_to(self, event: str) -> bool:
+        """Batches matter only where steps or time trigger saves."""
+        return event != "on_train_batch_end" or bool(self._every_n_train_steps or self._train_time_interval is not None)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Finds the folder."""
+        self.dirpath = trainer.strategy.broadcast(self.dirpath or self._default_dirpath(trainer))
+        if stage != "fit":
+            return
+        self._forget_run()
+        self._shared = trainer.world_size > 1
+        writes = self.save_top_k != 0 and not trainer.fast_dev_run
+        if trainer.is_global_zero and writes and files.names_in(self.dirpath):
+            rank_zero_warn(f"The folder of checkpoints {self.dirpath} is not empty.")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts to count."""
+        self._last_time_checked = time.monotonic()
+        self._last_step_due = trainer.global_step
+        self._due_since_epoch = trainer.current_epoch
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves, if steps or time say so."""
+        step = trainer.global_step
+        if step != self._last_step_due and self._is_due(trainer, step):
+            self._last_step_due = step
+            self._trigger(trainer)
+        elif self._polls and trainer.metric_step(self._awaited[0]) == step:
+            self._attempt(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves, if this is where epochs trigger saves or a save waits for a metric."""
+        if self._passes_over(trainer):
+            return
+        self._validated = True
+        self._evaluated_at[0] = trainer.global_step
+        self._end(trainer, due=not self._saves_on_train_epoch_end(trainer))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves, if this is where epochs trigger saves or a save waits for a metric."""
+        if self._passes_over(trainer):
+            return
+        self._evaluated_at[1] = trainer.global_step
+        self._end(trainer, due=self._saves_on_train_epoch_end(trainer), epoch_end=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sees to it that no save is lost: what still waits for a metric is kept as the last checkpoint."""
+        if self._passes_over(trainer):
+            return
+        waiting, self._awaited, self._polls = self._awaited, (), False
+        if waiting and self.monitor is None:
+            self._save(trainer)
+        elif waiting and not self.best_model_path:
+            rank_zero_warn(
+                f"`ModelCheckpoint(monitor={self.monitor!r})` saved nothing: no value of the metric was made by the "
+                "weights of a moment at which a save was due, or later. "
+                + advice_for_missing(str(self.monitor), trainer.callback_metrics)
+            )
+        if self.save_last and trainer.global_step != self._last_file_step and (waiting or not self._last_file_step):
+            self._save_last(trainer)
+            self._remove_obsolete(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Saves what would be lost, if that is wanted."""
+        step = trainer.global_step
+        saved = step in (0, self._last_global_step_saved, self._last_file_step)
+        if not self.save_on_exception or saved or self._passes_over(trainer):
+            return
+        path = self._free_path(trainer, self._template, own=None)
+        what = f"After a {type(exception).__name__} ({exception}), a checkpoint"
+        try:
+            self._save_checkpoint(trainer, path)
+            self._last_checkpoint_saved = path
+            if self.save_last:
+                self._save_last(trainer)
+        except Exception as failure:  # the exception that ended training is the one to be seen
+            rank_zero_warn(f"{what} could not be saved to {path}: {failure!r}")
+        else:
+            rank_zero_info(f"{what} was saved to {path}.")
+
+    @staticmethod
+    def _passes_over(trainer: Trainer) -> bool:
+        return bool(trainer.state.fn != "fit" or trainer.sanity_checking or trainer.fast_dev_run)
+
+    def _saves_on_train_epoch_end(self, trainer: Trainer) -> bool:
+        if self._save_on_train_epoch_end is not None:
+            return self._save_on_train_epoch_end
+        if trainer.check_val_every_n_epoch != 1:
+            return False
+        return not trainer.enable_validation or trainer.val_check_interval == 1.0
+
+    def _is_due(self, trainer: Trainer, step: int) -> bool:
+        if self._every_n_train_steps:
+            return step % self._every_n_train_steps == 0
+        if self._train_time_interval is None:
+            return False
+        over = time.monotonic() - self._last_time_checked >= self._train_time_interval.total_seconds()
+        if self._shared:
+            over = trainer.strategy.broadcast(over)
+        if over:
+            self._last_time_checked = time.monotonic()
+        return over
+
+    def _end(self, trainer: Trainer, due: bool, epoch_end: bool = False) -> None:
+        """The end of a validation or an epoch."""
+        every = self._every_n_epochs
+        if due and every and (trainer.current_epoch + 1) % every == 0:
+            self._trigger(trainer, epoch_end)
+        elif self._awaited and not self._attempt(trainer, epoch_end) and epoch_end:
+            self._complain_if_missing(trainer, epoch_end)
+
+    def _trigger(self, trainer: Trainer, epoch_end: bool = False) -> None:
+        """A save is due: does it, or lets it wait."""
+        if self._passes_over(trainer):
+            return
+        if not self._awaited:
+            self._due_since_epoch = trainer.current_epoch
+        if self._attempt(trainer, epoch_end):
+            return
+        self._complain_if_missing(trainer, epoch_end)
+        made_at = trainer.metric_step(self._awaited[0])
+        self._polls = made_at is not None and made_at not in self._evaluated_at
+        if self.save_last is True and trainer.global_step != self._last_file_step:
+            self._save_last(trainer)
+            self._remove_obsolete(trainer)
+
+    def _attempt(self, trainer: Trainer, epoch_end: bool = False) -> bool:
+        """Saves, unless a metric is older than the weights."""
+        self._awaited = self._stale_metrics(trainer, epoch_end)
+        if self._awaited:
+            return False
+        self._polls = False
+        self._save(trainer)
+        return True
+
+    def _stale_metrics(self, trainer: Trainer, epoch_end: bool) -> tuple[str, ...]:
+        if self.save_top_k == 0:
+            return ()
+        if self.monitor is not None:
+            return () if self._is_fresh(trainer, self.monitor) else (self.monitor,)
+        if epoch_end and trainer.current_epoch > self._due_since_epoch:
+            return ()
+        stale = [name for name in metrics_in(self._template) if not self._is_fresh(trainer, name)]
+        will_come = not self._validated and trainer.enable_validation
+        return tuple(name for name in stale if will_come or name in trainer.callback_metrics)
+
+    def _complain_if_missing(self, trainer: Trainer, epoch_end: bool) -> None:
+        """Raises if the monitored metric should have come by now, and did not."""
+        metrics, monitor = trainer.callback_metrics, self.monitor
+        if monitor is None or monitor in metrics:
+            return
+        rule = f"`ModelCheckpoint(monitor={monitor!r})` needs a metric that is logged."
+        if self._validated and (epoch_end or self.current_score is None):
+            raise MisconfigurationException(
+                rule,
+                got=f"these metrics: {show({*metrics, 'epoch', 'step'})}",
+                fix=advice_for_missing(monitor, metrics)
+                + " For a metric that comes with the end of training epochs, pass `save_on_train_epoch_end=True`.",
+            )
+        if epoch_end and not trainer.enable_validation:
+            warn_once(f"{rule} These are logged: {show(metrics)}. Nothing is saved as long as it is missing.")
+
+    def _save(self, trainer: Trainer) -> None:
+        step, saved = trainer.global_step, False
+        if step != self._last_global_step_saved:
+            saved = self._save_topk_checkpoint(trainer)
+        if saved:
+            self._last_global_step_saved = step
+        if self.save_last and (saved or step != self._last_file_step):
+            self._save_last(trainer)
+        self._remove_obsolete(trainer)
+
+    def _save_last(self, trainer: Trainer) -> None:
+        self._save_last_checkpoint(trainer)
+        self._last_file_step = trainer.global_step

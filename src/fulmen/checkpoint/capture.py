@@ -1,0 +1,140 @@
+"""What a run's state is: put together into one dictionary, and taken apart again.
+
+The keys are those that people know from ``.ckpt`` files. What a run needs beyond them lies under ``"fulmen"``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fulmen.core.saving import dump_hparams
+from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.rank_zero import rank_zero_warn
+
+if TYPE_CHECKING:
+    from fulmen.trainer.trainer import Trainer
+
+FORMAT = 1
+
+
+def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
+    """The state of a run.
+
+    Args:
+        trainer: The Trainer.
+        weights_only: Leave out what only going on with training needs.
+
+    Returns:
+        The checkpoint.
+    """
+    module, strategy = trainer.lightning_module, trainer.strategy
+    checkpoint: dict[str, Any] = {
+        "epoch": trainer.current_epoch,
+        "global_step": trainer.global_step,
+        "pytorch-lightning_version": "2.6.6",  # the layout of the keys, for programs that ask
+        "fulmen": {"format": FORMAT, "progress": trainer.progress.state_dict()},
+        "state_dict": strategy.lightning_module_state_dict(),
+    }
+    if not weights_only:
+        checkpoint["callbacks"] = {
+            callback.state_key: state for callback in trainer.callbacks if (state := callback.state_dict())
+        }
+        checkpoint["optimizer_states"] = [strategy.optimizer_state(optimizer) for optimizer in trainer.optimizers]
+        checkpoint["lr_schedulers"] = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
+        precision = strategy.precision_plugin
+        state = precision.state_dict()
+        if state:
+            checkpoint[type(precision).__qualname__] = state
+    datamodule = trainer.datamodule
+    for owner in (module, datamodule):
+        if owner is not None:
+            checkpoint.update(dump_hparams(owner))
+    if datamodule is not None and (state := datamodule.state_dict()):
+        checkpoint[type(datamodule).__qualname__] = state
+    if not weights_only:
+        for callback in trainer.callbacks:
+            callback.on_save_checkpoint(trainer, module, checkpoint)
+    module.on_save_checkpoint(checkpoint)
+    return checkpoint
+
+
+def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Gives the weights, and the states of data module and callbacks, back to their owners."""
+    module = trainer.lightning_module
+    module.on_load_checkpoint(checkpoint)
+    trainer.strategy.load_model_state_dict(checkpoint, strict=module.strict_loading)
+    datamodule = trainer.datamodule
+    if datamodule is not None and type(datamodule).__qualname__ in checkpoint:
+        datamodule.load_state_dict(checkpoint[type(datamodule).__qualname__])
+    _restore_callbacks(trainer, checkpoint)
+
+
+def _restore_callbacks(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    states: dict[Any, Any] = checkpoint.get("callbacks") or {}
+    for callback in trainer.callbacks:
+        callback.on_load_checkpoint(trainer, trainer.lightning_module, checkpoint)
+    known = {callback.state_key for callback in trainer.callbacks}
+    missing = sorted(str(key) for key in states if key not in known)
+    if missing:
+        rank_zero_warn(
+            f"The checkpoint holds the states of callbacks that this Trainer does not have: {missing}. Add them to "
+            "`Trainer(callbacks=...)` to go on with their states."
+        )
+    for callback in trainer.callbacks:
+        if callback.state_key in states:
+            callback.load_state_dict(states[callback.state_key])
+
+
+def restore_training(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Gives optimizers, schedulers, precision and counts back to their owners.
+
+    Raises:
+        MisconfigurationException: If the file holds weights alone, other optimizers, or more epochs than are asked for.
+    """
+    if "optimizer_states" not in checkpoint:
+        raise MisconfigurationException(
+            "Training can only go on from a checkpoint that holds the state of training, and this one holds weights "
+            "alone.",
+            fix="Load it with `MyModule.load_from_checkpoint(path)` and fit from there, or save with "
+            "`save_weights_only=False`.",
+        )
+    precision = trainer.strategy.precision_plugin
+    if type(precision).__qualname__ in checkpoint:
+        precision.load_state_dict(checkpoint[type(precision).__qualname__])
+    _restore_progress(trainer, checkpoint)
+    states, optimizers = checkpoint["optimizer_states"], trainer.optimizers
+    schedulers = checkpoint.get("lr_schedulers", [])
+    if len(states) != len(optimizers) or len(schedulers) != len(trainer.lr_scheduler_configs):
+        raise MisconfigurationException(
+            "A run goes on with the optimizers and schedulers that it was saved with.",
+            got=f"{len(states)} optimizers and {len(schedulers)} schedulers in the file, {len(optimizers)} and "
+            f"{len(trainer.lr_scheduler_configs)} from `configure_optimizers`",
+            fix="Return the same ones, or start anew from the weights with `load_from_checkpoint`.",
+        )
+    trainer.strategy.load_optimizer_state_dict(checkpoint)
+    for config, state in zip(trainer.lr_scheduler_configs, schedulers, strict=True):
+        config.scheduler.load_state_dict(state)
+
+
+def _restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    progress = trainer.progress
+    if "fulmen" in checkpoint:
+        progress.load_state_dict(checkpoint["fulmen"]["progress"])
+    else:
+        progress.epoch, progress.steps = checkpoint["epoch"], checkpoint["global_step"]
+        progress.windows = progress.steps
+        progress.epoch_done = True
+    limit = trainer.max_epochs
+    if limit not in (None, -1) and progress.epoch > limit:  # type: ignore[operator]
+        raise MisconfigurationException(
+            "A run cannot end before the point from which it goes on.",
+            got=f"a checkpoint with current_epoch={progress.epoch} and Trainer(max_epochs={limit})",
+            fix=f"Set `max_epochs` to more than {progress.epoch}.",
+        )
+    if not progress.epoch_done and progress.batch:
+        rank_zero_warn(
+            f"The checkpoint was saved after batch {progress.batch} of epoch {progress.epoch}, in the middle of it: "
+            "the epoch starts again from its first batch."
+        )
+
+

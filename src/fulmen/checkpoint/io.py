@@ -1,0 +1,91 @@
+"""The seam through which strategies write and read checkpoints."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+
+from fulmen.checkpoint import store
+from fulmen.utilities.exceptions import MisconfiguredType
+from fulmen.utilities.safe_load import MapLocation
+
+
+class CheckpointIO(ABC):
+    """Writes, reads and removes checkpoints: subclass it for a storage or a format of your own."""
+
+    @abstractmethod
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
+    ) -> None:
+        """Writes a checkpoint.
+
+        Args:
+            checkpoint: What to save.
+            path: Where.
+            storage_options: For the storage, as handed to ``Trainer.save_checkpoint``.
+        """
+
+    @abstractmethod
+    def load_checkpoint(
+        self, path: str | os.PathLike[str], map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Reads a checkpoint.
+
+        Args:
+            path: Where it lies.
+            map_location: Where tensors go; see ``torch.load``.
+            weights_only: None and True read tensors and plain data alone; False reads everything, which may run
+                code: for files you trust.
+
+        Returns:
+            What was saved.
+        """
+
+    @abstractmethod
+    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Removes a checkpoint.
+
+        Args:
+            path: Where it lies.
+        """
+
+    def teardown(self) -> None:  # noqa: B027 - most have nothing to finish
+        """Called when the run ends, to finish what is under way."""
+
+
+def _to_cpu(storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
+    return storage
+
+
+class TorchCheckpointIO(CheckpointIO):
+    """Files in torch's own format, each written whole or not at all."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
+    ) -> None:
+        if storage_options is not None:
+            raise MisconfiguredType(
+                "`TorchCheckpointIO` writes local files, which have no `storage_options`.",
+                got=storage_options,
+                fix="Leave it out, or give the Trainer a `CheckpointIO` of your own: `Trainer(plugins=[MyIO()])`.",
+            )
+        store.atomic_save(checkpoint, path)
+
+    def load_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        map_location: MapLocation = _to_cpu,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        checkpoint: dict[str, Any] = store.load(path, map_location, weights_only)
+        return checkpoint
+
+    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        elif os.path.lexists(path):
+            os.remove(path)

@@ -1,0 +1,217 @@
+"""A module or data module made of a checkpoint, and its hyper-parameters put into one."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Mapping
+from typing import IO, Any
+
+from torch import Tensor, nn
+
+from fulmen.core.hparams_files import convert as convert
+from fulmen.core.hparams_files import load_hparams_from_tags_csv as load_hparams_from_tags_csv
+from fulmen.core.hparams_files import load_hparams_from_yaml as load_hparams_from_yaml
+from fulmen.core.hparams_files import save_hparams_to_tags_csv as save_hparams_to_tags_csv
+from fulmen.core.hparams_files import save_hparams_to_yaml as save_hparams_to_yaml
+from fulmen.core.hparams_files import update_hparams as update_hparams
+from fulmen.utilities.codec import decode, encode
+from fulmen.utilities.exceptions import (
+    MisconfigurationException,
+    MisconfiguredRun,
+    MisconfiguredType,
+    MisconfiguredValue,
+)
+from fulmen.utilities.imports import require
+from fulmen.utilities.parsing import AttributeDict
+from fulmen.utilities.rank_zero import rank_zero_warn
+from fulmen.utilities.safe_load import MapLocation, describe, load
+from fulmen.utilities.suggest import did_you_mean
+
+CHECKPOINT_HYPER_PARAMS_KEY = "hyper_parameters"
+CHECKPOINT_HYPER_PARAMS_NAME = "hparams_name"
+CHECKPOINT_HYPER_PARAMS_TYPE = "hparams_type"
+
+# These take any argument, for the sake of classes that share a base with others, and use none.
+_BASES = ("fulmen.core.module", "fulmen.core.datamodule")
+
+
+def load_from_checkpoint(
+    cls: Any,
+    checkpoint_path: str | os.PathLike[str] | IO[bytes],
+    map_location: MapLocation = None,
+    hparams_file: str | os.PathLike[str] | None = None,
+    strict: bool | None = None,
+    weights_only: bool | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Makes a module or a data module of a checkpoint.
+
+    Args:
+        cls: The class to make.
+        checkpoint_path: A path, an address that fsspec knows, or an open binary file.
+        map_location: Where the weights go; see ``torch.load``.
+        hparams_file: A YAML or CSV file with hyper-parameters, in place of those in the checkpoint.
+        strict: Whether every key must match; None takes the module's ``strict_loading``.
+        weights_only: None and True read tensors and plain data alone; False may run code: for files you trust.
+        **kwargs: Arguments of ``__init__`` that the checkpoint does not hold, or that replace its own.
+
+    Returns:
+        The new object, a module with its weights and on their device.
+    """
+    checkpoint = load(checkpoint_path, map_location, weights_only)
+    place = describe(checkpoint_path)
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        keys = f" with the keys {list(checkpoint)[:5]}" if isinstance(checkpoint, dict) else ""
+        raise MisconfigurationException(
+            f"A checkpoint is a dictionary with the key 'state_dict', and `{place}` is none.",
+            got=f"a {type(checkpoint).__name__}{keys}",
+            fix="If the file holds weights alone: `model.load_state_dict(torch.load(path))`.",
+        )
+    hparams = _hparams_of(cls, checkpoint, hparams_file)
+    hparams.update(kwargs)
+    if hparams:
+        checkpoint[cls.CHECKPOINT_HYPER_PARAMS_KEY] = hparams
+    obj = _instantiate(cls, checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_NAME), hparams, kwargs)
+    if isinstance(obj, nn.Module):
+        _load_weights(obj, checkpoint, strict, place)
+    elif cls.__qualname__ in checkpoint:
+        obj.load_state_dict(checkpoint[cls.__qualname__])
+    return obj
+
+
+def dump_hparams(obj: Any) -> dict[str, Any]:
+    """The entries with which the hyper-parameters of a module or data module go into a checkpoint.
+
+    Args:
+        obj: The module or data module.
+
+    Returns:
+        The entries; none where there are no hyper-parameters.
+
+    Raises:
+        MisconfigurationException: If a value could not be read back safely; names it.
+    """
+    hparams = obj.hparams
+    if not hparams:
+        return {}
+    entries: dict[str, Any] = {}
+    if hasattr(obj, "_hparams_name"):
+        entries[obj.CHECKPOINT_HYPER_PARAMS_NAME] = obj._hparams_name
+    if "omegaconf" in sys.modules and sys.modules["omegaconf"].OmegaConf.is_config(hparams):
+        entries[obj.CHECKPOINT_HYPER_PARAMS_TYPE] = f"{type(hparams).__module__}.{type(hparams).__name__}"
+        hparams = sys.modules["omegaconf"].OmegaConf.to_container(hparams)
+    stored, refused = encode(dict(hparams))
+    if refused:
+        names = sorted({part.split(" ")[0].split(".")[0].split("[")[0] for part in refused})
+        raise MisconfigurationException(
+            f"Hyper-parameters are stored in checkpoints as plain data, and some of `{type(obj).__name__}`'s are not.",
+            got=", ".join(refused),
+            fix=f"Leave them out: `self.save_hyperparameters(ignore={names})`; hand them over again when loading: "
+            f"`{type(obj).__name__}.load_from_checkpoint(path, {names[0]}=...)`.",
+        )
+    entries[obj.CHECKPOINT_HYPER_PARAMS_KEY] = stored
+    return entries
+
+
+def _hparams_of(cls: Any, checkpoint: dict[str, Any], hparams_file: str | os.PathLike[str] | None) -> Any:
+    if hparams_file is not None:
+        return AttributeDict(_read_hparams_file(os.fspath(hparams_file)))
+    hparams = decode(checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {}))
+    kind = checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_TYPE)
+    if isinstance(kind, str) and kind.startswith("omegaconf."):
+        return require("omegaconf", "all", "This checkpoint").OmegaConf.create(hparams)
+    return AttributeDict(hparams) if isinstance(hparams, dict) else hparams
+
+
+def _read_hparams_file(path: str) -> dict[str, Any]:
+    extension = os.path.splitext(path)[1].lower()
+    if extension in (".yaml", ".yml"):
+        return load_hparams_from_yaml(path, use_omegaconf=False) or {}
+    if extension == ".csv":
+        return load_hparams_from_tags_csv(path)
+    raise MisconfiguredValue(
+        "`hparams_file` is a file that ends in .csv, .yml or .yaml.", got=path, fix="Convert it to YAML."
+    )
+
+
+def _instantiate(cls: Any, holder: str | None, hparams: Any, kwargs: Mapping[str, Any]) -> Any:
+    """Calls the class with what it takes of the hyper-parameters.
+
+    Args:
+        cls: The class.
+        holder: The argument that takes all hyper-parameters as one; ``"kwargs"`` or None where each is its own.
+        hparams: The hyper-parameters, `kwargs` among them.
+        kwargs: What the user gave.
+
+    Returns:
+        The object.
+    """
+    signature = inspect.signature(cls.__init__)
+    parameters = list(signature.parameters.values())[1:]
+    anything = {parameter.name for parameter in parameters if parameter.kind is parameter.VAR_KEYWORD}
+    if getattr(cls.__init__, "__module__", None) in _BASES:
+        anything = set()
+    starred = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    names = {parameter.name for parameter in parameters if parameter.kind not in starred}
+    given = dict(hparams)
+    if holder in names:
+        given = {holder: hparams, **kwargs}
+    elif not anything:
+        for name in sorted(set(kwargs) - names):
+            rank_zero_warn(
+                f"`{cls.__name__}.__init__` takes no argument `{name}`: it was ignored. {did_you_mean(name, names)}"
+            )
+    given.pop("_instantiator", None)
+    if not anything:
+        given = {name: value for name, value in given.items() if name in names}
+    positional = [
+        given.pop(parameter.name)
+        for parameter in parameters
+        if parameter.kind is parameter.POSITIONAL_ONLY and parameter.name in given
+    ]
+    try:
+        signature.replace(parameters=parameters).bind(*positional, **given)
+    except TypeError as error:
+        raise MisconfiguredType(
+            f"The checkpoint does not hold every argument that `{cls.__name__}.__init__` needs.",
+            got=str(error),
+            fix=f"Pass it along: `{cls.__name__}.load_from_checkpoint(path, name=value)`. For checkpoints to come, "
+            "call `self.save_hyperparameters()` in `__init__`.",
+        ) from error
+    return cls(*positional, **given)
+
+
+def _load_weights(module: Any, checkpoint: dict[str, Any], strict: bool | None, place: str) -> None:
+    chosen = getattr(module, "_strict_loading", None)
+    if strict is not None and chosen is not None and strict != chosen:
+        name = type(module).__name__
+        raise MisconfiguredValue(
+            f"`{name}` sets `strict_loading`, and `load_from_checkpoint(..., strict=)` says the opposite.",
+            got=f"strict_loading={chosen}, strict={strict}",
+            fix="Leave `strict` out, or set both to the same value.",
+        )
+    strict = module.strict_loading if strict is None else strict
+    module.configure_model()
+    module.on_load_checkpoint(checkpoint)
+    weights = checkpoint["state_dict"]
+    try:
+        keys = module.load_state_dict(weights, strict=strict)
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        raise MisconfiguredRun(
+            f"The weights in `{place}` do not fit `{type(module).__name__}`.",
+            got=str(error),
+            fix="Build the model as it was when the checkpoint was written: hand over the same arguments, as in "
+            "`load_from_checkpoint(path, hidden=64)`. For keys that are missing or too many on purpose, pass "
+            "`strict=False`.",
+        ) from error
+    # an override of `load_state_dict` may return nothing
+    for attribute, where in (("missing_keys", "the model only"), ("unexpected_keys", "the checkpoint only")):
+        if getattr(keys, attribute, None):
+            rank_zero_warn(f"Loaded `{place}` with strict=False; keys in {where}: {getattr(keys, attribute)}")
+    device = next((value.device for value in weights.values() if isinstance(value, Tensor)), None)
+    if device is not None:
+        module.to(device)

@@ -1,0 +1,13 @@
+"""Names that people import from ``plugins.environments``; each is defined in ``fulmen.environments``."""
+
+from __future__ import annotations
+
+from fulmen.utilities.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "ClusterEnvironment": "fulmen.environments.cluster_environment",
+        "LightningEnvironment": "fulmen.environments.lightning",
+    },
+)

@@ -1,0 +1,424 @@
+"""What Fulmen asks of a strategy: where the model lies, and how processes agree."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from fulmen.accelerators.accelerator import Accelerator
+from fulmen.accelerators.registry import for_device
+from fulmen.environments.cluster_environment import ClusterEnvironment
+from fulmen.environments.lightning import LightningEnvironment
+from fulmen.precision.precision import Precision
+from fulmen.strategies.empty_init import EmptyInit
+from fulmen.strategies.hooks import StrategyHooks
+from fulmen.strategies.optimizer_state import move_optimizer
+from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.tree import move_data_to_device
+from fulmen.utilities.types import _PATH, LRSchedulerConfig, TBroadcast, TReduce
+
+if TYPE_CHECKING:
+    from fulmen.strategies.registry import Strategies
+
+
+class Strategy(StrategyHooks, ABC):
+    """Where the model lies, and how several processes act as one.
+
+    It asks its accelerator and its precision only through their contracts, and knows of a module what PyTorch's own
+    has, its steps, and the hooks that move a batch.
+
+    Args:
+        accelerator: The kind of device; None takes the one that :attr:`root_device` belongs to.
+        checkpoint_io: How checkpoints get to disk and back.
+        precision_plugin: How numbers look; None is single precision.
+    """
+
+    strategy_name: str = ""
+    global_rank: int = 0
+    local_rank: int = 0
+    node_rank: int = 0
+    world_size: int = 1
+
+    def __init__(
+        self,
+        accelerator: Accelerator | None = None,
+        checkpoint_io: Any = None,
+        precision_plugin: Precision | None = None,
+    ) -> None:
+        self._accelerator = accelerator
+        self.checkpoint_io = checkpoint_io
+        self._precision_plugin = precision_plugin
+        self.cluster_environment: ClusterEnvironment = LightningEnvironment()
+        self.model: nn.Module | None = None
+        self._lightning_module: Any = None
+        self._launcher: Any = None
+        self.optimizers: list[Optimizer] = []
+        self._lightning_optimizers: list[Any] = []
+        self.lr_scheduler_configs: list[LRSchedulerConfig] = []
+
+    # What it is made of.
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """The kind of device."""
+        if self._accelerator is None:
+            self._accelerator = for_device(self.root_device)
+        return self._accelerator
+
+    @accelerator.setter
+    def accelerator(self, accelerator: Accelerator | None) -> None:
+        self._accelerator = accelerator
+
+    @property
+    def precision_plugin(self) -> Precision:
+        """How numbers look."""
+        if self._precision_plugin is None:
+            self._precision_plugin = Precision()
+        return self._precision_plugin
+
+    @precision_plugin.setter
+    def precision_plugin(self, precision_plugin: Precision | None) -> None:
+        self._precision_plugin = precision_plugin
+
+    @property
+    def lightning_module(self) -> Any:
+        """The user's module, not wrapped; None before :meth:`connect`."""
+        return self._lightning_module
+
+    @property
+    def launcher(self) -> Any:
+        """What starts other processes, or None."""
+        return self._launcher
+
+    @property
+    @abstractmethod
+    def root_device(self) -> torch.device:
+        """The device of this process."""
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Whether this is the process with rank 0."""
+        return self.global_rank == 0
+
+    @property
+    def handles_gradient_accumulation(self) -> bool:
+        """Whether it accumulates gradients itself."""
+        return False
+
+    @property
+    def lightning_restore_optimizer(self) -> bool:
+        """Whether optimizers are restored with :meth:`load_optimizer_state_dict`, and not by the strategy itself."""
+        return True
+
+    @property
+    def restore_checkpoint_after_setup(self) -> bool:
+        """Whether a checkpoint can be loaded only after :meth:`setup`."""
+        return False
+
+    # The way of a run: connect, setup_environment, setup, (optimizers), setup_precision_plugin, ..., teardown.
+
+    def connect(self, model: nn.Module) -> None:
+        """Takes a model, which may be what ``torch.compile`` made of a module."""
+        self._lightning_module = getattr(model, "_orig_mod", model)
+        self.model = model
+
+    def setup_environment(self) -> None:
+        """Makes this process's device the current one."""
+        self.accelerator.setup_device(self.root_device)
+
+    def setup(self, trainer: Any) -> None:
+        """Gives the model its precision and moves it to its device; optimizers are made after this.
+
+        Args:
+            trainer: Who runs it.
+        """
+        self.accelerator.setup(trainer)
+        if self.model is not None:
+            self.model = self.precision_plugin.convert_module(self.model)
+            self.model_to_device()
+
+    @abstractmethod
+    def model_to_device(self) -> None:
+        """Moves the model to :attr:`root_device`."""
+
+    def setup_precision_plugin(self) -> None:
+        """Lets the precision see model, optimizers and schedulers, and puts what the optimizers remember in place."""
+        if self.model is None:
+            return
+        self.model, self.optimizers, self.lr_scheduler_configs = self.precision_plugin.connect(
+            self.model, self.optimizers, self.lr_scheduler_configs
+        )
+        for optimizer in self.optimizers:
+            move_optimizer(optimizer, self.root_device)
+
+    def teardown(self) -> None:
+        """Moves the model and what its optimizers remember to the CPU, and frees what the run held."""
+        host = torch.device("cpu")
+        for optimizer in self.optimizers:
+            move_optimizer(optimizer, host)
+        if self._lightning_module is not None:
+            self._lightning_module.cpu()
+        self.precision_plugin.teardown()
+        self.accelerator.teardown()
+        if self.checkpoint_io is not None:
+            self.checkpoint_io.teardown()
+
+    # How processes agree.
+
+    @abstractmethod
+    def reduce(self, tensor: TReduce, group: Any = None, reduce_op: Any = "mean") -> TReduce:
+        """Combines a tensor, or a nest of them, over all processes.
+
+        Args:
+            tensor: This process's part.
+            group: Which processes; None for all.
+            reduce_op: ``"mean"``, ``"sum"`` or an operation of ``torch.distributed``.
+
+        Returns:
+            The result, on every process.
+        """
+
+    @abstractmethod
+    def all_gather(self, tensor: Tensor, group: Any = None, sync_grads: bool = False) -> Tensor:
+        """Collects a tensor of every process.
+
+        Args:
+            tensor: This process's part.
+            group: Which processes; None for all.
+            sync_grads: Whether gradients flow back.
+
+        Returns:
+            The parts, stacked in a new first dimension of size :attr:`world_size`; on one process the tensor itself.
+        """
+
+    @abstractmethod
+    def broadcast(self, obj: TBroadcast, src: int = 0) -> TBroadcast:
+        """Hands an object of one process to all.
+
+        Args:
+            obj: The object.
+            src: Whose.
+
+        Returns:
+            The object of process `src`.
+        """
+
+    @abstractmethod
+    def barrier(self, name: str | None = None) -> None:
+        """Waits until all processes are here.
+
+        Args:
+            name: Where "here" is, for a log.
+        """
+
+    def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
+        """Lets processes agree on a decision.
+
+        Args:
+            decision: This process's.
+            all: Whether all must be for it; otherwise one is enough.
+
+        Returns:
+            The decision of them all.
+        """
+        return decision
+
+    # The way of a batch.
+
+    def process_dataloader(self, dataloader: Any) -> Any:
+        """Adapts a loader to the strategy; returns it."""
+        return dataloader
+
+    def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
+        """Moves a batch, by the module's own hooks where there is a module.
+
+        Args:
+            batch: The batch.
+            device: Where to; None for :attr:`root_device`.
+            dataloader_idx: The loader that it comes from.
+
+        Returns:
+            The batch on the device.
+        """
+        target = self.root_device if device is None else device
+        module = self._lightning_module
+        if not hasattr(module, "transfer_batch_to_device"):
+            return move_data_to_device(batch, target)
+        return module.on_after_batch_transfer(
+            module.transfer_batch_to_device(batch, target, dataloader_idx), dataloader_idx
+        )
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the module's step of that name in the precision's context."""
+        with self.precision_plugin.train_step_context():
+            return self._lightning_module.training_step(*args, **kwargs)
+
+    def validation_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the module's step of that name in the precision's context."""
+        with self.precision_plugin.val_step_context():
+            return self._lightning_module.validation_step(*args, **kwargs)
+
+    def test_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the module's step of that name in the precision's context."""
+        with self.precision_plugin.test_step_context():
+            return self._lightning_module.test_step(*args, **kwargs)
+
+    def predict_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the module's step of that name in the precision's context."""
+        with self.precision_plugin.predict_step_context():
+            return self._lightning_module.predict_step(*args, **kwargs)
+
+    def backward(self, closure_loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> Tensor:
+        """Runs backward in the precision, without hooks of a module.
+
+        Args:
+            closure_loss: The loss.
+            optimizer: The optimizer that will step, if it is known.
+            *args: For ``loss.backward``.
+            **kwargs: For ``loss.backward``.
+
+        Returns:
+            What backward ran on: the loss, scaled where the precision scales.
+        """
+        self.pre_backward(closure_loss)
+        loss = self.precision_plugin.pre_backward(closure_loss, self._lightning_module)
+        self.precision_plugin.backward(loss, self._lightning_module, optimizer, *args, **kwargs)
+        self.precision_plugin.post_backward(loss, self._lightning_module)
+        self.post_backward(loss)
+        return loss
+
+    def pre_backward(self, closure_loss: Tensor) -> None:
+        """Called before backward, with the loss."""
+
+    def post_backward(self, closure_loss: Tensor) -> None:
+        """Called after backward, with what it ran on."""
+
+    def optimizer_step(
+        self,
+        optimizer: Optimizer,
+        closure: Callable[[], Any] | None = None,
+        model: nn.Module | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Steps an optimizer in the precision.
+
+        Args:
+            optimizer: The optimizer.
+            closure: Computes the loss and its gradients; None where that has been done.
+            model: The model; None takes the connected one.
+            **kwargs: For the optimizer's own ``step``.
+
+        Returns:
+            What the precision's step returned.
+        """
+        target = self._lightning_module if model is None else model
+        return self.precision_plugin.optimizer_step(optimizer, model=target, closure=closure, **kwargs)
+
+    # Where models and tensors are made.
+
+    @contextmanager
+    def tensor_init_context(self, empty_init: bool | None = None) -> Generator[None]:
+        """New tensors lie on :attr:`root_device` and have the precision.
+
+        Args:
+            empty_init: Whether layers are left without initial weights.
+        """
+        empty: AbstractContextManager[Any] = EmptyInit() if empty_init else nullcontext()
+        with empty, self.root_device, self.precision_plugin.tensor_init_context():
+            yield
+
+    @contextmanager
+    def model_sharded_context(self) -> Generator[None]:
+        """Layers made inside are sharded as they are made, where the strategy shards."""
+        yield
+
+    # Checkpoints.
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """The module's weights, under the names of the module as it was written, compiled or not."""
+        state: dict[str, Any] = self._lightning_module.state_dict()
+        return state
+
+    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        """Loads the module's weights.
+
+        Args:
+            checkpoint: A checkpoint; the weights are its ``"state_dict"``.
+            strict: Whether names must match exactly.
+        """
+        self._lightning_module.load_state_dict(checkpoint["state_dict"], strict=strict)
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """What an optimizer remembers."""
+        return optimizer.state_dict()
+
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        """Gives every optimizer its state.
+
+        Args:
+            checkpoint: A checkpoint; the states are its ``"optimizer_states"``.
+
+        Raises:
+            MisconfigurationException: If it has a state more or less than there are optimizers.
+        """
+        states = checkpoint["optimizer_states"]
+        if len(states) != len(self.optimizers):
+            raise MisconfigurationException(
+                "A run can be resumed only with as many optimizers as it had.",
+                got=f"{len(states)} states in the checkpoint, {len(self.optimizers)} from `configure_optimizers`",
+                fix="Return the same optimizers from `configure_optimizers` as before, or load the weights alone: "
+                "`Model.load_from_checkpoint(path)`, then `fit` without `ckpt_path`.",
+            )
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            optimizer.load_state_dict(state)
+            move_optimizer(optimizer, self.root_device)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: _PATH, storage_options: Any = None) -> None:
+        """Writes a checkpoint, on rank 0.
+
+        Args:
+            checkpoint: What to write.
+            filepath: Where to.
+            storage_options: For the ``checkpoint_io``.
+        """
+        if self.is_global_zero:
+            self._io().save_checkpoint(checkpoint, filepath, storage_options=storage_options)
+
+    def load_checkpoint(self, checkpoint_path: _PATH, weights_only: bool | None = None) -> dict[str, Any]:
+        """Reads a checkpoint.
+
+        Args:
+            checkpoint_path: Where it lies.
+            weights_only: Whether to read plain data alone; None leaves it to the ``checkpoint_io``.
+
+        Returns:
+            The checkpoint.
+        """
+        options = {} if weights_only is None else {"weights_only": weights_only}
+        checkpoint: dict[str, Any] = self._io().load_checkpoint(checkpoint_path, **options)
+        return checkpoint
+
+    def remove_checkpoint(self, filepath: _PATH) -> None:
+        """Removes a checkpoint, on rank 0."""
+        if self.is_global_zero:
+            self._io().remove_checkpoint(filepath)
+
+    def _io(self) -> Any:
+        if self.checkpoint_io is None:
+            raise MisconfigurationException(
+                f"`{type(self).__name__}` has no `checkpoint_io`, and needs one to write and read checkpoints.",
+                fix=f"Hand it to a Trainer, which gives it one, or pass `{type(self).__name__}(checkpoint_io=...)`.",
+            )
+        return self.checkpoint_io
+
+    @classmethod
+    def register_strategies(cls, strategy_registry: Strategies) -> None:
+        """Enters the class into a registry, under the names that users pass as ``strategy=``."""
+        if cls.strategy_name:
+            strategy_registry.register(cls.strategy_name, cls)

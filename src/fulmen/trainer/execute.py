@@ -1,0 +1,221 @@
+"""What `fit`, `validate`, `test` and `predict` have in common: everything around the loop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fulmen.checkpoint.capture import restore_model, restore_training
+from fulmen.core.module import LightningModule
+from fulmen.core.optimizer import LightningOptimizer
+from fulmen.core.optimizer_config import read_optimizers
+from fulmen.loops.hooks import Hooks
+from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, check_ready, unwrap
+from fulmen.trainer.ckpt_path import find_checkpoint
+from fulmen.trainer.hyper_parameters import log_hyper_parameters
+from fulmen.utilities.exceptions import MisconfiguredType
+from fulmen.utilities.rank_zero import rank_zero_info
+from fulmen.utilities.states import RunningStage, TrainerFn, TrainerStatus
+from fulmen.utilities.traceback import fold
+
+if TYPE_CHECKING:
+    from fulmen.trainer.trainer import Trainer
+
+_STAGES = {
+    TrainerFn.FITTING: RunningStage.TRAINING,
+    TrainerFn.VALIDATING: RunningStage.VALIDATING,
+    TrainerFn.TESTING: RunningStage.TESTING,
+    TrainerFn.PREDICTING: RunningStage.PREDICTING,
+}
+
+
+@dataclass
+class Job:
+    """One call of the Trainer.
+
+    Attributes:
+        fn: Which method was called.
+        model: The module, or None for the one that the Trainer has.
+        datamodule: The data module, or None.
+        loaders: Loaders that were passed, by the name of the argument.
+        ckpt_path: The checkpoint to start from: a path, ``"best"``, ``"last"``, or None.
+        weights_only: How the checkpoint may be read; see ``torch.load``.
+    """
+
+    fn: TrainerFn
+    model: Any
+    datamodule: Any = None
+    loaders: dict[str, Any] = field(default_factory=dict)
+    ckpt_path: Any = None
+    weights_only: bool | None = None
+
+
+def execute(trainer: Trainer, job: Job) -> Any:
+    """Carries out a call of the Trainer.
+
+    Args:
+        trainer: The Trainer.
+        job: What was called, and with what.
+
+    Returns:
+        What the loop returns; None for `fit`.
+    """
+    try:
+        trainer.state.fn, trainer.state.status = job.fn, TrainerStatus.RUNNING
+        trainer.state.stage = _STAGES[job.fn]
+        with backends(trainer):
+            begin(trainer, job)
+            if job.fn == TrainerFn.FITTING:
+                with isolated_sanity_check(trainer):
+                    trainer.fit_loop.sanity_check()
+                result: Any = None
+                trainer.fit_loop.run()
+            else:
+                result = trainer.loop_of(job.fn).run()
+            end(trainer, job.fn)
+        return result
+    except BaseException as error:
+        interrupted(trainer, error)
+        fold(error)
+        if isinstance(error, KeyboardInterrupt) and hasattr(sys, "ps1"):
+            return None
+        raise
+
+
+@contextmanager
+def isolated_sanity_check(trainer: Trainer) -> Iterator[None]:
+    """Nothing of the sanity check reaches the loggers."""
+    loggers, trainer.metrics.loggers = trainer.metrics.loggers, []
+    try:
+        yield
+    finally:
+        trainer.metrics.loggers = loggers
+
+
+@contextmanager
+def backends(trainer: Trainer) -> Iterator[None]:
+    """Sets torch's switches for a run, and puts back those that are not meant to last."""
+    with ExitStack() as stack:
+        if trainer.detect_anomaly:
+            stack.enter_context(torch.autograd.set_detect_anomaly(True))
+        stack.enter_context(torch.set_grad_enabled(True))
+        yield
+
+
+def begin(trainer: Trainer, job: Job) -> None:
+    """Everything before the loop, in the order in which users know it."""
+    fn = job.fn
+    fitting = fn == TrainerFn.FITTING
+    datamodule = job.datamodule
+    for name, value in job.loaders.items():  # a data module where loaders are expected is taken as what it is
+        if hasattr(value, "prepare_data") and hasattr(value, "train_dataloader"):
+            datamodule, job.loaders[name] = value, None
+    module = _module_of(trainer, job)
+    attach_module(trainer, module)
+    attach_data(trainer, module, datamodule, job.loaders)
+    trainer.metrics.reset()
+    trainer.metrics.watch(None)
+    attach_callbacks(trainer, module)
+    check_ready(trainer, module, fn)
+    trainer._ckpt_path = find_checkpoint(trainer, job.ckpt_path, fn, model_given=job.model is not None)
+    trainer.strategy.setup_environment()
+    _setup_hooks(trainer, module, fn)
+    checkpoint = None
+    if trainer._ckpt_path is not None:
+        checkpoint = trainer.strategy.load_checkpoint(trainer._ckpt_path, weights_only=job.weights_only)
+        restore_model(trainer, checkpoint)
+    log_hyper_parameters(trainer, module, datamodule)
+    trainer.strategy.setup(trainer)
+    trainer.hooks = Hooks(trainer, module, trainer.callbacks, trainer.logbook, wrap=trainer.profile_wrapper())
+    if fitting:
+        set_up_optimizers(trainer, module)
+        trainer.should_stop = False
+        trainer.hooks.on_fit_start()
+        if checkpoint is not None:
+            restore_training(trainer, checkpoint)
+        trainer.fit_loop.prepare()
+        module.train()
+    else:
+        trainer.loop_of(fn).prepare()
+    for logger in trainer.loggers:
+        logger.log_graph(module)
+
+
+def _module_of(trainer: Trainer, job: Job) -> LightningModule:
+    if job.model is not None:
+        return unwrap(job.model)
+    module = trainer.lightning_module
+    if module is None:
+        raise MisconfiguredType(
+            f"`Trainer.{job.fn.value}` needs a model when the Trainer has none yet.",
+            fix=f"`trainer.{job.fn.value}(model, ...)`.",
+        )
+    return module
+
+
+def _setup_hooks(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> None:
+    datamodule = trainer.datamodule
+    for owner in (datamodule, module):
+        if owner is not None:
+            owner.prepare_data()
+    if datamodule is not None:
+        datamodule.setup(stage=fn)
+    for callback in trainer.callbacks:
+        callback.setup(trainer, module, stage=fn)
+    module.setup(stage=fn)
+    with trainer.strategy.tensor_init_context(), trainer.strategy.model_sharded_context():
+        module.configure_sharded_model()
+        module.configure_model()
+
+
+def set_up_optimizers(trainer: Trainer, module: LightningModule) -> None:
+    """Asks the module for its optimizers and wraps them for those who see them."""
+    strategy = trainer.strategy
+    strategy.optimizers, strategy.lr_scheduler_configs = read_optimizers(module.configure_optimizers())
+    wrapped = [LightningOptimizer(optimizer) for optimizer in strategy.optimizers]
+    for optimizer in wrapped:
+        optimizer._module = module
+    strategy._lightning_optimizers = wrapped
+    strategy.setup_precision_plugin()
+
+
+def end(trainer: Trainer, fn: TrainerFn) -> None:
+    """Everything after the loop."""
+    module = trainer.lightning_module
+    if fn == TrainerFn.FITTING:
+        trainer.hooks.on_fit_end()
+    if trainer.datamodule is not None:
+        trainer.datamodule.teardown(stage=fn)
+    for callback in trainer.callbacks:
+        callback.teardown(trainer, module, stage=fn)
+    module.teardown(stage=fn)
+    for logger in trainer.loggers:
+        logger.finalize("success")
+    trainer.logbook.open(None)
+    trainer.metrics.watch(None)
+    trainer.strategy.teardown()
+    trainer.state.status, trainer.state.stage = TrainerStatus.FINISHED, None
+
+
+def interrupted(trainer: Trainer, error: BaseException) -> None:
+    """What still has to be done when a run ends with an exception."""
+    trainer.state.status = TrainerStatus.INTERRUPTED
+    if isinstance(error, KeyboardInterrupt):
+        rank_zero_info("Ctrl-C: training stops here.")
+    trainer.logbook.hook = None
+    for callback in trainer.callbacks:
+        callback.on_exception(trainer, trainer.lightning_module, error)
+    if trainer.datamodule is not None and hasattr(trainer.datamodule, "on_exception"):
+        trainer.datamodule.on_exception(error)
+    trainer.strategy.on_exception(error)
+    for logger in trainer.loggers:
+        logger.finalize("failed")
+    trainer.logbook.open(None)
+    trainer.metrics.watch(None)
+    if not isinstance(error, KeyboardInterrupt):
+        trainer.state.stage = None

@@ -1,0 +1,118 @@
+"""Reading what ``torch.save`` wrote, without running code that a file may hold."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import re
+from collections.abc import Callable
+from typing import IO, Any, TypeAlias
+
+import torch
+
+from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.imports import require
+from fulmen.utilities.suggest import did_you_mean
+
+MapLocation: TypeAlias = (
+    torch.device
+    | str
+    | int
+    | dict[str, str]
+    | Callable[[torch.UntypedStorage, str], torch.UntypedStorage | None]
+    | None
+)
+PathOrFile: TypeAlias = str | os.PathLike[str] | IO[bytes]
+
+
+class UnsafeCheckpointError(MisconfigurationException, pickle.UnpicklingError):
+    """A file holds more than tensors and plain data, and reading that could run code."""
+
+
+class DamagedCheckpointError(MisconfigurationException, pickle.UnpicklingError):
+    """A file is no checkpoint, or not a whole one."""
+
+
+def load(source: PathOrFile, map_location: MapLocation = None, weights_only: bool | None = None) -> Any:
+    """Reads a checkpoint.
+
+    Args:
+        source: A path, an address that fsspec knows, or an open binary file.
+        map_location: Where tensors go, as for ``torch.load``. None: where they were, or the CPU if that device is not
+            there.
+        weights_only: None and True read tensors and plain data alone. False reads everything, which may run code:
+            for files you trust.
+
+    Returns:
+        What was saved.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        UnsafeCheckpointError: If the file holds what a safe read refuses; names it.
+        DamagedCheckpointError: If the file cannot be read at all.
+    """
+    place = where_it_was if map_location is None else map_location
+    if not isinstance(source, (str, os.PathLike)):
+        return _load(source, place, weights_only, describe(source))
+    path = os.fspath(source)
+    if "://" in path:
+        with require("fsspec", "all", f"Reading {path!r}").open(path, "rb") as file:
+            return _load(file, place, weights_only, path)
+    if not os.path.exists(path):
+        folder, name = os.path.split(path)
+        near = did_you_mean(name, os.listdir(folder or ".")) if os.path.isdir(folder or ".") else ""
+        raise FileNotFoundError(errno.ENOENT, f"There is no checkpoint at this path. {near}".strip(), path)
+    with open(path, "rb") as file:
+        return _load(file, place, weights_only, path)
+
+
+def describe(source: PathOrFile) -> str:
+    """The path of a checkpoint, for error texts."""
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else str(getattr(source, "name", "the file"))
+
+
+def where_it_was(storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
+    """A ``map_location`` that keeps the device a tensor was saved from, and takes the CPU if it is not there."""
+    try:
+        restored: torch.UntypedStorage = torch.serialization.default_restore_location(storage, location)  # type: ignore[no-untyped-call]
+        return restored
+    except (RuntimeError, AssertionError):
+        return storage
+
+
+def _load(file: IO[bytes], map_location: Any, weights_only: bool | None, name: str) -> Any:
+    try:
+        return torch.load(file, map_location=map_location, weights_only=weights_only)
+    except pickle.UnpicklingError as error:
+        refused = _refused(file, str(error))
+        if refused:
+            raise UnsafeCheckpointError(
+                f"A checkpoint is read without running code, and `{name}` holds more than tensors and plain data.",
+                got=", ".join(refused),
+                fix="If you trust the file, pass `weights_only=False`, or allow these types alone with "
+                "`torch.serialization.add_safe_globals([...])`.",
+            ) from error
+        raise _damaged(name, error) from error
+    except (EOFError, RuntimeError, KeyError) as error:
+        if isinstance(error, RuntimeError) and "PytorchStreamReader" not in str(error):
+            raise
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: str, error: Exception) -> DamagedCheckpointError:
+    return DamagedCheckpointError(
+        f"`{name}` is no checkpoint, or it is damaged.",
+        got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+        fix="Load another checkpoint of the same run.",
+    )
+
+
+def _refused(file: IO[bytes], message: str) -> list[str]:
+    """What a safe read refused: all of it where torch can list it, else what its message names."""
+    try:
+        file.seek(0)
+        found = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+    except Exception:  # an old or broken file: the listing is a courtesy and must not hide the error itself
+        found = []
+    return sorted(set(found)) or re.findall(r"(?:GLOBAL|class|function|type) ([\w.]+\.\w+)", message)[:1]

@@ -1,0 +1,44 @@
+"""The example that the README walks through does what it says."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "digits.py"
+
+pytest.importorskip("sklearn", reason="the example's data come with scikit-learn")
+pytest.importorskip("matplotlib", reason="the example draws its curves")
+
+
+@pytest.fixture(scope="module")
+def digits() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("digits", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_digits_reads_digits_and_keeps_everything(
+    digits: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accuracy = digits.main(tmp_path)
+    assert accuracy >= 0.985
+
+    said = dict(line.split(maxsplit=2)[::2] for line in capsys.readouterr().out.splitlines()[-5:])
+    assert said["test"] == f"{accuracy:.4f}"
+
+    folder = tmp_path / "csv" / "version_0"
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((folder / "checkpoints").glob("epoch=*-val_accuracy=*.ckpt")) == [Path(said["best"])]
+    assert list((tmp_path / "tensorboard" / "version_0").glob("events.out.tfevents.*"))
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for name in ("train_loss_step", "train_loss_epoch", "train_accuracy", "val_loss", "val_accuracy", "lr-AdamW"):
+        assert any(row[name] for row in rows), name
+    assert [float(row["test_accuracy"]) for row in rows if row["test_accuracy"]] == pytest.approx([accuracy])
