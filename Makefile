@@ -14,7 +14,7 @@ RUN := OMP_NUM_THREADS=1
 help:
 	@echo "make demo    train a small network on handwritten digits (examples/digits.py)"
 	@echo "make test    run the tests"
-	@echo "make soak    run the property tests with their long counts"
+	@echo "make soak    run the tests with their long counts"
 	@echo "make bench   time a step beside a hand-written loop and Lightning"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite what it can"

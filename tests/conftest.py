@@ -1,10 +1,11 @@
-"""What all tests share: one thread, a clean process, short or long counts, and no GPU tests without a GPU."""
+"""What all tests share: one thread, a clean process, short or long counts, no GPU tests without a GPU."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,30 +31,25 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Chooses the tests: without FULMEN_SOAK the short ones, with it the properties and what is marked `soak`."""
-    left_out = []
-    for item in items.copy():
-        long = item.get_closest_marker("soak") is not None
-        if long != SOAK and not (SOAK and _lengthen(item)):
-            items.remove(item)
-            left_out.append(item)
-        elif item.get_closest_marker("gpu") and not torch.accelerator.is_available():
-            item.add_marker(pytest.mark.skip(reason="torch.accelerator reports no device"))
-    config.hook.pytest_deselected(items=left_out)
+    """Leaves out what runs long, or gives it its long count; skips what needs a device that is not there."""
+    if SOAK:
+        _lengthen({getattr(item.obj, "__func__", item.obj) for item in items if isinstance(item, pytest.Function)})
+    else:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("soak")])
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+    if not torch.accelerator.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="torch.accelerator reports no device"))
 
 
-def _lengthen(item: pytest.Item) -> bool:
-    """Gives a property test its long count, also where it names a count of its own; False for other tests."""
-    test = getattr(item, "obj", None)
-    if not getattr(test, "is_hypothesis_test", False):
-        return False
-    function = getattr(test, "__func__", test)
-    own = getattr(function, "_hypothesis_internal_use_settings", None)
-    if own is not None:
-        function._hypothesis_internal_use_settings = settings(
-            own, max_examples=own.max_examples * SOAK_FACTOR, derandomize=False
-        )
-    return True
+def _lengthen(functions: set[Any]) -> None:
+    """Gives property tests that name a count of their own, and so take none from the profile, the long one, too."""
+    for function in functions:
+        own = getattr(function, "_hypothesis_internal_use_settings", None)
+        if own is not None:
+            count = own.max_examples * SOAK_FACTOR
+            function._hypothesis_internal_use_settings = settings(own, max_examples=count, derandomize=False)
 
 
 @pytest.fixture(autouse=True)

@@ -103,7 +103,7 @@ def test_a_resumed_run_counts_what_was_spent_before(clock: Any) -> None:
     again.load_state_dict(first.state_dict())
     assert again.time_elapsed() == 14 and again.time_remaining() == 16
     simulated = run(again, clock, epochs=10)
-    assert simulated.current_epoch == 2 and again.time_elapsed() == 42 - 14
+    assert simulated.current_epoch == 2 and again.time_elapsed() == 42
 
     over = Timer({"seconds": 10})
     over.load_state_dict(again.state_dict())

@@ -104,7 +104,7 @@ def test_reset_does_nothing_without_a_seed():
 def test_isolation_leaves_no_trace(fails):
     seed_everything(11, verbose=False)
     numpy.random.randn()  # leaves half of a pair of normal draws behind
-    expected = draw() + (numpy.random.randn(),)
+    expected = (*draw(), numpy.random.randn())
     seed_everything(11, verbose=False)
     numpy.random.randn()
     try:
@@ -115,7 +115,7 @@ def test_isolation_leaves_no_trace(fails):
                 raise KeyError
     except KeyError:
         pass
-    assert draw() + (numpy.random.randn(),) == expected
+    assert (*draw(), numpy.random.randn()) == expected
 
 
 def test_states_are_plain_data_that_a_file_can_hold():
@@ -123,11 +123,11 @@ def test_states_are_plain_data_that_a_file_can_hold():
     numpy.random.randn()
     buffer = io.BytesIO()
     torch.save(collect_rng_state(), buffer)
-    expected = draw() + (numpy.random.randn(),)
+    expected = (*draw(), numpy.random.randn())
     seed_everything(4, verbose=False)
     buffer.seek(0)
     set_rng_state(torch.load(buffer, weights_only=True))
-    assert draw() + (numpy.random.randn(),) == expected
+    assert (*draw(), numpy.random.randn()) == expected
 
 
 # Drawn by pytorch-lightning 2.6.6: (worker, rank, base seed), torch's seed, a draw of Python's and of numpy's.

@@ -15,6 +15,7 @@ from fulmen.core.hparams import HyperparametersMixin
 from fulmen.core.logging import LoggingMixin
 from fulmen.core.optimization import OptimizationMixin
 from fulmen.core.run_state import RunStateMixin
+from fulmen.utilities.class_only import class_only
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.tree import apply_to_collection
 
@@ -184,7 +185,7 @@ class LightningModule(
             parameter.requires_grad = True
         self.train()
 
-    @saving.class_only
+    @class_only
     def load_from_checkpoint(
         cls,
         checkpoint_path: Any,

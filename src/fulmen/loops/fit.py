@@ -64,6 +64,7 @@ class FitLoop:
         self.results = Results(module, training=True, device=trainer.strategy.root_device)
         kind = Automatic if module.automatic_optimization else Manual
         self.optimization = kind(trainer, module, trainer.hooks, trainer.logbook, self.progress)
+        self.optimization.check()
         self.rates = LearningRates(trainer.lr_scheduler_configs, module, self.metrics, self.progress)
         self.schedules = bool(trainer.lr_scheduler_configs) and module.automatic_optimization
         plan = plan_transfer(module, trainer.datamodule, trainer.strategy, "train_dataloader")
@@ -87,6 +88,7 @@ class FitLoop:
         while not self.done:
             self._begin_epoch()
             hooks.on_train_epoch_start()
+            self.optimization.begin_epoch()
             feed = Feed(self.data.loader, self.data.max_batches, device=self.device, fast=trainer.fast_data)
             self.epoch_loop.run(feed)
             self._end_epoch()
@@ -150,12 +152,8 @@ class FitLoop:
         set_epoch(self.data.loader, progress.epoch)
         progress.batch = 0
         progress.epoch_done = False
-        self._resume_training()
-
-    def _resume_training(self) -> None:
-        """Turns logging and metrics to training, and lets the optimization look up its settings."""
         self.metrics.watch(self.results, "step")
-        self.trainer.logbook.open(self.results)
+        trainer.logbook.open(self.results)
 
     def _end_epoch(self) -> None:
         """What happens after an epoch's last batch."""

@@ -48,16 +48,24 @@ class Automatic:
         self._outputs: Any = None
         self._ran = False
 
-    def begin_epoch(self) -> None:
-        """Looks up everything that a step needs: settings may have changed since the last epoch."""
-        trainer = self.trainer
-        if len(trainer.optimizers) > 1:
+    def check(self) -> None:
+        """Complains of what does not suit this kind of optimization, before anything runs.
+
+        Raises:
+            RuntimeError: If there are several optimizers.
+        """
+        count = len(self.trainer.optimizers)
+        if count > 1:
             raise MisconfiguredRun(
                 "Several optimizers need manual optimization.",
-                got=f"{len(trainer.optimizers)} optimizers from `configure_optimizers`",
+                got=f"{count} optimizers from `configure_optimizers`",
                 fix="Set `self.automatic_optimization = False` in `__init__`, take them in `training_step` with "
                 "`opt_a, opt_b = self.optimizers()`, and call `self.manual_backward(loss)` and `opt_a.step()`.",
             )
+
+    def begin_epoch(self) -> None:
+        """Looks up everything that a step needs: settings may have changed since the last epoch."""
+        trainer = self.trainer
         self.recipe = recipe = Recipe(trainer, self.module)
         self.optimizer: Optimizer = trainer.optimizers[0]
         self.wrapped = trainer.strategy._lightning_optimizers[0]
@@ -239,8 +247,12 @@ class Automatic:
 class Manual(Automatic):
     """``training_step`` calls backward and steps the optimizers itself."""
 
-    def begin_epoch(self) -> None:
-        """Looks up everything that a step needs."""
+    def check(self) -> None:
+        """Complains of flags that have no effect under manual optimization.
+
+        Raises:
+            MisconfigurationException: Naming the flag.
+        """
         trainer = self.trainer
         for value, flag in (
             (trainer.accumulate_grad_batches != 1, f"accumulate_grad_batches={trainer.accumulate_grad_batches}"),
@@ -252,8 +264,11 @@ class Manual(Automatic):
                     fix=f"Remove `{flag}` from the Trainer and do it in `training_step` (for clipping: "
                     "`self.clip_gradients(optimizer, 1.0)`), or leave `automatic_optimization` on.",
                 )
-        self.recipe = Recipe(trainer, self.module)
-        for wrapped in trainer.strategy._lightning_optimizers:
+
+    def begin_epoch(self) -> None:
+        """Looks up everything that a step needs."""
+        self.recipe = Recipe(self.trainer, self.module)
+        for wrapped in self.trainer.strategy._lightning_optimizers:
             wrapped._stepper = self.step_from_hook
         self.closed = True
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import sys
 from typing import Any
 
@@ -62,19 +61,19 @@ def format_num(n: int | float | str, shorten: Any) -> str:
     return f"{text}{'' if '.' in text else '.'}{'0' * missing}"
 
 
-class Nowhere(io.TextIOBase):
+class Nowhere:
     """A file that keeps nothing, for bars of which single lines are printed instead."""
 
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        """That of the standard output: tqdm reads from it which characters it may use."""
-        return getattr(sys.stdout, "encoding", None) or "ascii"
+    def __init__(self) -> None:
+        # tqdm reads from it which characters it may use.
+        self.encoding = getattr(sys.stdout, "encoding", None) or "ascii"
 
     def write(self, text: str) -> int:
+        """Takes the text, and forgets it."""
         return len(text)
 
-    def writable(self) -> bool:
-        return True
+    def flush(self) -> None:
+        """Does nothing."""
 
 
 def convert_inf(x: int | float | None) -> int | float | None:

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fulmen.utilities import safe_load
+from fulmen.utilities.safe_load import DamagedCheckpointError, UnsafeCheckpointError, load
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "model.ckpt"
+    torch.save({"w": torch.arange(3)}, path)
+    return path
+
+
+def test_reads_paths_files_and_addresses(good: Path) -> None:
+    with open(good, "rb") as file:
+        sources: list[Any] = [good, str(good), file, io.BytesIO(good.read_bytes()), f"file://{good}"]
+        for source in sources:
+            assert torch.equal(load(source)["w"], torch.arange(3))
+
+
+def test_map_location(good: Path) -> None:
+    assert load(good, map_location="meta")["w"].device.type == "meta"
+
+
+def test_a_device_that_is_not_there_becomes_the_cpu() -> None:
+    storage = torch.ones(2).untyped_storage()
+    assert safe_load.where_it_was(storage, "cuda:99").device.type == "cpu"
+
+
+def test_refuses_code_and_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "p.ckpt"
+    torch.save({"root": pathlib.PurePosixPath("/x"), "act": torch.nn.ReLU()}, path)
+    with pytest.raises(UnsafeCheckpointError, match=r"weights_only=False") as caught:
+        load(path)
+    assert "pathlib.PurePosixPath" in str(caught.value)
+    assert "torch.nn.modules.activation.ReLU" in str(caught.value)
+    assert isinstance(caught.value, pickle.UnpicklingError)
+    assert load(path, weights_only=False)["root"] == pathlib.PurePosixPath("/x")
+
+
+class Attack:
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("broken_in",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_runs_no_code(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "evil.ckpt"
+    torch.save({"w": Attack()}, path, _use_new_zipfile_serialization=zipped)
+    for weights_only in (None, True):
+        with pytest.raises(UnsafeCheckpointError, match="mkdir"):
+            load(path, weights_only=weights_only)
+    assert not os.path.exists("broken_in")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 and nothing more", bytes(1000)])
+def test_a_damaged_file_is_called_that(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "torn.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(DamagedCheckpointError, match=r"(?s)torn.ckpt. is no checkpoint.*Load another"):
+        load(path)
+
+
+def test_a_truncated_file_is_damaged(good: Path) -> None:
+    content = good.read_bytes()
+    for length in range(1, len(content), len(content) // 20):
+        good.write_bytes(content[:length])
+        with pytest.raises(DamagedCheckpointError):
+            load(good)
+
+
+def test_a_missing_file_offers_its_neighbour(good: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"Did you mean `model.ckpt`"):
+        load(good.with_name("modle.ckpt"))
+    with pytest.raises(FileNotFoundError, match="no checkpoint at this path"):
+        load(good / "deeper" / "x.ckpt")
