@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fulmen.accelerators.generic import GenericAccelerator, current_type
+from fulmen.accelerators.devices import current_type
+from fulmen.accelerators.generic import GenericAccelerator
 from fulmen.utilities.exceptions import MisconfigurationException
 
 

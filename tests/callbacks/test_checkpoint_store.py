@@ -267,7 +267,6 @@ def test_a_failed_save_loses_nothing(tmp_path: Path, fails_at: int, save_last: A
         simulated.fit(epochs=3)
     except OSError:
         pass
-    assert len(written) == min(fails_at, len(written))
     folder = tmp_path / "checkpoints"
     claimed = {*callback.best_k_models, callback.best_model_path, callback.last_model_path} - {""}
     assert {os.path.basename(path) for path in claimed} <= set(files(folder))

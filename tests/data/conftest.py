@@ -14,8 +14,10 @@ Trace = list[tuple[Any, ...]]
 
 def _facts(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        bits = value.contiguous().view(torch.uint8).tolist() if value.ndim else value.item()
-        return type(value), value.dtype, value.shape, value.stride(), value.device, value.is_contiguous(), bits
+        if value.layout is not torch.strided:
+            return type(value), value.layout, value.to_dense().tolist()
+        bits = value.detach().contiguous().view(torch.uint8).tolist() if value.ndim else value.item()
+        return type(value), value.dtype, value.shape, value.stride(), value.device, value.requires_grad, bits
     if isinstance(value, (list, tuple)):
         return type(value), [_facts(item) for item in value]
     if isinstance(value, dict):
@@ -52,7 +54,9 @@ def _trace(make: Callable[[], DataLoader[Any]], opener: Callable[[Any], Iterator
 def same_pass() -> Callable[..., None]:
     """Asserts that an opener's passes over a loader are the loader's own; `make` builds the loader anew."""
 
-    def check(make: Callable[[], DataLoader[Any]], opener: Callable[[Any], Iterator[Any] | None], epochs: int = 2) -> None:
+    def check(
+        make: Callable[[], DataLoader[Any]], opener: Callable[[Any], Iterator[Any] | None], epochs: int = 2
+    ) -> None:
         assert _trace(make, opener, epochs) == _trace(make, iter, epochs)
 
     return check

@@ -33,23 +33,31 @@ def table(length: int) -> TensorDataset:
     return TensorDataset(torch.randn(length, 3, generator=seeded), torch.arange(length))
 
 
-class Backwards:
-    """A sampler that shuffles whenever it is asked for its iterator, and gives numbers of several kinds."""
+class Own:
+    """A sampler that gives numbers of several kinds."""
 
     def __init__(self, length: int, kind: Callable[[int], Any] = int) -> None:
         self.length, self.kind = length, kind
 
     def __iter__(self) -> Iterator[Any]:
-        self.left = [self.kind(i) for i in torch.randperm(self.length).tolist()]
+        for i in torch.randperm(self.length).tolist():
+            yield self.kind(i)
+
+    def __len__(self) -> int:
+        return self.length
+
+
+class ShufflesWhenAsked:
+    """A batch sampler that is its own iterator, and shuffles whenever it is asked for it."""
+
+    def __iter__(self) -> Iterator[Any]:
+        self.left = torch.randperm(6).tolist()
         return self
 
     def __next__(self) -> Any:
         if not self.left:
             raise StopIteration
-        return self.left.pop()
-
-    def __len__(self) -> int:
-        return self.length
+        return [self.left.pop(), self.left.pop()]
 
 
 def sampler(name: str, dataset: Any, generator: torch.Generator | None) -> Any:
@@ -63,26 +71,24 @@ def sampler(name: str, dataset: Any, generator: torch.Generator | None) -> Any:
         "exactly": lambda: RandomSampler(dataset, num_samples=count, generator=generator),
         "subset": lambda: SubsetRandomSampler(range(0, count, 2), generator=generator),
         "weighted": lambda: WeightedRandomSampler([1.0 + i for i in range(count)], 13, generator=generator),
-        "own": lambda: Backwards(count),
-        "negative": lambda: Backwards(count, lambda i: -1 - i),
-        "numpy": lambda: Backwards(count, numpy.int64),
-        "tensors": lambda: Backwards(count, torch.tensor),
+        "own": lambda: Own(count),
+        "negative": lambda: Own(count, lambda i: -1 - i),
+        "numpy": lambda: Own(count, numpy.int64),
+        "tensors": lambda: Own(count, torch.tensor),
         "other source": lambda: SequentialSampler(range(count + 2)),
         "short source": lambda: RandomSampler(range(1 + count // 2), generator=generator),
     }[name]()
 
 
-SAMPLERS = [
-    "sequential random replacement more fewer exactly subset weighted own negative numpy tensors".split(),
-    ["other source", "short source"],
-]
+SAMPLERS = ["sequential", "random", "replacement", "more", "fewer", "exactly", "subset", "weighted", "own", "negative"]
+SAMPLERS += ["numpy", "tensors", "other source", "short source"]
 
 
 @given(
     length=st.integers(1, 23),
     size=st.integers(1, 9),
     drop_last=st.booleans(),
-    name=st.sampled_from(sum(SAMPLERS, [])),
+    name=st.sampled_from(SAMPLERS),
     nest=st.lists(st.sampled_from(["list", "range", "tensor", "array", "shorter"]), max_size=2),
     seeds=st.tuples(st.none() | st.integers(0, 5), st.none() | st.integers(0, 5)),
     cut=st.integers(1, 4),
@@ -189,10 +195,16 @@ def test_data_changed_during_a_pass_is_seen() -> None:
     assert next(batches)[0].eq(5.0).all()
 
 
-@pytest.mark.parametrize("batches", [[[0, 1], (3, 2)], [[-1, 0], [1]], [[0], [9]], [[]], [[True]], [torch.tensor([3, 1])]])
+@pytest.mark.parametrize(
+    "batches", [[[0, 1], (3, 2)], [[-1, 0], [1]], [[0], [9]], [[]], [[True]], [torch.tensor([3, 1])]]
+)
 def test_own_batch_samplers(same_pass: SamePass, batches: list[Any]) -> None:
     same_pass(lambda: DataLoader(table(6), batch_sampler=batches), fast_iterator)
     same_pass(lambda: DataLoader(Subset(table(9), range(6)), batch_sampler=batches), fast_iterator)
+
+
+def test_a_batch_sampler_is_opened_once(same_pass: SamePass) -> None:
+    same_pass(lambda: DataLoader(table(6), batch_sampler=ShufflesWhenAsked()), fast_iterator)
 
 
 def test_batch_sampler_of_ones_own_order(same_pass: SamePass) -> None:
@@ -274,7 +286,7 @@ def test_pinning_without_an_accelerator_warns() -> None:
         assert fast_iterator(DataLoader(table(6), 2, pin_memory=True)) is not None
 
 
-def test_batches_of_a_device(same_pass: SamePass) -> None:
+def test_batches_of_a_device() -> None:
     dataset = TensorDataset(torch.empty(6, 2, device="meta"), torch.empty(6, device="meta"))
     batches = fast_iterator(DataLoader(dataset, 4, shuffle=True))
     assert batches is not None

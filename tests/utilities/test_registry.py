@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pathlib
+
 import pytest
 
 from fulmen.utilities.exceptions import MisconfigurationException
@@ -60,3 +62,10 @@ def test_removes(registry):
 )
 def test_offers_the_closest_name(name, expected):
     assert closest(name, ["cuda", "cpu"]) == expected
+
+
+def test_a_class_given_by_its_place_is_imported_when_it_is_read(registry):
+    registry.add("path", "pathlib:PurePath")
+    assert registry["path"]["description"] == "PurePath"
+    assert registry["path"]["thing"] is pathlib.PurePath
+    assert isinstance(registry.make("path"), pathlib.PurePath)

@@ -1,4 +1,4 @@
-"""Reading ``devices=`` for devices that have an index."""
+"""Devices of a machine: which kind it has, and what ``devices=`` means for those that have an index."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ import torch
 from fulmen.utilities.exceptions import MisconfigurationException
 
 _FIX = "`devices=1` for the first one, `devices=[1]` for the one with index 1, or `devices=-1` for all."
+
+
+def current_type() -> str | None:
+    """The type of the accelerator that PyTorch was built for and this machine has, or None."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return None if found is None else found.type
 
 
 def indices(devices: Any, kind: str, available: int) -> list[int]:

@@ -7,14 +7,8 @@ from typing import Any
 import torch
 
 from fulmen.accelerators.accelerator import Accelerator
-from fulmen.accelerators.devices import check_type, indices
+from fulmen.accelerators.devices import check_type, current_type, indices
 from fulmen.utilities.exceptions import MisconfigurationException
-
-
-def current_type() -> str | None:
-    """The type of the accelerator that PyTorch was built for and this machine has, or None."""
-    found = torch.accelerator.current_accelerator(check_available=True)
-    return None if found is None else found.type
 
 
 class GenericAccelerator(Accelerator):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from fulmen.accelerators.accelerator import Accelerator
-from fulmen.accelerators.cpu import CPUAccelerator
-from fulmen.accelerators.cuda import CUDAAccelerator
-from fulmen.accelerators.generic import GenericAccelerator, current_type
-from fulmen.accelerators.mps import MPSAccelerator
+from fulmen.accelerators.devices import current_type
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.registry import Registry, closest
 
@@ -26,7 +22,7 @@ class Accelerators(Registry[Accelerator]):
         description: str | None = None,
         override: bool = False,
         **init_params: Any,
-    ) -> Callable[..., Any]:
+    ) -> Any:
         """Registers an accelerator; without one, gives back a decorator that does.
 
         Args:
@@ -50,8 +46,10 @@ class Accelerators(Registry[Accelerator]):
 
 
 AcceleratorRegistry = Accelerators("accelerator")
-for _accelerator in (CPUAccelerator, CUDAAccelerator, MPSAccelerator):
-    _accelerator.register_accelerators(AcceleratorRegistry)
+# By path: a run on one kind of device does not import the others.
+AcceleratorRegistry.add("cpu", "fulmen.accelerators.cpu:CPUAccelerator")
+AcceleratorRegistry.add("cuda", "fulmen.accelerators.cuda:CUDAAccelerator")
+AcceleratorRegistry.add("mps", "fulmen.accelerators.mps:MPSAccelerator")
 
 
 def choose(
@@ -90,8 +88,11 @@ def choose(
 
 def for_device(device: torch.device) -> Accelerator:
     """The accelerator that a device belongs to."""
-    entry = AcceleratorRegistry.get(device.type)
-    return AcceleratorRegistry.make(device.type) if entry is not None else GenericAccelerator(device.type)
+    if device.type in AcceleratorRegistry:
+        return AcceleratorRegistry.make(device.type)
+    from fulmen.accelerators.generic import GenericAccelerator
+
+    return GenericAccelerator(device.type)
 
 
 def _by_name(name: Any) -> Accelerator:
@@ -99,7 +100,7 @@ def _by_name(name: Any) -> Accelerator:
         return AcceleratorRegistry.make(name)
     here = _of_this_machine()
     if name == "auto":
-        return here if here is not None else CPUAccelerator()
+        return here if here is not None else AcceleratorRegistry.make("cpu")
     if name == "gpu":
         if here is None:
             raise MisconfigurationException(

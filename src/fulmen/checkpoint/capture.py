@@ -124,6 +124,7 @@ def _restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         progress.epoch, progress.steps = checkpoint["epoch"], checkpoint["global_step"]
         progress.windows = progress.steps
         progress.epoch_done = True
+    trainer.fit_loop.epoch_loop.is_last_batch = progress.epoch_done
     limit = trainer.max_epochs
     if limit not in (None, -1) and progress.epoch > limit:  # type: ignore[operator]
         raise MisconfigurationException(

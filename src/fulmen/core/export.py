@@ -159,12 +159,18 @@ def _arguments(
     return sample if isinstance(sample, tuple) else (sample,), {}
 
 
+class _NoTrainer:
+    """Stands in for a Trainer, since tracing looks at every property of a module and one must not raise."""
+
+    print = staticmethod(print)
+
+
 @contextmanager
 def _standalone(module: LightningModule) -> Iterator[None]:
     """Takes a module out of its run, in evaluation mode and without gradients, and puts it back as it was."""
     modes = [(child, child.training) for child in module.modules()]
     run = {name: vars(module).get(name) for name in ("_trainer", "_fabric", "_logbook")}
-    vars(module).update(dict.fromkeys(run))
+    vars(module).update({**dict.fromkeys(run), "_trainer": _NoTrainer()})
     module.eval()
     try:
         with torch.no_grad():

@@ -15,6 +15,17 @@ from torch.optim import Optimizer
 from fulmen.utilities.tree import move_data_to_device
 
 
+def keep_modes(module: Any) -> None:
+    """Notes for every submodule whether it trains or evaluates, for :func:`restore_modes`."""
+    module.__dict__["_modes"] = {child: child.training for child in module.modules()}
+
+
+def restore_modes(module: Any) -> None:
+    """Puts every submodule back into the mode that :func:`keep_modes` noted."""
+    for child, training in module.__dict__.pop("_modes", {}).items():
+        child.training = training
+
+
 class ModelHooks:
     """Events of the loops, in the order in which a run meets them."""
 
@@ -117,14 +128,16 @@ class ModelHooks:
         self.eval()  # type: ignore[attr-defined]
 
     def on_validation_model_train(self) -> None:
-        """Puts the model back into the modes that it had before validation. An override replaces that."""
+        """Puts the model back into the modes that it had before validation."""
+        restore_modes(self)
 
     def on_test_model_eval(self) -> None:
         """Puts the model into evaluation mode for testing."""
         self.eval()  # type: ignore[attr-defined]
 
     def on_test_model_train(self) -> None:
-        """Puts the model back into the modes that it had before testing. An override replaces that."""
+        """Puts the model back into the modes that it had before testing."""
+        restore_modes(self)
 
     def on_predict_model_eval(self) -> None:
         """Puts the model into evaluation mode for prediction."""

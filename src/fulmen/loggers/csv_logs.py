@@ -177,8 +177,7 @@ class CSVLogger(RunFolderLogger):
         MisconfigurationException: If `save_dir` is no local path, or `flush_logs_every_n_steps` is below 1.
 
     Example:
-        >>> logger = CSVLogger("logs", name="digits")  # doctest: +SKIP
-        >>> Trainer(logger=logger)  # doctest: +SKIP
+        ``trainer = Trainer(logger=CSVLogger("logs", name="digits"))``
     """
 
     def __init__(

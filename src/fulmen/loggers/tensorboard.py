@@ -52,8 +52,7 @@ class TensorBoardLogger(RunFolderLogger):
         MisconfigurationException: If `save_dir` is no local path.
 
     Example:
-        >>> logger = TensorBoardLogger("logs", name="digits")  # doctest: +SKIP
-        >>> Trainer(logger=logger)  # doctest: +SKIP
+        ``trainer = Trainer(logger=TensorBoardLogger("logs", name="digits"))``
     """
 
     NAME_HPARAMS_FILE = NAME_HPARAMS_FILE

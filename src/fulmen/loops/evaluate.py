@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fulmen.core.hooks import ModelHooks
-from fulmen.core.module import LightningModule, overridden
+from fulmen.core.hooks import keep_modes
+from fulmen.core.module import LightningModule
 from fulmen.data.epochs import set_epoch
 from fulmen.data.feed import Feed
 from fulmen.data.loaders import check_loader, length_of, planned_batches, prepare
@@ -127,7 +127,8 @@ class EvaluationLoop:
             For each loader the epoch's values by key.
         """
         trainer, hooks, module = self.trainer, self.trainer.hooks, self.module
-        self.data.load()
+        with torch.no_grad():
+            self.data.load()
         if not any(self.max_batches):
             return []
         results, book, metrics = self.results, trainer.logbook, trainer.metrics
@@ -135,7 +136,7 @@ class EvaluationLoop:
         several = len(self.max_batches) > 1
         step = step_function(module, f"{self.event}_step", 3 if several else 2)
         with evaluation_mode(trainer):
-            modes = {child: child.training for child in module.modules()}
+            keep_modes(module)
             getattr(module, f"on_{self.event}_model_eval")()
             results.reset()
             book.open(results)
@@ -154,7 +155,7 @@ class EvaluationLoop:
             getattr(hooks, f"on_{self.event}_end")()
             book.open(None)
             results.reset()
-            self._restore_modes(modes)
+            getattr(module, f"on_{self.event}_model_train")()
         return outputs
 
     def _run_loader(self, index: int, limit: int | float, several: bool, step: Callable[..., Any]) -> None:
@@ -211,12 +212,3 @@ class EvaluationLoop:
             merged = dict(itertools.chain.from_iterable(values.items() for values in each))
             metrics.send(merged, metrics.progress.windows)
         return [{key: value.item() for key, value in values.items()} for values in each]
-
-    def _restore_modes(self, modes: dict[torch.nn.Module, bool]) -> None:
-        name = f"on_{self.event}_model_train"
-        override = overridden(self.module, name, ModelHooks)
-        if override is not None:
-            override()
-            return
-        for child, training in modes.items():
-            child.training = training

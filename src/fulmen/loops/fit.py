@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from fulmen.core.module import LightningModule
 from fulmen.data.epochs import set_epoch
 from fulmen.data.feed import Feed
@@ -137,13 +139,19 @@ class FitLoop:
         if self.data.load() or first:
             if first and self.trainer.enable_validation:
                 self.load_validation()
-            self.validation_plan = self.data.validation_plan(self.trainer.enable_validation)
+            if self.data.max_batches:
+                self.validation_plan = self.data.validation_plan(self.trainer.enable_validation)
 
     def load_validation(self) -> None:
         """Gets the validation loaders. What their hook draws at random does not reach training, with or without a
         sanity check."""
-        with isolate_rng():
+        trainer = self.trainer
+        before = trainer.state.stage
+        if before == RunningStage.TRAINING:
+            trainer.state.stage = RunningStage.VALIDATING
+        with isolate_rng(include_cuda=self.trainer.strategy.root_device.type != "cpu"), torch.set_grad_enabled(before == RunningStage.TRAINING):
             self.validation.data.load()
+        trainer.state.stage = before
 
     def _begin_epoch(self) -> None:
         """What happens before an epoch's first event."""
@@ -193,7 +201,7 @@ class FitLoop:
         self.load_validation()
         loaders = self.validation.data.loaders
         self.validation.sanity_batches = [min(steps, n) for n in self.validation.data.max_batches]
-        with without_trace(trainer.lightning_module, loaders):
+        with without_trace(trainer.lightning_module, loaders, trainer.strategy.root_device):
             self.validation.run()
         self.hooks.on_sanity_check_end()
         self.validation.sanity_batches = None

@@ -224,7 +224,7 @@ class Automatic:
     def _read(self, output: Any) -> tuple[Tensor | None, float | None]:
         if output is None:
             warn_once("`training_step` returned None, so the batch was skipped. Return the loss to train on it.")
-            self._outputs = None
+            self._outputs = {}
             return None, None
         if isinstance(output, dict) and "loss" in output:
             weight = output.get("loss_weight")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from fulmen.core.hooks import keep_modes, restore_modes
 from fulmen.core.module import LightningModule
 from fulmen.data.feed import Feed
 from fulmen.loops.evaluate import LoaderSet, evaluation_mode
@@ -48,11 +51,12 @@ class PredictionLoop:
             are not to be kept or there was nothing to predict.
         """
         trainer, hooks, module = self.trainer, self.trainer.hooks, self.module
-        self.data.load()
+        with torch.no_grad():
+            self.data.load()
         if not any(self.max_batches):
             return None
         with evaluation_mode(trainer):
-            modes = {child: child.training for child in module.modules()}
+            keep_modes(module)
             module.on_predict_model_eval()
             trainer.logbook.open(None)
             hooks.on_predict_start()
@@ -60,8 +64,7 @@ class PredictionLoop:
             predictions = [self._run_loader(index) for index, limit in enumerate(self.max_batches) if limit]
             hooks.on_predict_epoch_end()
             hooks.on_predict_end()
-            for child, training in modes.items():
-                child.training = training
+            restore_modes(module)
         if not self.return_predictions:
             return None
         return predictions[0] if len(self.max_batches) == 1 else predictions

@@ -27,16 +27,17 @@ def _generators(loaders: Any) -> Iterator[torch.Generator]:
 
 
 @contextmanager
-def without_trace(module: nn.Module, loaders: list[Any]) -> Generator[None]:
+def without_trace(module: nn.Module, loaders: list[Any], device: torch.device) -> Generator[None]:
     """Puts back what a trial run of validation may change: random states, generators, buffers and metrics.
 
     Args:
         module: The model; its buffers are kept and its TorchMetrics metrics reset.
-        loaders: The loaders whose generators are put back, filled in by the time the block ends.
+        loaders: The loaders whose generators are put back.
+        device: Where the model lies.
     """
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     states = {generator: generator.get_state() for generator in _generators(loaders)}
-    with isolate_rng():
+    with isolate_rng(include_cuda=device.type != "cpu"):
         yield
     for generator, state in states.items():
         generator.set_state(state)

@@ -6,9 +6,6 @@ from typing import Any
 
 import torch
 
-from fulmen.precision.amp import MixedPrecision
-from fulmen.precision.double import DoublePrecision
-from fulmen.precision.half import HalfPrecision
 from fulmen.precision.precision import Precision
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.rank_zero import rank_zero_warn
@@ -54,11 +51,24 @@ def resolve(precision: Precision | str | int | None, device: torch.device | str)
             got=precision,
             fix='`precision="32-true"`, or `accelerator="cpu"`.',
         )
+    return _make(name, kind)
+
+
+def _make(name: str, kind: str) -> Precision:
+    # Imported when asked for: most runs need none of them.
     if name.endswith("-mixed"):
+        from fulmen.precision.amp import MixedPrecision
+
         return MixedPrecision(name, kind)
     if name == "64-true":
+        from fulmen.precision.double import DoublePrecision
+
         return DoublePrecision()
-    return Precision() if name == "32-true" else HalfPrecision(name)
+    if name == "32-true":
+        return Precision()
+    from fulmen.precision.half import HalfPrecision
+
+    return HalfPrecision(name)
 
 
 def _read(precision: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,7 +41,7 @@ class Strategies(Registry[Strategy]):
         description: str | None = None,
         override: bool = False,
         **init_params: Any,
-    ) -> Callable[..., Any]:
+    ) -> Any:
         """Registers a strategy; without one, gives back a decorator that does.
 
         Args:

@@ -16,7 +16,6 @@ from fulmen.accelerators.registry import for_device
 from fulmen.environments.cluster_environment import ClusterEnvironment
 from fulmen.environments.lightning import LightningEnvironment
 from fulmen.precision.precision import Precision
-from fulmen.strategies.empty_init import EmptyInit
 from fulmen.strategies.hooks import StrategyHooks
 from fulmen.strategies.optimizer_state import move_optimizer
 from fulmen.utilities.exceptions import MisconfigurationException
@@ -329,7 +328,11 @@ class Strategy(StrategyHooks, ABC):
         Args:
             empty_init: Whether layers are left without initial weights.
         """
-        empty: AbstractContextManager[Any] = EmptyInit() if empty_init else nullcontext()
+        empty: AbstractContextManager[Any] = nullcontext()
+        if empty_init:
+            from fulmen.strategies.empty_init import EmptyInit
+
+            empty = EmptyInit()
         with empty, self.root_device, self.precision_plugin.tensor_init_context():
             yield
 

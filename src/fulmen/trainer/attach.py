@@ -102,11 +102,11 @@ def attach_data(trainer: Trainer, module: LightningModule, datamodule: Any, load
     if datamodule is not None:
         datamodule.trainer = trainer
         check_names(datamodule)
-    fit = trainer.fit_loop
-    fit.data.attach(loaders.get("train_dataloaders"), module, datamodule)
-    fit.validation.data.attach(loaders.get("val_dataloaders"), module, datamodule)
-    for loop in (trainer.validate_loop, trainer.test_loop, trainer.predict_loop):
-        loop.data.attach(loaders.get("dataloaders"), module, datamodule)
+    if trainer.state.fn == TrainerFn.FITTING:
+        trainer.fit_loop.data.attach(loaders.get("train_dataloaders"), module, datamodule)
+        trainer.fit_loop.validation.data.attach(loaders.get("val_dataloaders"), module, datamodule)
+    else:
+        trainer.loop_of(trainer.state.fn).data.attach(loaders.get("dataloaders"), module, datamodule)
 
 
 def attach_callbacks(trainer: Trainer, module: LightningModule) -> None:

@@ -223,4 +223,4 @@ def _optimization(
         )
     if not isinstance(anomaly, bool):
         raise MisconfiguredType("`detect_anomaly` is True or False.", got=anomaly, fix="`Trainer(detect_anomaly=True)`.")
-    return Optimization(accumulate, exact, clip, algorithm, anomaly)
+    return Optimization(accumulate, exact, clip, GradClipAlgorithmType.from_str(str(algorithm)), anomaly)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from fulmen.utilities.enums import LightningEnum
+
 
 @dataclass(frozen=True)
 class Duration:
@@ -58,7 +60,7 @@ class Optimization:
     accumulate: int
     exact_accumulation: bool
     clip_value: int | float | None
-    clip_algorithm: str | None
+    clip_algorithm: LightningEnum | None
     detect_anomaly: bool
 
 

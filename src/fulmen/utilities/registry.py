@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+import importlib
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 from fulmen.utilities.exceptions import MisconfigurationException
@@ -14,6 +15,8 @@ T = TypeVar("T")
 class Registry(dict[str, dict[str, Any]], Generic[T]):
     """A dict from a name to a class and the arguments it is made with.
 
+    A class may be given as ``"module:Class"``; it is imported when its entry is first read.
+
     Args:
         kind: What is registered, for example ``"accelerator"``; the key under which an entry holds its class.
     """
@@ -23,13 +26,18 @@ class Registry(dict[str, dict[str, Any]], Generic[T]):
         self.kind = kind
 
     def add(
-        self, name: str, cls: type[T] | None, description: str | None, override: bool, init_params: dict[str, Any]
-    ) -> Callable[..., Any]:
+        self,
+        name: str,
+        cls: type[T] | str | None,
+        description: str | None = None,
+        override: bool = False,
+        init_params: dict[str, Any] | None = None,
+    ) -> Any:
         """Registers a class; without one, gives back a decorator that does.
 
         Args:
             name: The name that users will pass.
-            cls: The class.
+            cls: The class, or ``"module:Class"``.
             description: What it is; None takes the class's name.
             override: Whether an entry of that name may be replaced.
             init_params: Arguments to make it with.
@@ -52,16 +60,24 @@ class Registry(dict[str, dict[str, Any]], Generic[T]):
                 fix="Choose another name, or pass `override=True`.",
             )
 
-        def enter(one: type[T]) -> type[T]:
+        def enter(one: Any) -> Any:
+            called = one.rpartition(":")[2] if isinstance(one, str) else one.__name__
             self[name] = {
-                "description": one.__name__ if description is None else description,
-                "init_params": init_params,
+                "description": called if description is None else description,
+                "init_params": init_params or {},
                 self.kind: one,
                 f"{self.kind}_name": name,
             }
             return one
 
         return enter if cls is None else enter(cls)
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        entry = super().__getitem__(name)
+        if isinstance(entry[self.kind], str):
+            module, _, cls = entry[self.kind].partition(":")
+            entry[self.kind] = getattr(importlib.import_module(module), cls)
+        return entry
 
     def make(self, name: str) -> T:
         """An instance of the class of that name.

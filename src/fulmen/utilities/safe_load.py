@@ -6,6 +6,7 @@ import errno
 import os
 import pickle
 import re
+import struct
 from collections.abc import Callable
 from typing import IO, Any, TypeAlias
 
@@ -94,10 +95,13 @@ def _load(file: IO[bytes], map_location: Any, weights_only: bool | None, name: s
                 "`torch.serialization.add_safe_globals([...])`.",
             ) from error
         raise _damaged(name, error) from error
-    except (EOFError, RuntimeError, KeyError) as error:
-        if isinstance(error, RuntimeError) and "PytorchStreamReader" not in str(error):
-            raise
+    except (EOFError, KeyError, IndexError, ValueError, struct.error) as error:
         raise _damaged(name, error) from error
+    except RuntimeError as error:
+        # a file full of zeros looks like an empty archive of torch's oldest format
+        if "PytorchStreamReader" in str(error) or "legacy .tar" in str(error):
+            raise _damaged(name, error) from error
+        raise
 
 
 def _damaged(name: str, error: Exception) -> DamagedCheckpointError:

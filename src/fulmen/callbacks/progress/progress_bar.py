@@ -39,7 +39,7 @@ class ProgressBar(Callback):
         """
         if self._trainer is None:
             raise TypeError(
-                _not_yet(f"`{type(self).__name__}.trainer`", "Use it from `setup` on, after `super().setup(...)`.")
+                not_yet(f"`{type(self).__name__}.trainer`", "Use it from `setup` on, after `super().setup(...)`.")
             )
         return self._trainer
 
@@ -191,7 +191,8 @@ def get_standard_metrics(trainer: Trainer) -> dict[str, int | str]:
     return {"v_num": version if isinstance(version, int) else str(version)[-4:]}
 
 
-def _not_yet(what: str, fix: str) -> str:
+def not_yet(what: str, fix: str) -> str:
+    """The text of an error about something that comes into being later."""
     return str(MisconfigurationException(f"{what} is not there yet.", fix=fix))
 
 

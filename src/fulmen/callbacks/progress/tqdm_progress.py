@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fulmen.callbacks.progress.progress_bar import ProgressBar, not_yet
-from fulmen.callbacks.progress.refresh import END, TURN, WITHIN, RefreshClock, line_clock, redraws
+from fulmen.callbacks.progress.clocked_bar import ClockedBar
+from fulmen.callbacks.progress.progress_bar import not_yet
+from fulmen.callbacks.progress.refresh import redraws
 from fulmen.callbacks.progress.tqdm_bar import Nowhere, current_class, restart
 from fulmen.callbacks.progress.tqdm_bar import convert_inf as convert_inf
 from fulmen.utilities.exceptions import MisconfigurationException
-
-if TYPE_CHECKING:
-    from fulmen.core.module import LightningModule
-    from fulmen.trainer.trainer import Trainer
-
-_BARS = ("_train_progress_bar", "_val_progress_bar", "_test_progress_bar", "_predict_progress_bar")
-_INFINITE = float("inf")
 
 
 def __getattr__(name: str) -> Any:
@@ -27,7 +20,29 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-class TQDMProgressBar(ProgressBar):
+def _bar(name: str, hook: str, text: str) -> property:
+    def get(self: TQDMProgressBar) -> Any:
+        if name not in self._bars:
+            raise TypeError(not_yet(f"`{type(self).__name__}.{name}`", f"Use it after `super().{hook}(...)`."))
+        return self._bars[name]
+
+    def replace(self: TQDMProgressBar, bar: Any) -> None:
+        self._bars[name] = bar
+
+    return property(get, replace, doc=text)
+
+
+# The sanity check is a validation of which nobody keeps the bar.
+_NAMES = {
+    "sanity_check": "val_progress_bar",
+    "train": "train_progress_bar",
+    "validation": "val_progress_bar",
+    "test": "test_progress_bar",
+    "predict": "predict_progress_bar",
+}
+
+
+class TQDMProgressBar(ClockedBar):
     """Shows a bar for training and a second one for validation within, with all that is logged with ``prog_bar=True``.
 
     It is drawn by the wall clock: at most ten times a second, and always when an epoch's last batch is done, unless
@@ -55,100 +70,33 @@ class TQDMProgressBar(ProgressBar):
         ...         return bar
     """
 
+    train_progress_bar = _bar("train_progress_bar", "on_train_start", "The bar of training.")
+    val_progress_bar = _bar("val_progress_bar", "on_validation_start", "The bar of validation and of the sanity check.")
+    test_progress_bar = _bar("test_progress_bar", "on_test_start", "The bar of testing.")
+    predict_progress_bar = _bar("predict_progress_bar", "on_predict_start", "The bar of prediction.")
+
     BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
 
     def __init__(self, refresh_rate: int = 1, process_position: int = 0, leave: bool = False) -> None:
-        super().__init__()
         for name, value in (("refresh_rate", refresh_rate), ("process_position", process_position)):
             if value < 0:
                 raise MisconfigurationException(f"`{name}` must be 0 or more.", got=value, fix=f"Pass `{name}=0`.")
-        at_least = int(os.environ.get("TQDM_MINITERS", 0))
-        self._refresh_rate = max(refresh_rate, at_least) if refresh_rate else 0
+        if refresh_rate:
+            refresh_rate = self._every = max(refresh_rate, int(os.environ.get("TQDM_MINITERS", 0)))
+        super().__init__(refresh_rate, leave)
         self._process_position = process_position
-        self._leave = leave
-        self._forget()
 
-    def _forget(self) -> None:
-        self._train_progress_bar: Any = None
-        self._val_progress_bar: Any = None
-        self._test_progress_bar: Any = None
-        self._predict_progress_bar: Any = None
-        self._clock = RefreshClock()
-        self._lines = False
-        self._seen = 0
-        self._shown = -1
-        # The batches whose end is shown whatever the clock says.
-        self._last_train_batch: float = _INFINITE
-        self._last_eval_batch: float = _INFINITE
+    def _begin_run(self) -> None:
+        super()._begin_run()
+        self._bars: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, **dict.fromkeys(_BARS)}
-
-    @property
-    def refresh_rate(self) -> int:
-        """After how many batches the bar may be drawn; 0 for never."""
-        return self._refresh_rate
+        return {**self.__dict__, "_bars": {}}
 
     @property
     def process_position(self) -> int:
         """How many bars' room there is above."""
         return self._process_position
-
-    @property
-    def is_enabled(self) -> bool:
-        """Whether there is a bar to see."""
-        return self._enabled and self._refresh_rate > 0
-
-    @property
-    def is_disabled(self) -> bool:
-        """Whether there is none."""
-        return not self.is_enabled
-
-    @property
-    def train_progress_bar(self) -> Any:
-        """The bar of training."""
-        return self._existing("_train_progress_bar", "on_train_start")
-
-    @train_progress_bar.setter
-    def train_progress_bar(self, bar: Any) -> None:
-        self._train_progress_bar = bar
-
-    @property
-    def val_progress_bar(self) -> Any:
-        """The bar of validation and of the sanity check."""
-        return self._existing("_val_progress_bar", "on_validation_start")
-
-    @val_progress_bar.setter
-    def val_progress_bar(self, bar: Any) -> None:
-        self._val_progress_bar = bar
-
-    @property
-    def test_progress_bar(self) -> Any:
-        """The bar of testing."""
-        return self._existing("_test_progress_bar", "on_test_start")
-
-    @test_progress_bar.setter
-    def test_progress_bar(self, bar: Any) -> None:
-        self._test_progress_bar = bar
-
-    @property
-    def predict_progress_bar(self) -> Any:
-        """The bar of prediction."""
-        return self._existing("_predict_progress_bar", "on_predict_start")
-
-    @predict_progress_bar.setter
-    def predict_progress_bar(self, bar: Any) -> None:
-        self._predict_progress_bar = bar
-
-    def _existing(self, name: str, hook: str) -> Any:
-        bar = getattr(self, name)
-        if bar is None:
-            raise TypeError(not_yet(f"`{type(self).__name__}.{name[1:]}`", f"Use it after `super().{hook}(...)`."))
-        return bar
-
-    def listens_to(self, event: str) -> bool:
-        """A bar that shows nothing hears nothing, but for what a subclass overrides."""
-        return self.is_enabled or getattr(type(self), event) is not getattr(TQDMProgressBar, event)
 
     def init_sanity_tqdm(self) -> Any:
         """Makes the bar of the sanity check."""
@@ -158,18 +106,17 @@ class TQDMProgressBar(ProgressBar):
         """Makes the bar of training."""
         return self._make(self.train_description, leave=True)
 
-    def init_predict_tqdm(self) -> Any:
-        """Makes the bar of prediction."""
-        return self._make(self.predict_description, leave=True)
-
     def init_validation_tqdm(self) -> Any:
         """Makes the bar of validation, below that of training if there is one."""
-        within = self.trainer.state.fn != "validate"
-        return self._make(self.validation_description, leave=not within, below=int(within))
+        return self._make(self.validation_description, leave=not self._training, below=int(self._training))
 
     def init_test_tqdm(self) -> Any:
         """Makes the bar of testing."""
         return self._make(self.test_description, leave=True)
+
+    def init_predict_tqdm(self) -> Any:
+        """Makes the bar of prediction."""
+        return self._make(self.predict_description, leave=True)
 
     def _make(self, description: str, leave: bool, below: int = 0) -> Any:
         return current_class()(
@@ -177,63 +124,63 @@ class TQDMProgressBar(ProgressBar):
             position=2 * self._process_position + below,
             disable=self.is_disabled,
             leave=leave,
-            dynamic_ncols=True,
+            dynamic_ncols=not self._lines,
             file=Nowhere() if self._lines else sys.stdout,
             smoothing=0,
             bar_format=self.BAR_FORMAT,
-            # So little that it only keeps the constructor from drawing, which does not ask the clock.
+            # So little that all it does is to keep the constructor from drawing without asking the clock.
             delay=1e-9,
         )
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        super().setup(trainer, pl_module, stage)
-        self._forget()
-        self._lines = not redraws(sys.stdout)
-        self._clock = line_clock() if self._lines else RefreshClock()
+    def print(self, *args: Any, sep: str = " ", **kwargs: Any) -> None:
+        """Prints above the bar.
 
-    def on_sanity_check_start(self, *_: Any) -> None:
-        self._val_progress_bar = self.init_sanity_tqdm()
-        self._show(self._val_progress_bar, 0, TURN)
+        Args:
+            *args: As for ``print``.
+            sep: As for ``print``.
+            **kwargs: As for ``print``.
+        """
+        bar = next((bar for bar in self._bars.values() if not bar.disable), None)
+        if bar is None or self._lines:
+            super().print(*args, sep=sep, **kwargs)
+        else:
+            kwargs.pop("flush", None)
+            bar.write(sep.join(map(str, args)), **kwargs)
 
-    def on_sanity_check_end(self, *_: Any) -> None:
-        self._val_progress_bar.close()
-        self.reset_dataloader_idx_tracker()
+    def _redraws(self) -> bool:
+        return redraws(sys.stdout)
 
-    def on_train_start(self, *_: Any) -> None:
-        self._train_progress_bar = self.init_train_tqdm()
-        self._shown = -1
-        self._show(self._train_progress_bar, 0, TURN)
+    def _open(self, kind: str) -> None:
+        make = {
+            "sanity_check": self.init_sanity_tqdm,
+            "train": self.init_train_tqdm,
+            "validation": self.init_validation_tqdm,
+            "test": self.init_test_tqdm,
+            "predict": self.init_predict_tqdm,
+        }
+        self._bars[_NAMES[kind]] = make[kind]()
 
-    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        if self._leave and self._shown >= 0:
-            self._train_progress_bar.close()
-            self._train_progress_bar = self.init_train_tqdm()
-        total = convert_inf(self.total_train_batches)
-        self._seen = 0
-        self._last_train_batch = _last(total) if self.is_enabled else _INFINITE
-        restart(self._train_progress_bar, total, f"Epoch {trainer.current_epoch}")
-        self._show(self._train_progress_bar, 0, TURN)
+    def _restart(self, kind: str, total: int | float, description: str) -> None:
+        restart(self._bars[_NAMES[kind]], convert_inf(total), description)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        # Every batch pays for this: a clock is read, and two numbers are compared.
-        self._seen = batch_idx + 1
-        if batch_idx >= self._last_train_batch:
-            self._show_train(TURN if self._lines else END)
-        elif monotonic() >= self._clock.due and not (batch_idx + 1) % self._refresh_rate:
-            self._show_train(WITHIN)
+    def _set(self, kind: str, n: int, metrics: dict[str, Any] | None) -> Any:
+        bar = self._bars[_NAMES[kind]]
+        bar.n = n
+        if metrics is not None:
+            bar.set_postfix(metrics, refresh=False)
+        return bar
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._show_train(END if self._lines else TURN, at_turn=True)
+    def _draw(self, kind: str, n: int, metrics: dict[str, Any] | None) -> None:
+        self._set(kind, n, metrics).refresh()
 
-    def on_train_end(self, *_: Any) -> None:
-        self._end_training()
+    def _write(self, kind: str, n: int, metrics: dict[str, Any] | None) -> None:
+        sys.stdout.write(f"{self._set(kind, n, metrics)}\n")
+        sys.stdout.flush()
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
-        if self._train_progress_bar is not None and self._shown != self._seen:
-            self._show_train(TURN)
-        self._val_progress_bar = self.init_validation_tqdm()
-        self._show(self._val_progress_bar, 0, TURN)
+    def _close(self, kind: str, n: int, metrics: dict[str, Any] | None) -> None:
+        self._set(kind, n, metrics).close()
+
+    def _abandon(self) -> None:
+        # From below upwards, so that what is printed next starts on a line of its own.
+        for name in sorted(self._bars, key=lambda name: name == _NAMES["train"]):
+            self._bars[name].close()
