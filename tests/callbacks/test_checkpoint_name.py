@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from fulmen.callbacks.checkpoint_name import check_template, fields, fill, metrics_in
 from fulmen.utilities.exceptions import MisconfigurationException
 
-VALUES = {"epoch": torch.tensor(3), "step": torch.tensor(7), "val/a": torch.tensor(0.12345), "a-b": 2, "x.y": 5, "n": None}
+VALUES = {
+    "epoch": torch.tensor(3),
+    "step": torch.tensor(7),
+    "val/a": torch.tensor(0.12345),
+    "a-b": 2,
+    "x.y": 5,
+    "n": None,
+}
 
 
 @pytest.mark.parametrize(

@@ -155,9 +155,7 @@ def test_existing_files_are_never_overwritten_or_removed(tmp_path: Path) -> None
 
 
 def logger(save_dir: Any, name: Any, version: Any) -> Any:
-    return SimpleNamespace(
-        save_dir=save_dir, name=name, version=version, after_save_checkpoint=lambda checkpoint: None
-    )
+    return SimpleNamespace(save_dir=save_dir, name=name, version=version, after_save_checkpoint=lambda checkpoint: None)
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,7 @@ def test_patience(values: list[int], patience: int, mode: str, min_delta: float)
         ([1.0, 1.0], {"patience": 1}, 2, "PATIENCE_EXHAUSTED", "did not improve in the last 1 records"),
     ],
 )
-def test_reasons(
-    values: list[float], arguments: dict[str, Any], epochs: int, reason: str, message: str | None
-) -> None:
+def test_reasons(values: list[float], arguments: dict[str, Any], epochs: int, reason: str, message: str | None) -> None:
     stopping, simulated = run([*values, 0.0][: epochs + (message is not None)], **arguments)
     assert simulated.current_epoch == epochs
     assert stopping.stopping_reason is EarlyStoppingReason[reason]
@@ -131,9 +129,7 @@ def test_verbose_tells_of_improvements(caplog: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.parametrize(("only_zero", "rank", "said"), [(False, 1, True), (True, 1, False), (True, 0, True)])
-def test_ranks_speak_for_themselves(
-    caplog: pytest.LogCaptureFixture, only_zero: bool, rank: int, said: bool
-) -> None:
+def test_ranks_speak_for_themselves(caplog: pytest.LogCaptureFixture, only_zero: bool, rank: int, said: bool) -> None:
     settings = {"world_size": 2, "global_rank": rank, "is_global_zero": rank == 0}
     with caplog.at_level(logging.INFO, logger="fulmen"):
         run([1.0], verbose=True, log_rank_zero_only=only_zero, settings=settings)

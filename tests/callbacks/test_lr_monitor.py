@@ -36,9 +36,7 @@ def run(
     """Two epochs of two steps."""
     rows = Rows()
     configs = schedulers or []
-    simulated = SimulatedRun(
-        monitor, loggers=[rows], optimizers=optimizers, lr_scheduler_configs=configs, **settings
-    )
+    simulated = SimulatedRun(monitor, loggers=[rows], optimizers=optimizers, lr_scheduler_configs=configs, **settings)
 
     def step() -> None:
         for optimizer in optimizers:
@@ -83,9 +81,7 @@ def test_intervals(interval: Any, steps: str, logged: list[tuple[int, float]]) -
     assert monitor.lrs == {"lr-SGD": [lr for _, lr in logged]}
 
 
-@pytest.mark.parametrize(
-    ("interval", "xs"), [(None, [0, 0, 1, 2, 2, 3]), ("epoch", [0, 2]), ("step", [0, 1, 2, 3])]
-)
+@pytest.mark.parametrize(("interval", "xs"), [(None, [0, 0, 1, 2, 2, 3]), ("epoch", [0, 2]), ("step", [0, 1, 2, 3])])
 def test_without_scheduler(interval: Any, xs: list[int]) -> None:
     rows = run(LearningRateMonitor(interval), [Adam(weights(), lr=0.5)])
     assert rows == [(x, {"lr-Adam": 0.5}) for x in xs]

@@ -42,4 +42,4 @@ def test_storage_options_need_another_storage() -> None:
 
 def test_the_base_cannot_be_used_alone() -> None:
     with pytest.raises(TypeError, match="abstract"):
-        CheckpointIO()  # type: ignore[abstract]
+        CheckpointIO()

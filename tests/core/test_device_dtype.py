@@ -56,7 +56,7 @@ def test_follows_the_weights_through_every_conversion(conversions: list[str]) ->
         assert CONVERSIONS[name](parent) is parent
     weight = parent.child.layer.weight
     for module in (parent, parent.child, parent.nested[0], parent.empty):
-        assert (module.device, module.dtype) == (weight.device, weight.dtype)  # type: ignore[union-attr]
+        assert (module.device, module.dtype) == (weight.device, weight.dtype)
 
 
 def test_a_child_moves_alone() -> None:

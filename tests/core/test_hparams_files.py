@@ -49,7 +49,8 @@ class Config:
 def test_yaml_of_other_values_is_for_reading() -> None:
     shared = [1]
     hparams = argparse.Namespace(
-        mode=Colour.RED, path=Path("a/b"), step=np.float32(0.5), act=torch.nn.functional.relu, conf=Config(), dtype=torch.float32,
+        mode=Colour.RED, path=Path("a/b"), step=np.float32(0.5), act=torch.nn.functional.relu, conf=Config(),
+        dtype=torch.float32,
         rest=AttributeDict(n=argparse.Namespace(z=1)), one=shared, two=shared, inf=math.inf, odd={3},
     )  # fmt: skip
     save_hparams_to_yaml("hparams.yaml", hparams)

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
-import torch
 
 from .scenarios import quiet
 
@@ -23,12 +21,3 @@ def fulmen() -> ModuleType:
     import fulmen
 
     return fulmen
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The models are tiny, and a sum over one thread has one order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

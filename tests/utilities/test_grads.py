@@ -38,4 +38,4 @@ def test_names_and_separator() -> None:
 @pytest.mark.parametrize("bad", [0, -1, "two", float("nan")])
 def test_refuses_what_is_no_norm(bad: object) -> None:
     with pytest.raises(MisconfiguredValue, match="Pass `norm_type=2`"):
-        grad_norm(nn.Linear(1, 1), bad)  # type: ignore[arg-type]
+        grad_norm(nn.Linear(1, 1), bad)

@@ -45,7 +45,7 @@ def frames(error: BaseException) -> list[str]:
 
 def run(step: Any) -> list[str]:
     """The frames below this function, of the error that `step` raises inside `fit`."""
-    with pytest.raises(BaseException) as caught:  # noqa: PT011 - any error is the subject
+    with pytest.raises(BaseException) as caught:
         framework()["fit"](step)
     # Python 3.10 keeps the frame that raises again
     return [name for name in frames(caught.value)[1:] if sys.version_info >= (3, 11) or name != "fit"]
@@ -126,7 +126,7 @@ def test_groups_are_folded() -> None:
 
     with pytest.raises(ValueError, match="one") as single:
         framework()["optimize"](fail)
-    group = getattr(__builtins__, "ExceptionGroup", None) or __builtins__["ExceptionGroup"]  # type: ignore[index]
+    group = getattr(__builtins__, "ExceptionGroup", None) or __builtins__["ExceptionGroup"]
     fold(group("all", [single.value]))
     assert "optimize" not in frames(single.value)
 
@@ -145,7 +145,7 @@ def test_a_debugger_finds_the_users_frame() -> None:
         here = 42  # noqa: F841 - read by the debugger
         raise ValueError
 
-    with pytest.raises(ValueError) as caught:  # noqa: PT011
+    with pytest.raises(ValueError) as caught:
         framework()["fit"](step)
     debugger = pdb.Pdb(nosigint=True, readrc=False)
     stack, position = debugger.get_stack(None, caught.value.__traceback__)

@@ -224,11 +224,7 @@ class ModelCheckpoint(CheckpointStore):
         if waiting and self.monitor is None:
             self._save(trainer)
         elif waiting and not self.best_model_path:
-            rank_zero_warn(
-                f"`ModelCheckpoint(monitor={self.monitor!r})` saved nothing: no value of the metric was made by the "
-                "weights of a moment at which a save was due, or later. "
-                + advice_for_missing(str(self.monitor), trainer.callback_metrics)
-            )
+            self._warn_of_nothing_saved(trainer, str(self.monitor))
         if self.save_last and trainer.global_step != self._last_file_step and (waiting or not self._last_file_step):
             self._save_last(trainer)
             self._remove_obsolete(trainer)
@@ -332,6 +328,16 @@ class ModelCheckpoint(CheckpointStore):
             )
         if epoch_end and not trainer.enable_validation:
             warn_once(f"{rule} These are logged: {show(metrics)}. Nothing is saved as long as it is missing.")
+
+    @staticmethod
+    def _warn_of_nothing_saved(trainer: Trainer, monitor: str) -> None:
+        metrics, why = trainer.callback_metrics, "the metric was never logged"
+        advice = advice_for_missing(monitor, metrics)
+        if monitor in metrics:
+            step = trainer.metric_step(monitor)
+            why = f"all values of the metric were made before the save was due, the last at step {step}"
+            advice = "Validate more often, save earlier, or pass `save_last=True` to keep the newest weights as well."
+        rank_zero_warn(f"`ModelCheckpoint(monitor={monitor!r})` saved nothing: {why}. {advice}")
 
     def _save(self, trainer: Trainer) -> None:
         step, saved = trainer.global_step, False

@@ -44,6 +44,7 @@ class EpochLoop:
             if hooks.on_train_batch_start(batch, index) == -1:
                 self.is_last_batch = True
                 if scheduled:
+                    rates.step("step", False, index)
                     rates.step("epoch", False, progress.epoch)
                 break
             outputs = optimization.step(batch, index, last)

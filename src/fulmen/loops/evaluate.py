@@ -167,7 +167,7 @@ class EvaluationLoop:
         which = (index,) if several else ()
         book.open(results, index if several else None)
         set_epoch(self.data.loaders[index], trainer.current_epoch)
-        feed = Feed(self.data.loaders[index], limit, device=self.transfer.device, fast=trainer.fast_data)
+        feed = Feed(self.data.loaders[index], limit, device=self.transfer.device)
         for batch_idx, batch in enumerate(feed):
             if transfer is not None:
                 batch = transfer(batch, index)

@@ -91,7 +91,7 @@ class FitLoop:
             self._begin_epoch()
             hooks.on_train_epoch_start()
             self.optimization.begin_epoch()
-            feed = Feed(self.data.loader, self.data.max_batches, device=self.device, fast=trainer.fast_data)
+            feed = Feed(self.data.loader, self.data.max_batches, device=self.device)
             self.epoch_loop.run(feed)
             self._end_epoch()
             progress.epoch += 1

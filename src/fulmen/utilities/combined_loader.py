@@ -32,6 +32,14 @@ def length_of(loader: Any) -> int | float:
         return math.inf
 
 
+def open_once(loader: Any) -> Iterator[Any]:
+    """Opens a pass over a loader that may be handed to `zip` and the like.
+
+    These ask an iterator for its iterator once more, and an object that is its own iterator would start anew then.
+    """
+    return itertools.islice(loader, None)
+
+
 class CombinedLoader(Iterable[Item]):
     """Reads several loaders as one.
 
@@ -133,11 +141,11 @@ class CombinedLoader(Iterable[Item]):
     def _attribute(self, name: str) -> Any:
         return _packer(self._shape)(getattr(loader, name, None) for loader in self._flattened)
 
-    def rows(self, opener: Opener = iter) -> Iterator[Any]:
+    def rows(self, opener: Opener = open_once) -> Iterator[Any]:
         """One pass that gives the batches alone and is independent of `iter(self)`.
 
         Args:
-            opener: Used in place of ``iter`` to open each loader.
+            opener: Opens a pass over one loader; what it gives must return itself from ``iter``.
 
         Returns:
             The batches; of the mode ``"sequential"``, one loader's after the other's.
@@ -168,7 +176,7 @@ class CombinedLoader(Iterable[Item]):
     def __iter__(self) -> CombinedLoader:
         self._iterator = None
         if self._mode == "sequential":
-            self._iterator = self._in_turn(iter)
+            self._iterator = self._in_turn(open_once)
         else:
             self._iterator = zip(self.rows(), itertools.count(), itertools.repeat(0))
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import inspect
 import pickle
@@ -173,9 +174,8 @@ def save_hyperparameters(
     ignored = {ignore} if isinstance(ignore, str) else set(ignore or ())
     arguments = {name: value for name, value in arguments.items() if name not in ignored}
     hparams, obj._hparams_name = _choose(obj, args, arguments)
-    if ignored and isinstance(hparams, (Mapping, argparse.Namespace)):
-        items = vars(hparams) if isinstance(hparams, argparse.Namespace) else hparams
-        hparams = {name: value for name, value in items.items() if name not in ignored}
+    if ignored:
+        hparams = copy.copy(hparams)  # the names go from what is kept, not from the object that was handed over
     obj._set_hparams(hparams)
     obj.remove_ignored_hparams(ignored)
     for name, value in obj._hparams.items():

@@ -6,6 +6,8 @@ import sys
 from time import monotonic
 from typing import Any
 
+INTERVAL = 0.1  # seconds between drawings
+
 # What a drawing leaves of the budget for more important ones, in drawings.
 WITHIN = 12  # in the midst of an epoch
 TURN = 4  # where something new begins
@@ -29,7 +31,7 @@ class RefreshClock:
             all that a batch pays.
     """
 
-    def __init__(self, interval: float = 0.1, per_second: float = 10.0, size: float = 20.0) -> None:
+    def __init__(self, interval: float = INTERVAL, per_second: float = 10.0, size: float = 20.0) -> None:
         self.interval = interval
         self.per_second = per_second
         self.size = size

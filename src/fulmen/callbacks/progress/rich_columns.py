@@ -8,7 +8,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from fulmen.callbacks.progress.refresh import RefreshClock
+from fulmen.callbacks.progress.refresh import INTERVAL
 from fulmen.utilities.imports import require
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def progress_class() -> Any:
             """Draws, unless the last drawing was less than a tenth of a second ago."""
             now = monotonic()
             if now >= getattr(self, "_next_drawing", 0.0):
-                self._next_drawing = now + RefreshClock().interval
+                self._next_drawing = now + INTERVAL
                 self.refresh()
 
         def add_task(

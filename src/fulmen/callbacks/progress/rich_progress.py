@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fulmen.callbacks.progress.clocked_bar import ClockedBar
 from fulmen.callbacks.progress.progress_bar import not_yet
-from fulmen.callbacks.progress.refresh import RefreshClock
+from fulmen.callbacks.progress.refresh import INTERVAL, RefreshClock
 from fulmen.callbacks.progress.rich_columns import CLASSES
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.imports import require
@@ -159,7 +159,7 @@ class RichProgressBar(ClockedBar):
             *args: As for ``rich.console.Console.print``.
             **kwargs: As for ``rich.console.Console.print``.
         """
-        if self.progress is None:
+        if self._console is None:
             super().print(*args, **kwargs)
         else:
             self._console.print(*args, **kwargs)
@@ -172,7 +172,7 @@ class RichProgressBar(ClockedBar):
         return bool(terminal or self._console.is_jupyter)
 
     def _make_clock(self) -> RefreshClock:
-        return RefreshClock(interval=max(0.1, 1 / self._refresh_rate)) if self._refresh_rate else RefreshClock()
+        return RefreshClock(interval=max(INTERVAL, 1 / self._refresh_rate)) if self._refresh_rate else RefreshClock()
 
     def _describe_epoch(self, trainer: Trainer) -> str:
         epochs = trainer.max_epochs
