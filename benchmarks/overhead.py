@@ -176,8 +176,15 @@ def interval_of_median(values: list[float]) -> tuple[float, float]:
     return ordered[low], ordered[count - 1 - low]
 
 
-def compare(title: str, rows: dict[str, Callable[[], float]], rounds: int) -> None:
-    """Runs all rows once a round, each time from another one on, and prints the ratios to the first row."""
+def compare(title: str, rows: dict[str, Callable[[], float]], rounds: int, unit: tuple[str, float]) -> None:
+    """Runs all rows once a round, each time from another one on, and prints the ratios to the first row.
+
+    Args:
+        title: What stands above the table.
+        rows: For each name a run, which returns seconds.
+        rounds: How often each row runs.
+        unit: The name of the unit that the table shows, and how many of them a second has.
+    """
     names = list(rows)
     times: dict[str, list[float]] = {name: [] for name in names}
     for name in names:  # a first run of each, not counted, fills caches
@@ -187,13 +194,13 @@ def compare(title: str, rows: dict[str, Callable[[], float]], rounds: int) -> No
             gc.collect()
             times[name].append(rows[name]())
     print(f"\n{title}: {rounds} rounds, medians\n")
-    print(f"| {'':<31} | µs a step | over by hand | 95 % interval |")
-    print(f"|:{'-' * 32}|----------:|-------------:|:-------------:|")
+    print(f"| {'':<36} | {unit[0]:>9} | over the first | 95 % interval |")
+    print(f"|:{'-' * 37}|{'-' * 10}:|{'-' * 15}:|:{'-' * 13}:|")
     for name in names:
         ratios = [own / base for own, base in zip(times[name], times[names[0]], strict=True)]
         low, high = interval_of_median(ratios)
-        microseconds = statistics.median(times[name]) * 1e6
-        print(f"| {name:<31} | {microseconds:9.1f} | {statistics.median(ratios):12.3f} | {low:.3f} - {high:.3f} |")
+        shown = statistics.median(times[name]) * unit[1]
+        print(f"| {name:<36} | {shown:9.1f} | {statistics.median(ratios):14.3f} | {low:.3f} - {high:.3f} |")
 
 
 def small_batches(rounds: int, steps: int, device: torch.device, packages: dict[str, Any]) -> None:
@@ -205,7 +212,7 @@ def small_batches(rounds: int, steps: int, device: torch.device, packages: dict[
         rows[f"{name}, bare"] = lambda package=package: with_trainer(job, package, log=False, **BARE)
         rows[f"{name}, one log"] = lambda package=package: with_trainer(job, package, log=True, **BARE)
         rows[f"{name}, all defaults and the log"] = lambda package=package: with_trainer(job, package, log=True)
-    compare(f"MLP 32-64-2, batch 4, SGD, map-style dataset, {device}", rows, rounds)
+    compare(f"MLP 32-64-2, batch 4, SGD, map-style dataset, {device}", rows, rounds, ("µs a step", 1e6))
 
 
 def data_in_memory(rounds: int, steps: int, device: torch.device, packages: dict[str, Any]) -> None:
@@ -219,7 +226,7 @@ def data_in_memory(rounds: int, steps: int, device: torch.device, packages: dict
     for name, package in packages.items():
         rows[f"{name}, bare"] = lambda package=package: with_trainer(job, package, log=False, **BARE)
         rows[f"{name}, all defaults and a log"] = lambda package=package: with_trainer(job, package, log=True)
-    compare(f"MLP 32-64-2, batch 256, SGD, shuffled TensorDataset, {device}", rows, rounds)
+    compare(f"MLP 32-64-2, batch 256, SGD, shuffled TensorDataset, {device}", rows, rounds, ("µs a step", 1e6))
 
 
 def start_up(rounds: int) -> None:
@@ -238,7 +245,8 @@ def start_up(rounds: int) -> None:
         run = [sys.executable, "-W", "ignore", "-c", code]
         return float(subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()[-1])
 
-    compare("start-up, CPU time", {name: lambda code=code: measure(code) for name, code in rows.items()}, rounds)
+    runs = {name: lambda code=code: measure(code) for name, code in rows.items()}
+    compare("start-up in a new process", runs, rounds, ("ms", 1e3))
 
 
 def import_packages() -> dict[str, Any]:

@@ -48,6 +48,7 @@ class SimulatedRun:
         self.accumulate_grad_batches = 1
         self.enable_validation, self.val_check_interval, self.check_val_every_n_epoch = True, 1.0, 1
         self.should_log = True
+        self.num_training_batches: float = 4
         self.fit_loop = SimpleNamespace(epoch_loop=SimpleNamespace(_batches_that_stepped=0))
         self.events: list[str] = []
         self.validate = lambda: self.log("val", self.global_step)

@@ -1,4 +1,4 @@
-"""What ModelCheckpoint keeps: names, ranking, the last file, removal, state. When it saves: test_model_checkpoint.py."""
+"""What ModelCheckpoint keeps: names, ranking, removal, state. When it saves: test_model_checkpoint.py."""
 
 from __future__ import annotations
 

@@ -272,6 +272,22 @@ def test_a_name_that_nobody_logs_is_not_waited_for(tmp_path: Path) -> None:
         assert run(tmp_path, callback) == [f"step={step}-vall=none" for step in (4, 8, 12)]
 
 
+def test_an_epoch_without_end_brings_nothing_more(tmp_path: Path) -> None:
+    callback = ModelCheckpoint(save_top_k=-1, filename="{step}-{mean:.0f}", every_n_train_steps=3)
+    settings = {"validate_every": 2, "epochs": 1, "num_training_batches": float("inf")}
+    with pytest.warns(UserWarning, match="has not been logged so far"):
+        assert run(tmp_path, callback, **settings) == ["step=3-mean=none"]
+
+
+def test_metrics_of_two_events_are_waited_for_until_both_are_new(tmp_path: Path) -> None:
+    callback = ModelCheckpoint(save_top_k=-1, filename="{step}-{val:.0f}-{mean:.0f}")
+    simulated = SimulatedRun(callback, tmp_path, val_check_interval=0.5)
+    simulated.validate = lambda: simulated.log("val", simulated.global_step)
+    simulated.end_of_epoch = lambda: simulated.log("mean", simulated.global_step)
+    simulated.fit(epochs=2, validate_every=2)
+    assert simulated.events == ["save step=4-val=4-mean=4.ckpt", "save step=8-val=8-mean=8.ckpt"]
+
+
 def test_other_metrics_in_the_name_are_shown_only_if_they_are_as_new(tmp_path: Path) -> None:
     callback = ModelCheckpoint(monitor="val", save_top_k=-1, filename="{val:.0f}-{mean:.0f}")
     simulated = SimulatedRun(callback, tmp_path, val_check_interval=0.5)

@@ -94,8 +94,9 @@ def test_a_metric_of_training_steps_is_saved_at_once(tmp_path: Path) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=[checkpoint],
+        limit_val_batches=0,
     )
-    trainer.fit(CountsItsSteps(), DataLoader(torch.ones(4, 1)))
+    trainer.fit(CountsItsSteps(), DataLoader(torch.ones(4, 1)), DataLoader(torch.ones(1, 1)))
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert names == {f"step={step}-train_step={step}.ckpt" for step in (2, 4, 6)}
     check(tmp_path / "checkpoints", checkpoint, key="train_step")

@@ -93,5 +93,5 @@ def test_order(loader: DataLoader[Any], expected: list[Any]) -> None:
 
 @pytest.mark.parametrize("loader", [Forgets("x", shuffle=True), TakesNone()])
 def test_a_class_that_cannot_be_made_again(loader: DataLoader[Any]) -> None:
-    with pytest.raises(MisconfigurationException, match="Keep each argument of .*__init__.* as an attribute"):
+    with pytest.raises(MisconfigurationException, match=r"Keep each argument of .*__init__.* as an attribute"):
         with_sampler(loader, SequentialSampler(DATA))

@@ -12,7 +12,6 @@ from fulmen.data import transfer
 from fulmen.data.transfer import has_streams, mover, prefetch
 
 META = torch.device("meta")
-needs_accelerator = pytest.mark.skipif(not torch.accelerator.is_available(), reason="needs an accelerator")
 
 
 class Pair(NamedTuple):
@@ -140,24 +139,44 @@ def without_synchronization(device: torch.device) -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
+def busy(device: torch.device) -> Iterator[torch.Tensor]:
+    """Keeps a device at work, so that copies come due while it computes."""
+    weight = torch.ones(1024, 1024, device=device)
+    while True:
+        for _ in range(20):
+            weight = weight @ weight * 1e-3
+        yield weight
+
+
 @pytest.mark.gpu
-@needs_accelerator
-def test_batches_arrive_whole_while_the_device_is_busy() -> None:
+@pytest.mark.parametrize("pinned", [False, True])
+def test_batches_arrive_whole_and_nobody_waits_for_them(pinned: bool) -> None:
     device = torch.accelerator.current_accelerator()
     assert device is not None
     rows = [torch.full((1 << 20,), float(index)) for index in range(12)]
-    weight = torch.ones(1024, 1024, device=device)
-    sums = []
+    rows = [row.pin_memory() for row in rows] if pinned else rows
+    work, found = busy(device), []
+    next(work)
     with without_synchronization(device):
-        for x, custom in prefetch(((row, Custom(row + 1)) for row in rows), device):
-            for _ in range(20):
-                weight = weight @ weight * 1e-3
-            sums.append(torch.stack([x.min(), x.max(), custom.value.min(), custom.value.max()]))
-    assert [one.tolist() for one in sums] == [[i, i, i + 1, i + 1] for i in range(12)]
+        for x, y in prefetch(([row, -row] for row in rows), device):
+            next(work)
+            found.append(torch.stack([x.min(), x.max(), y.min(), y.max()]))
+            del x, y
+    assert [one.tolist() for one in found] == [[i, i, -i, -i] for i in range(12)]
 
 
 @pytest.mark.gpu
-@needs_accelerator
+def test_objects_with_tensors_inside_arrive_whole() -> None:
+    device = torch.accelerator.current_accelerator()
+    assert device is not None
+    work, found = busy(device), []
+    for custom in prefetch((Custom(torch.full((1 << 20,), float(index))) for index in range(12)), device):
+        next(work)
+        found.append(torch.stack([custom.value.min(), custom.value.max()]))
+    assert [one.tolist() for one in found] == [[i, i] for i in range(12)]
+
+
+@pytest.mark.gpu
 def test_sparse_and_moved_tensors_are_taken_as_they_are() -> None:
     device = torch.accelerator.current_accelerator()
     assert device is not None

@@ -123,6 +123,22 @@ class Near(float):
     __hash__ = None
 
 
+class Raised:
+    """An error that equals another where one could be caught as the other, by the names of their classes."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.names = [kind.__name__ for kind in type(error).__mro__]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Raised) and (self.names[0] in other.names or other.names[0] in self.names)
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return f"raised {self.error!r}"
+
+
 def _watcher(pl: Any, record: list[Any]) -> Any:
     def hook(name: str) -> Callable[..., None]:
         def look(self: Any, trainer: Any, module: Any, *args: Any, **kwargs: Any) -> None:
@@ -180,7 +196,14 @@ def _outcome(trainer: Any, call: str, module: Any, script: Script) -> Any:
         results = getattr(trainer, call)(module, _loader(script.val), verbose=False)
         return [_plain(result) for result in results]
     except Exception as error:
-        return f"raised {type(error).__name__}"
+        return f"raised {builtin_name(error)}"
+
+
+def builtin_name(error: Exception) -> str:
+    """The name by which a caller would catch it: the builtin class of an error that is one."""
+    kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
+    own = type(error).__name__
+    return own if kinds[0] in ("Exception", own) else kinds[0]
 
 
 def csv_rows(pl: Any, script: Script, root: Path) -> list[list[dict[str, Any]]]:

@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fulmen.utilities.combined_loader import CombinedLoader
 
+# Lightning's own use of torch's pytree.
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
 MODES = ["min_size", "max_size_cycle", "max_size", "sequential"]
 Pair = namedtuple("Pair", "x y")
 

@@ -310,8 +310,13 @@ class ModelCheckpoint(CheckpointStore):
         if epoch_end and trainer.current_epoch > self._due_since_epoch:
             return ()
         stale = [name for name in metrics_in(self._template) if not self._is_fresh(trainer, name)]
-        will_come = not self._validated and trainer.enable_validation
-        return tuple(name for name in stale if will_come or name in trainer.callback_metrics)
+        hopeless = self._has_seen_all_events(trainer, epoch_end)
+        return tuple(name for name in stale if not hopeless or name in trainer.callback_metrics)
+
+    def _has_seen_all_events(self, trainer: Trainer, epoch_end: bool) -> bool:
+        """Whether every event that could bring a metric has happened once."""
+        epoch_ended = epoch_end or self._evaluated_at[1] >= 0 or trainer.num_training_batches == float("inf")
+        return epoch_ended and (self._validated or not trainer.enable_validation)
 
     def _complain_if_missing(self, trainer: Trainer, epoch_end: bool) -> None:
         """Raises if the monitored metric should have come by now, and did not."""

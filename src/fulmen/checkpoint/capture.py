@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fulmen.core.saving import dump_hparams
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.rank_zero import rank_zero_warn
 
@@ -27,6 +26,8 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
     Returns:
         The checkpoint.
     """
+    from fulmen.core.saving import dump_hparams  # only those who save pay for it
+
     module, strategy = trainer.lightning_module, trainer.strategy
     checkpoint: dict[str, Any] = {
         "epoch": trainer.current_epoch,

@@ -8,7 +8,6 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fulmen.core import export, saving
 from fulmen.core.device_dtype import DeviceDtypeMixin
 from fulmen.core.hooks import CheckpointHooks, DataHooks, ModelHooks
 from fulmen.core.hparams import HyperparametersMixin
@@ -56,9 +55,9 @@ class LightningModule(
         0
     """
 
-    CHECKPOINT_HYPER_PARAMS_KEY = saving.CHECKPOINT_HYPER_PARAMS_KEY
-    CHECKPOINT_HYPER_PARAMS_NAME = saving.CHECKPOINT_HYPER_PARAMS_NAME
-    CHECKPOINT_HYPER_PARAMS_TYPE = saving.CHECKPOINT_HYPER_PARAMS_TYPE
+    CHECKPOINT_HYPER_PARAMS_KEY = "hyper_parameters"
+    CHECKPOINT_HYPER_PARAMS_NAME = "hparams_name"
+    CHECKPOINT_HYPER_PARAMS_TYPE = "hparams_type"
 
     # TorchScript would try to compile properties that belong to a run
     __jit_unused_properties__: ClassVar[list[str]] = [
@@ -208,6 +207,8 @@ class LightningModule(
         Returns:
             The model.
         """
+        from fulmen.core import saving  # only those who load pay for it
+
         return saving.load_from_checkpoint(
             cls, checkpoint_path, map_location=map_location, hparams_file=hparams_file, strict=strict,
             weights_only=weights_only, **kwargs,
@@ -224,6 +225,8 @@ class LightningModule(
         Returns:
             What ``torch.onnx.export`` returns.
         """
+        from fulmen.core import export
+
         return export.to_onnx(self, file_path, input_sample, **kwargs)
 
     def to_torchscript(
@@ -240,6 +243,8 @@ class LightningModule(
         Returns:
             The scripted model.
         """
+        from fulmen.core import export
+
         return export.to_torchscript(self, file_path, method, example_inputs, **kwargs)
 
     def to_tensorrt(
@@ -266,6 +271,8 @@ class LightningModule(
         Returns:
             The compiled model.
         """
+        from fulmen.core import export
+
         return export.to_tensorrt(
             self, file_path, input_sample, ir=ir, output_format=output_format, retrace=retrace,
             default_device=default_device, **compile_kwargs,

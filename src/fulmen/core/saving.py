@@ -25,7 +25,7 @@ from fulmen.utilities.exceptions import (
 )
 from fulmen.utilities.imports import require
 from fulmen.utilities.parsing import AttributeDict
-from fulmen.utilities.rank_zero import rank_zero_warn
+from fulmen.utilities.rank_zero import rank_zero_warn, warn_once
 from fulmen.utilities.safe_load import MapLocation, describe, load
 from fulmen.utilities.suggest import did_you_mean
 
@@ -88,10 +88,8 @@ def dump_hparams(obj: Any) -> dict[str, Any]:
         obj: The module or data module.
 
     Returns:
-        The entries; none where there are no hyper-parameters.
-
-    Raises:
-        MisconfigurationException: If a value could not be read back safely; names it.
+        The entries; none where there are no hyper-parameters. Values that could not be read back safely are left out,
+        with a warning that names them.
     """
     hparams = obj.hparams
     if not hparams:
@@ -104,13 +102,14 @@ def dump_hparams(obj: Any) -> dict[str, Any]:
         hparams = sys.modules["omegaconf"].OmegaConf.to_container(hparams)
     stored, refused = encode(dict(hparams))
     if refused:
+        # training goes on: the weights matter more than an argument that can be handed over again
         names = sorted({part.split(" ")[0].split(".")[0].split("[")[0] for part in refused})
-        raise MisconfigurationException(
-            f"Hyper-parameters are stored in checkpoints as plain data, and some of `{type(obj).__name__}`'s are not.",
-            got=", ".join(refused),
-            fix=f"Leave them out: `self.save_hyperparameters(ignore={names})`; hand them over again when loading: "
-            f"`{type(obj).__name__}.load_from_checkpoint(path, {names[0]}=...)`.",
+        warn_once(
+            f"Hyper-parameters are stored in checkpoints as plain data; these of `{type(obj).__name__}` are not and are "
+            f"left out: {', '.join(refused)}. Say so with `self.save_hyperparameters(ignore={names})`, and hand them "
+            f"over again when loading: `{type(obj).__name__}.load_from_checkpoint(path, {names[0]}=...)`."
         )
+        stored = {name: value for name, value in stored.items() if name not in names}
     entries[obj.CHECKPOINT_HYPER_PARAMS_KEY] = stored
     return entries
 

@@ -40,7 +40,7 @@ class EpochLoop:
             if transfer is not None:
                 batch = transfer(batch)
             results.begin_batch(batch, index)
-
+            metrics.results, metrics.phase = results, "step"
             if hooks.on_train_batch_start(batch, index) == -1:
                 self.is_last_batch = True
                 if scheduled:

@@ -182,16 +182,15 @@ class EvaluationLoop:
             book.enter(None)
             on_end(output, batch, batch_idx, index)
             self._publish_step(index if several else None, index)
-        if several:
+        if several and self.sanity_batches is None:
             trainer.metrics.collect(results.entries_of(index), on_step=False, training=False)
 
     def _publish_step(self, table: int | None, index: int) -> None:
         """Sends what was logged with ``on_step=True``; its x axis counts this loader's batches over the whole run."""
-        if self.sanity_batches is not None:
-            return
-        seen = self.seen.get(index, 0)
-        self.seen[index] = seen + 1
         assert self.results is not None
+        seen = self.seen.get(index, 0)
+        if self.sanity_batches is None:
+            self.seen[index] = seen + 1
         entries = [entry for entry in self.results.entries_of(table) if entry.on_step]
         if entries:
             metrics = self.trainer.metrics

@@ -86,6 +86,7 @@ class FitLoop:
         if self.data.max_batches == 0 or self.done:
             return
         trainer.logbook.open(self.results)
+        self.metrics.watch(self.results, "epoch")
         hooks.on_train_start()
         while not self.done:
             self._begin_epoch()
@@ -149,7 +150,8 @@ class FitLoop:
         before = trainer.state.stage
         if before == RunningStage.TRAINING:
             trainer.state.stage = RunningStage.VALIDATING
-        with isolate_rng(include_cuda=self.trainer.strategy.root_device.type != "cpu"), torch.set_grad_enabled(before == RunningStage.TRAINING):
+        on_device = trainer.strategy.root_device.type != "cpu"
+        with isolate_rng(include_cuda=on_device), torch.set_grad_enabled(before == RunningStage.TRAINING):
             self.validation.data.load()
         trainer.state.stage = before
 
@@ -160,13 +162,13 @@ class FitLoop:
         set_epoch(self.data.loader, progress.epoch)
         progress.batch = 0
         progress.epoch_done = False
-        self.metrics.watch(self.results, "step")
+        self.metrics.watch(self.results, "epoch")  # until the first batch
         trainer.logbook.open(self.results)
 
     def _end_epoch(self) -> None:
         """What happens after an epoch's last batch."""
         trainer, metrics, results, progress = self.trainer, self.metrics, self.results, self.progress
-        metrics.callback  # noqa: B018  # reading brings in the last step's values
+        metrics.settle()
         metrics.watch(results, "epoch")
         self.hooks.on_train_epoch_end()
         values = metrics.collect(results.entries(), on_step=False, training=True)
@@ -181,14 +183,13 @@ class FitLoop:
         """Validates in the middle of training, and goes back to it."""
         trainer, results, book = self.trainer, self.results, self.trainer.logbook
         trainer.state.stage = RunningStage.VALIDATING
+        self.metrics.settle()
         book.open(None)
         if self.optimization.closed:
             trainer.lightning_module.on_validation_model_zero_grad()
-        self.load_validation()
         self.validation.run()
         trainer.state.stage = RunningStage.TRAINING
         book.open(results)
-        self.metrics.watch(results, "step")
 
     def sanity_check(self) -> None:
         """Tries a few validation batches before training, without leaving a trace."""

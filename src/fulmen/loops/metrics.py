@@ -49,6 +49,11 @@ class Metrics:
         self.results = results
         self.phase = phase
 
+    def settle(self) -> None:
+        """Brings in what there is, and turns away from the pass."""
+        self._refresh()
+        self.results = None
+
     def _refresh(self) -> None:
         if self.results is not None:
             self.collect(self.results.entries(), on_step=self.phase == "step", training=self.results.training)

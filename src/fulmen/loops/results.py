@@ -113,6 +113,12 @@ class Results:
                 fix='`self.log("loss", loss)`.',
             )
         check_value(name, value)
+        if asked.add_dataloader_idx and "/dataloader_idx_" in name:
+            raise MisconfigurationException(
+                "The loader's index is appended to a key by itself.",
+                got=f"self.log({name!r}, ...)",
+                fix="Leave it out of the key, or pass `add_dataloader_idx=False`.",
+            )
         meaning = resolve(name, hook, asked)
         assert hook is not None
         entries = self.tables(self.dataloader_idx)[hook]

@@ -70,7 +70,7 @@ def infinite_task() -> Any:
 def progress_class() -> Any:
     """The class of the display with all bars."""
     require("rich", "rich", "RichProgressBar")
-    from rich.progress import Progress
+    from rich.progress import Progress, Task
 
     class CustomProgress(Progress):
         """All bars; draws when it is told to, and not from a thread."""
@@ -102,10 +102,10 @@ def progress_class() -> Any:
             **fields: Any,
         ) -> TaskID:
             """Adds a bar. See ``rich.progress.Progress.add_task``; a total of None or infinity is not known."""
-            if total is not None and math.isfinite(total):
-                return super().add_task(description, start, total, completed, visible, **fields)
-            task = infinite_task()(
-                self._task_index, description, None, completed, visible=visible, fields=fields,
+            # Not by way of rich's own method, which draws at once.
+            known = total is not None and math.isfinite(total)
+            task = (Task if known else infinite_task())(
+                self._task_index, description, total if known else None, completed, visible=visible, fields=fields,
                 _get_time=self.get_time, _lock=self._lock,
             )  # fmt: skip
             return self.add_custom_task(task, start)
@@ -179,7 +179,9 @@ def speed_column() -> Any:
     """The class of the column with the speed."""
 
     def render(self: Any, task: Task) -> Text:
-        speed = task.finished_speed or task.speed or 0.0
+        # rich measures between drawings; until there are two, the mean will do.
+        elapsed = task.finished_time or task.elapsed
+        speed = task.finished_speed or task.speed or (task.completed / elapsed if elapsed else 0.0)
         return _styled(f"{speed:.2f}it/s", self.style)
 
     return _text_column("ProcessingSpeedColumn", "The batches a second.", render)

@@ -239,7 +239,8 @@ class RichProgressBar(ClockedBar):
             self._stop()
 
     def _stop(self) -> None:
-        self.progress.refresh()
+        if self._console.is_jupyter:  # elsewhere the end of the display draws it once more
+            self.progress.refresh()
         self.progress.stop()
         self.progress = None
         self._tasks = {}
