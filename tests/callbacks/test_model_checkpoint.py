@@ -44,6 +44,7 @@ HALF = {"validate_every": 2, "val_check_interval": 0.5}
         ({}, {"check_val_every_n_epoch": 2}, [8]),
         ({}, {"check_val_every_n_epoch": None, "validate_every": 6, "val_check_interval": 6}, [6, 12]),
         ({}, {"enable_validation": False}, [4, 8, 12]),
+        ({}, {"enable_validation": False, "check_val_every_n_epoch": 2}, [4, 8, 12]),
         ({"save_on_train_epoch_end": True}, HALF, [4, 8, 12]),
         ({"save_on_train_epoch_end": False}, {}, [4, 8, 12]),
         ({"save_on_train_epoch_end": False}, {"enable_validation": False}, []),

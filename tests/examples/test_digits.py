@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -30,12 +31,14 @@ def test_digits_reads_digits_and_keeps_everything(
     accuracy = digits.main(tmp_path)
     assert accuracy >= 0.985
 
-    said = dict(line.split(maxsplit=2)[::2] for line in capsys.readouterr().out.splitlines()[-5:])
-    assert said["test"] == f"{accuracy:.4f}"
+    said = dict(re.findall(r"^(\w+(?: \w+)*) {2,}(.+)$", capsys.readouterr().out, re.MULTILINE))
+    assert said["test accuracy"] == f"{accuracy:.4f}"
 
     folder = tmp_path / "csv" / "version_0"
+    assert (said["logged values"], said["curves"]) == (f"{folder}/metrics.csv", f"{folder}/curves.png")
+    assert said["in TensorBoard"] == f"tensorboard --logdir {tmp_path}"
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert list((folder / "checkpoints").glob("epoch=*-val_accuracy=*.ckpt")) == [Path(said["best"])]
+    assert list((folder / "checkpoints").glob("epoch=*-val_accuracy=*.ckpt")) == [Path(said["best checkpoint"])]
     assert list((tmp_path / "tensorboard" / "version_0").glob("events.out.tfevents.*"))
     with (folder / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -254,9 +254,9 @@ class ModelCheckpoint(CheckpointStore):
     def _saves_on_train_epoch_end(self, trainer: Trainer) -> bool:
         if self._save_on_train_epoch_end is not None:
             return self._save_on_train_epoch_end
-        if trainer.check_val_every_n_epoch != 1:
-            return False
-        return not trainer.enable_validation or trainer.val_check_interval == 1.0
+        if not trainer.enable_validation:
+            return True
+        return trainer.check_val_every_n_epoch == 1 and trainer.val_check_interval == 1.0
 
     def _is_due(self, trainer: Trainer, step: int) -> bool:
         if self._every_n_train_steps:
@@ -341,7 +341,9 @@ class ModelCheckpoint(CheckpointStore):
         if monitor in metrics:
             step = trainer.metric_step(monitor)
             why = f"all values of the metric were made before the save was due, the last at step {step}"
-            advice = "Validate more often, save earlier, or pass `save_last=True` to keep the newest weights as well."
+            advice = (
+                "Validate more often, or save earlier; `save_last=True` keeps the newest weights whatever their metric."
+            )
         rank_zero_warn(f"`ModelCheckpoint(monitor={monitor!r})` saved nothing: {why}. {advice}")
 
     def _save(self, trainer: Trainer) -> None:

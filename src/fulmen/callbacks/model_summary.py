@@ -52,6 +52,11 @@ class ModelSummary(Callback):
             )
 
     def _summary(self, trainer: Trainer, pl_module: LightningModule) -> Summary:
+        # DeepSpeed leaves a process the shards alone, and the number of elements of the whole.
+        if any(hasattr(parameter, "ds_numel") for parameter in pl_module.parameters()):
+            from fulmen.utilities.model_summary.model_summary_deepspeed import DeepSpeedSummary
+
+            return DeepSpeedSummary(pl_module, max_depth=self._max_depth)
         return summarize_model(pl_module, max_depth=self._max_depth)
 
     @staticmethod

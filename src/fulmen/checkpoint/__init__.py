@@ -1,0 +1,1 @@
+"""What a run's state is, how it gets to disk and back."""

@@ -1,0 +1,1 @@
+"""What users subclass: modules, data modules, and the hooks of both."""

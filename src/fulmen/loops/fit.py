@@ -138,7 +138,8 @@ class FitLoop:
     def _load(self, first: bool) -> None:
         """Gets the loaders, where they are not there or are to be made anew."""
         if self.data.load() or first:
-            if first and self.trainer.enable_validation:
+            in_this_epoch = (self.progress.epoch + 1) % (self.trainer.check_val_every_n_epoch or 1) == 0
+            if first and self.trainer.enable_validation and in_this_epoch:
                 self.load_validation()
             if self.data.max_batches:
                 self.validation_plan = self.data.validation_plan(self.trainer.enable_validation)

@@ -142,7 +142,7 @@ class ProgressBar(Callback):
             *args: As for ``print``.
             **kwargs: As for ``print``.
         """
-        print(*args, **kwargs)  # noqa: T201
+        print(*args, **kwargs)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._trainer = trainer

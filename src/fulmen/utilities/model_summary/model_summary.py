@@ -290,8 +290,4 @@ def summarize(lightning_module: LightningModule, max_depth: int = 1) -> ModelSum
     Returns:
         The summary; print it to see the table.
     """
-    if any(hasattr(parameter, "ds_numel") for parameter in lightning_module.parameters()):
-        from fulmen.utilities.model_summary.model_summary_deepspeed import DeepSpeedSummary
-
-        return DeepSpeedSummary(lightning_module, max_depth=max_depth)
     return ModelSummary(lightning_module, max_depth=max_depth)
