@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
 
-from fulmen.core.logging import LogOptions
-from fulmen.loops.entries import Entry
-from fulmen.loops.results import Results, Tables
+from fulmen.loops.log_rules import RULES, resolve
+
+if TYPE_CHECKING:
+    from fulmen.core.logging import LogOptions
+    from fulmen.loops.entries import Entry
+    from fulmen.loops.results import Results, Tables
 
 
 class LogBook:
@@ -15,7 +19,7 @@ class LogBook:
     def __init__(self) -> None:
         self.results: Results | None = None
         self.hook: str | None = None
-        self.tables: Tables = Tables(dict)
+        self.tables: Tables = defaultdict(dict)
         self.entries: dict[str, Entry] = {}
 
     def open(self, results: Results | None, dataloader_idx: int | None = None) -> None:
@@ -27,7 +31,7 @@ class LogBook:
             results.dataloader_idx = dataloader_idx
             self.tables = results.tables(dataloader_idx)
         else:
-            self.tables = Tables(dict)
+            self.tables = defaultdict(dict)
 
     def enter(self, hook: str | None) -> None:
         """Turns to a hook."""
@@ -36,7 +40,7 @@ class LogBook:
 
     def admit(self, name: str, value: Any, asked: LogOptions) -> Entry:
         """Opens an entry; see ``Results.admit``."""
-        results = self.results
-        if results is None:
-            results = Results(None, False, None)  # type: ignore[arg-type]  # only to say that the hook allows nothing
-        return results.admit(name, value, asked, self.hook)
+        if self.results is None:
+            resolve(name, None if self.hook in RULES else self.hook, asked)  # says that nothing can be logged here
+            raise AssertionError("no hook outside a pass allows logging")
+        return self.results.admit(name, value, asked, self.hook)

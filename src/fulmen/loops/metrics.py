@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
-from fulmen.loops.entries import Entry
-from fulmen.loops.progress import Progress
-from fulmen.loops.results import Results
-
 if TYPE_CHECKING:
     from fulmen.loggers.logger import Logger
+    from fulmen.loops.entries import Entry
+    from fulmen.loops.progress import Progress
+    from fulmen.loops.results import Results
 
 Phase = Literal["step", "epoch"]
 

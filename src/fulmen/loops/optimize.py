@@ -92,16 +92,20 @@ class Automatic:
         if not closed:
             self.finishes = False
             self.compute()
-        elif self.direct:
-            self.finishes = True
-            self.compute()
-            if self.recipe.update is None:
-                self.optimizer.step()
-            else:
-                self.recipe.update(self.optimizer, model=self.module)
-            self.progress.steps += 1
         else:
-            self._step_with_closure()
+            self._ran, self.finishes = False, True
+            update, optimizer = self.recipe.update, self.optimizer
+            if self.recipe.optimizer_step is not None:
+                self._call_optimizer_step()
+            elif self.direct:
+                self.compute()
+                optimizer.step() if update is None else update(optimizer, model=self.module)
+            elif update is None:
+                optimizer.step(self.compute)
+            else:
+                update(optimizer, model=self.module, closure=self.compute)
+            if not self._ran:
+                raise _closure_not_run(self.module, optimizer)
             self.progress.steps += 1
         self.opens = closed
         outputs, self._outputs = self._outputs, None
@@ -181,21 +185,11 @@ class Automatic:
         elif recipe.clip_value:
             self.module.clip_gradients(self.optimizer, recipe.clip_value, recipe.clip_algorithm)
 
-    def _step_with_closure(self) -> None:
+    def _call_optimizer_step(self) -> None:
+        self.finishes = False  # `step_from_hook` does that, between the closure and the update
         hook = self.recipe.optimizer_step
-        self._ran = False
-        if hook is None:
-            self.finishes = True
-            self._update(self.compute)
-        else:
-            self.finishes = False
-            self._call("optimizer_step", hook, self.trainer.current_epoch, self.index, self.wrapped, self.compute)
-        if not self._ran:
-            raise MisconfigurationException(
-                "The optimizer's closure computes the loss and was never called.",
-                got=f"`optimizer_step` of `{type(self.module).__name__}` and {type(self.optimizer).__name__}",
-                fix="Hand it on: `optimizer.step(closure=optimizer_closure)`, or call `optimizer_closure()` yourself.",
-            )
+        assert hook is not None
+        self._call("optimizer_step", hook, self.trainer.current_epoch, self.index, self.wrapped, self.compute)
 
     def step_from_hook(self, optimizer: Optimizer, closure: Callable[[], Any], **kwargs: Any) -> Any:
         """What ``optimizer.step(closure)`` means in an overridden ``optimizer_step``."""
@@ -205,12 +199,9 @@ class Automatic:
             self._finish()
             return loss
 
-        return self._update(finishing, **kwargs)
-
-    def _update(self, closure: Callable[[], Any], **kwargs: Any) -> Any:
         if self.recipe.update is not None:
-            return self.recipe.update(self.optimizer, model=self.module, closure=closure, **kwargs)
-        return self.optimizer.step(closure, **kwargs)
+            return self.recipe.update(optimizer, model=self.module, closure=finishing, **kwargs)
+        return optimizer.step(finishing, **kwargs)
 
     def _call(self, hook: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Calls an override of the user's, which may log."""
@@ -306,6 +297,14 @@ class Manual(Automatic):
             optimizer.step(**kwargs)
         self.progress.steps += 1
         return result
+
+
+def _closure_not_run(module: LightningModule, optimizer: Optimizer) -> MisconfigurationException:
+    return MisconfigurationException(
+        "The optimizer's closure computes the loss and was never called.",
+        got=f"`optimizer_step` of `{type(module).__name__}` and {type(optimizer).__name__}",
+        fix="Hand it on: `optimizer.step(closure=optimizer_closure)`, or call `optimizer_closure()` yourself.",
+    )
 
 
 def _no_graph(loss: Tensor) -> MisconfigurationException:

@@ -12,8 +12,6 @@ from typing import Any, ParamSpec, TypeVar
 from fulmen.trainer.settings import Display, Duration, Limits, Optimization, Settings, Validation
 from fulmen.utilities.enums import GradClipAlgorithmType
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType, MisconfiguredValue
-from fulmen.utilities.interval import Interval
-from fulmen.utilities.suggest import closest
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,6 +25,8 @@ def names_checked(init: Callable[P, T]) -> Callable[P, T]:
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
         for name in kwargs:
             if name not in known:
+                from fulmen.utilities.suggest import closest
+
                 near = closest(name, known)
                 raise MisconfiguredType(
                     f"`Trainer` has no argument {name!r}.",
@@ -118,6 +118,8 @@ def _refuse_with_barebones(**flags: Any) -> None:
 
 def parse_duration(given: Any, name: str) -> timedelta:
     """Reads a time: a ``timedelta``, its arguments as a dict, or a string such as ``"DD:HH:MM:SS"``."""
+    from fulmen.utilities.interval import Interval
+
     interval = Interval.parse(given, name)
     if interval.unit != "seconds":
         raise MisconfigurationException(

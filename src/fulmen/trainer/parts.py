@@ -19,15 +19,15 @@ def of_kind(callbacks: Iterable[Callback], kind: str) -> list[Callback]:
     return [cb for cb in callbacks if any(base.__name__ == kind for base in type(cb).__mro__)]
 
 
-def make_callbacks(given: Any, settings: Settings) -> list[Callback]:
-    """The callbacks of a Trainer: the user's, then those that its flags ask for, checkpoints last.
+def check_callbacks(given: Any, settings: Settings) -> list[Callback]:
+    """The user's callbacks, once they are known to fit the flags.
 
     Args:
         given: None, a callback, or several.
         settings: The flags.
 
     Returns:
-        The callbacks in the order in which they hear of events.
+        The callbacks as a list, checkpoints last.
 
     Raises:
         MisconfigurationException: If one of them contradicts a flag, or is no callback.
@@ -41,8 +41,22 @@ def make_callbacks(given: Any, settings: Settings) -> list[Callback]:
                 fix=f"Write `{callback.__name__}()`, with parentheses." if isinstance(callback, type) else
                 "Derive your class from `fulmen.Callback`.",
             )  # fmt: skip
+    _check_against_flags(callbacks, settings.display.checkpointing, settings.display.progress_bar)
+    return checkpoints_last(callbacks)
+
+
+def add_defaults(given: list[Callback], settings: Settings) -> list[Callback]:
+    """The callbacks of a Trainer: the user's, then those that its flags ask for, checkpoints last.
+
+    Args:
+        given: The user's.
+        settings: The flags.
+
+    Returns:
+        The callbacks in the order in which they hear of events.
+    """
+    callbacks = list(given)
     display = settings.display
-    _check_against_flags(callbacks, display.checkpointing, display.progress_bar)
     if display.progress_bar and not of_kind(callbacks, "ProgressBar"):
         callbacks += _progress_bar()
     if display.model_summary and not of_kind(callbacks, "ModelSummary"):

@@ -6,25 +6,20 @@ import math
 import os
 from collections.abc import Iterable
 from contextlib import contextmanager
+from functools import cached_property
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from fulmen.callbacks.callback import Callback
-from fulmen.checkpoint.capture import dump
 from fulmen.core.module import LightningModule, overridden
-from fulmen.loops.evaluate import EvaluationLoop
-from fulmen.loops.fit import FitLoop
 from fulmen.loops.logbook import LogBook
 from fulmen.loops.metrics import Metrics
-from fulmen.loops.predict import PredictionLoop
 from fulmen.loops.progress import Progress
-from fulmen.trainer.execute import Job, execute
 from fulmen.trainer.flags import names_checked, settle
 from fulmen.trainer.machine import make_strategy, set_backends
-from fulmen.trainer.parts import make_callbacks, make_loggers
-from fulmen.trainer.report import report
+from fulmen.trainer.parts import add_defaults, check_callbacks, make_loggers
 from fulmen.trainer.views import PartViews
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.states import TrainerFn, TrainerState
@@ -34,7 +29,10 @@ if TYPE_CHECKING:
 
     from fulmen.core.datamodule import LightningDataModule
     from fulmen.loggers.logger import Logger
+    from fulmen.loops.evaluate import EvaluationLoop
+    from fulmen.loops.fit import FitLoop
     from fulmen.loops.hooks import Hooks
+    from fulmen.loops.predict import PredictionLoop
 
 
 class Trainer(PartViews):
@@ -173,9 +171,10 @@ class Trainer(PartViews):
         self.fast_data = fast_data
         self.profiler = profiler
         self._unpack()
-        self._make_loops()
+        self._make_state()
         self.loggers = make_loggers(logger, self.settings, self._default_root_dir)
-        self.callbacks = make_callbacks(callbacks, self.settings)
+        self._given_callbacks = check_callbacks(callbacks, self.settings)
+        self._callbacks: list[Callback] | None = None
 
     def _unpack(self) -> None:
         """Lays out the settings under the names by which users read, and may change, them."""
@@ -192,8 +191,7 @@ class Trainer(PartViews):
         self.num_sanity_val_steps = validation.sanity_steps
         self.fast_dev_run, self.barebones = settings.fast_dev_run, settings.barebones
 
-    def _make_loops(self) -> None:
-        duration = self.settings.duration
+    def _make_state(self) -> None:
         self.state = TrainerState()
         self.should_stop = False
         self.datamodule: LightningDataModule | None = None
@@ -202,12 +200,50 @@ class Trainer(PartViews):
         self.metrics = Metrics(self.progress)
         self.metrics.log_every_n_steps = self.settings.display.log_every_n_steps
         self.logbook = LogBook()
-        self.fit_loop = FitLoop(
+
+    # Loops and default callbacks are made on first use, so that a Trainer costs what is used of it.
+
+    @cached_property
+    def fit_loop(self) -> FitLoop:
+        """The loop of `fit`."""
+        from fulmen.loops.fit import FitLoop
+
+        duration = self.settings.duration
+        return FitLoop(
             self, self.progress, duration.min_epochs, duration.max_epochs, duration.min_steps, duration.max_steps
         )
-        self.validate_loop = EvaluationLoop(self, "validate")
-        self.test_loop = EvaluationLoop(self, "test")
-        self.predict_loop = PredictionLoop(self)
+
+    @cached_property
+    def validate_loop(self) -> EvaluationLoop:
+        """The loop of `validate`."""
+        from fulmen.loops.evaluate import EvaluationLoop
+
+        return EvaluationLoop(self, "validate")
+
+    @cached_property
+    def test_loop(self) -> EvaluationLoop:
+        """The loop of `test`."""
+        from fulmen.loops.evaluate import EvaluationLoop
+
+        return EvaluationLoop(self, "test")
+
+    @cached_property
+    def predict_loop(self) -> PredictionLoop:
+        """The loop of `predict`."""
+        from fulmen.loops.predict import PredictionLoop
+
+        return PredictionLoop(self)
+
+    @property
+    def callbacks(self) -> list[Callback]:
+        """All callbacks, in the order in which they hear of events."""
+        if self._callbacks is None:
+            self._callbacks = add_defaults(self._given_callbacks, self.settings)
+        return self._callbacks
+
+    @callbacks.setter
+    def callbacks(self, callbacks: list[Callback]) -> None:
+        self._callbacks = callbacks
 
     @property
     def log_every_n_steps(self) -> int:
@@ -242,6 +278,8 @@ class Trainer(PartViews):
             ckpt_path: A checkpoint to go on from: a path, ``"last"`` or ``"best"``.
             weights_only: None and True read a checkpoint without running code from it; False may run code.
         """
+        from fulmen.trainer.execute import Job, execute
+
         loaders = {"train_dataloaders": train_dataloaders, "val_dataloaders": val_dataloaders}
         execute(self, Job(TrainerFn.FITTING, model, datamodule, loaders, ckpt_path, weights_only))
 
@@ -267,9 +305,11 @@ class Trainer(PartViews):
         Returns:
             For each loader the logged values of the epoch.
         """
+        from fulmen.trainer.execute import Job, execute
+
         job = Job(TrainerFn.VALIDATING, model, datamodule, {"dataloaders": dataloaders}, ckpt_path, weights_only)
         results: list[dict[str, float]] = execute(self, job)
-        return report(self, results, "Validate") if verbose else results
+        return self._report(results, "Validate") if verbose else results
 
     def test(
         self,
@@ -293,9 +333,11 @@ class Trainer(PartViews):
         Returns:
             For each loader the logged values of the epoch.
         """
+        from fulmen.trainer.execute import Job, execute
+
         job = Job(TrainerFn.TESTING, model, datamodule, {"dataloaders": dataloaders}, ckpt_path, weights_only)
         results: list[dict[str, float]] = execute(self, job)
-        return report(self, results, "Test") if verbose else results
+        return self._report(results, "Test") if verbose else results
 
     def predict(
         self,
@@ -319,10 +361,17 @@ class Trainer(PartViews):
         Returns:
             What the steps returned: a list, or one list for each of several loaders.
         """
+        from fulmen.trainer.execute import Job, execute
+
         self.predict_loop.return_predictions = return_predictions is not False
         job = Job(TrainerFn.PREDICTING, model, datamodule, {"dataloaders": dataloaders}, ckpt_path, weights_only)
         predictions: list[Any] | None = execute(self, job)
         return predictions
+
+    def _report(self, results: list[dict[str, float]], stage: str) -> list[dict[str, float]]:
+        from fulmen.trainer.report import report
+
+        return report(self, results, stage)
 
     def loop_of(self, fn: TrainerFn) -> Any:
         """The loop that a method runs."""
@@ -352,6 +401,8 @@ class Trainer(PartViews):
                 fix="Call `trainer.fit(model, ...)` or `trainer.validate(model, ...)` first, or save the weights with "
                 "`torch.save(model.state_dict(), path)`.",
             )
+        from fulmen.checkpoint.capture import dump
+
         checkpoint = dump(self, weights_only=bool(weights_only))
         self.strategy.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
         self.strategy.barrier("Trainer.save_checkpoint")

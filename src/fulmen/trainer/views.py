@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from fulmen.callbacks.callback import Callback
 from fulmen.utilities.states import RunningStage, TrainerFn, TrainerState, TrainerStatus
 
 if TYPE_CHECKING:
+    from fulmen.callbacks.callback import Callback
     from fulmen.accelerators.accelerator import Accelerator
     from fulmen.core.datamodule import LightningDataModule
     from fulmen.core.module import LightningModule
@@ -33,10 +33,11 @@ class ProgressViews:
 
     state: TrainerState
     progress: Progress
-    fit_loop: FitLoop
-    validate_loop: EvaluationLoop
-    test_loop: EvaluationLoop
-    predict_loop: PredictionLoop
+    if TYPE_CHECKING:
+        fit_loop: FitLoop
+        validate_loop: EvaluationLoop
+        test_loop: EvaluationLoop
+        predict_loop: PredictionLoop
 
     @property
     def global_step(self) -> int:
@@ -216,7 +217,8 @@ class DataViews(ProgressViews):
 class PartViews(DataViews):
     """The parts that a Trainer is made of."""
 
-    callbacks: list[Callback]
+    if TYPE_CHECKING:
+        callbacks: list[Callback]
     _loggers: list[Logger]
     _strategy: Strategy
     metrics: Metrics
