@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/pins.txt
-# One thread a process: the tests share the cores among themselves, and the benchmark measures one.
+# One thread a process: the tests share the cores among themselves, the benchmark measures one, and the network of the
+# demo is too small to gain from more.
 RUN := OMP_NUM_THREADS=1
 
 .PHONY: help demo test soak bench lint format clean
@@ -29,7 +30,7 @@ $(READY): pyproject.toml requirements/pins.txt
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/python examples/digits.py
+	$(RUN) $(BIN)/python examples/digits.py
 
 test: $(READY)
 	$(RUN) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal

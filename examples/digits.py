@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def main(root: Path, max_epochs: int = 20) -> float:
     draw_curves(Path(csv_logger.log_dir) / "metrics.csv", picture)
 
     print(f"test accuracy     {result['test_accuracy']:.4f}")
-    print(f"best checkpoint   {best.best_model_path}")
+    print(f"best checkpoint   {os.path.relpath(best.best_model_path)}")
     print(f"logged values     {csv_logger.log_dir}/metrics.csv")
     print(f"curves            {picture}")
     print(f"in TensorBoard    tensorboard --logdir {tensorboard.save_dir}")

@@ -10,6 +10,7 @@ import ast
 import importlib
 import inspect
 import io
+import re
 import sys
 import tokenize
 from collections.abc import Iterator
@@ -18,6 +19,11 @@ from pathlib import Path
 from types import ModuleType
 
 import fulmen
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 PACKAGE = Path(fulmen.__file__).parent
 
@@ -218,3 +224,37 @@ def _undocumented_methods(owner: type) -> Iterator[str]:
             )
             if not documented and not inherited:
                 yield name
+
+
+def test_extras_that_errors_name_bring_the_package() -> None:
+    """`require` tells the user to install an extra, so the extra has to exist and to hold the package."""
+    wrong = []
+    for module in FILES:
+        for node in ast.walk(_tree(module)):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require":
+                package, extra = node.args[:2]
+                wanted = ast.literal_eval(extra)
+                names = [value.value for value in ast.walk(package) if isinstance(value, ast.Constant)]
+                roots = {name.split(".")[0] for name in names if isinstance(name, str)}
+                if not roots <= _brought_by(wanted):
+                    wrong.append((module, roots, wanted))
+    assert not wrong, f"extras that do not bring what they are named for: {wrong}"
+
+
+IMPORTED_AS = {"pyyaml": "yaml", "torch-tensorrt": "torch_tensorrt"}
+
+
+@cache
+def _brought_by(extra: str) -> frozenset[str]:
+    """The packages that `pip install fulmen[extra]` installs, as they are imported; none if there is no such extra."""
+    project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found: set[str] = set()
+    if extra in project["optional-dependencies"]:
+        for requirement in project["dependencies"] + project["optional-dependencies"][extra]:
+            inner = re.match(r"fulmen\[([\w,-]+)\]", requirement)
+            if inner:
+                found = found.union(*(_brought_by(other) for other in inner[1].split(",")))
+            else:
+                distribution = re.split(r"[^\w-]", requirement.lower())[0]
+                found.add(IMPORTED_AS.get(distribution, distribution))
+    return frozenset(found)

@@ -21,6 +21,7 @@ def test_the_first_script_runs(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     loss = re.search(r"tensor\(([\d.e+-]+)", run.stdout.splitlines()[-1])
     assert loss is not None and float(loss[1]) < 1e-3, run.stdout
+    assert "Trainable params" in run.stdout + run.stderr
     assert (tmp_path / "lightning_logs" / "version_0" / "checkpoints").is_dir()
 
 

@@ -127,7 +127,7 @@ def _restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         progress.epoch_done = True
     trainer.fit_loop.epoch_loop.is_last_batch = progress.epoch_done
     limit = trainer.max_epochs
-    if limit not in (None, -1) and progress.epoch > limit:  # type: ignore[operator]
+    if limit is not None and limit != -1 and progress.epoch > limit:
         raise MisconfigurationException(
             "A run cannot end before the point from which it goes on.",
             got=f"a checkpoint with current_epoch={progress.epoch} and Trainer(max_epochs={limit})",
@@ -138,5 +138,3 @@ def _restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
             f"The checkpoint was saved after batch {progress.batch} of epoch {progress.epoch}, in the middle of it: "
             "the epoch starts again from its first batch."
         )
-
-

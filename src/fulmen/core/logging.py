@@ -102,7 +102,10 @@ class LoggingMixin:
             prog_bar, logger, on_step, on_epoch, reduce_fx, enable_graph, sync_dist, sync_dist_group,
             add_dataloader_idx, metric_attribute, rank_zero_only,
         )  # fmt: skip
-        entry = book.entries.get(name)
+        try:
+            entry = book.entries.get(name)
+        except TypeError:  # a key that is no string, as `admit` will say
+            entry = None
         if entry is None or entry.asked != asked:
             entry = book.admit(name, value, LogOptions(*asked))
         entry.take(value, batch_size)

@@ -78,7 +78,7 @@ class LightningModule(
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What ``self(...)`` computes; as in any ``torch.nn.Module``."""
-        return super().forward(*args, **kwargs)  # type: ignore[misc]
+        return super().forward(*args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         """Computes the loss of one batch.

@@ -99,7 +99,7 @@ class OptimizationMixin:
             optimizer: The optimizer.
             optimizer_closure: Runs ``training_step``, ``zero_grad`` and ``backward``: hand it to ``optimizer.step``.
         """
-        optimizer.step(closure=optimizer_closure)  # type: ignore[arg-type]
+        optimizer.step(closure=optimizer_closure)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         """Clears gradients at the start of each accumulation window.
@@ -162,7 +162,7 @@ class OptimizationMixin:
         algorithm = GradClipAlgorithmType.from_str(str(name))
         if algorithm is None:
             raise MisconfigurationException(
-                "`gradient_clip_algorithm` is one of \"norm\" and \"value\".",
+                '`gradient_clip_algorithm` is one of "norm" and "value".',
                 got=name,
                 fix='`self.clip_gradients(optimizer, gradient_clip_val=1.0, gradient_clip_algorithm="norm")`.',
             )

@@ -45,7 +45,8 @@ class LightningOptimizer:
         """The wrapped optimizer."""
         return self._optimizer
 
-    @property  # isinstance() asks the type first and this second, so both classes hold
+    # isinstance() asks the type first and this second, so both classes hold
+    @property  # type: ignore[misc]
     def __class__(self) -> type:
         return type(self._optimizer)
 
@@ -65,13 +66,15 @@ class LightningOptimizer:
         if closure is None:
             closure = do_nothing_closure
         elif not callable(closure):
-            raise TypeError(
-                f"`closure` of `optimizer.step` must be a function without arguments, not {type(closure).__name__}. "
-                "What to do: `optimizer.step()`, or `optimizer.step(closure=lambda: compute_loss())`."
+            raise MisconfiguredType(
+                "`closure` of `optimizer.step` is a function without arguments.",
+                got=type(closure).__name__,
+                fix="`optimizer.step()`, or `optimizer.step(closure=lambda: compute_loss())`.",
             )
         if self._stepper is not None:
             return self._stepper(self._optimizer, closure, **kwargs)
-        return self._optimizer.step(closure, **kwargs)
+        step: Callable[..., Any] = self._optimizer.step
+        return step(closure, **kwargs)
 
     @contextmanager
     def toggle_model(self, sync_grad: bool = True) -> Generator[None]:

@@ -94,6 +94,8 @@ def _split(returned: Any) -> tuple[list[Optimizer], list[Any], str | None]:
 
 
 def _shape(returned: Any) -> str:
+    if isinstance(returned, type):
+        return f"the class {returned.__name__}"
     if isinstance(returned, Mapping):
         return f"a dict with the keys {list(returned)}"
     if isinstance(returned, Sequence) and not isinstance(returned, str):
@@ -113,7 +115,7 @@ def _from_dicts(dicts: list[Mapping[str, Any]]) -> tuple[list[Optimizer], list[A
         unknown = set(config) - {"optimizer", "lr_scheduler", "monitor"}
         if unknown:
             rank_zero_warn(
-                f"`configure_optimizers` returned keys that mean nothing: {sorted(unknown)}. Known are \"optimizer\", "
+                f'`configure_optimizers` returned keys that mean nothing: {sorted(unknown)}. Known are "optimizer", '
                 '"lr_scheduler" and "monitor".'
             )
         optimizers.append(config["optimizer"])
@@ -160,7 +162,9 @@ def _check_keys(config: dict[str, Any]) -> None:
         raise MisconfigurationException(
             'A scheduler\'s dict needs the key "scheduler".', got=_shape(config), fix='`{"scheduler": scheduler, ...}`.'
         )
-    if isinstance(scheduler, type) or not (isinstance(scheduler, LRScheduler) or callable(getattr(scheduler, "step", None))):
+    if isinstance(scheduler, type) or not (
+        isinstance(scheduler, LRScheduler) or callable(getattr(scheduler, "step", None))
+    ):
         raise MisconfigurationException(
             "A learning rate scheduler has a method `step`.",
             got=_shape(scheduler),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.exceptions import MisconfiguredRun
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -25,14 +25,10 @@ class RunStateMixin:
             RuntimeError: If none does.
         """
         if self._trainer is None:
-            raise RuntimeError(
-                str(
-                    MisconfigurationException(
-                        f"`{type(self).__name__}` is not attached to a Trainer.",
-                        fix="Use `self.trainer` only in hooks and steps, which run inside `Trainer.fit`, `validate`, "
-                        "`test` or `predict`.",
-                    )
-                )
+            raise MisconfiguredRun(
+                f"`{type(self).__name__}` is not attached to a Trainer.",
+                fix="Use `self.trainer`, and what needs it, only in hooks and steps, which run inside `Trainer.fit`, "
+                "`validate`, `test` or `predict`.",
             )
         return self._trainer
 

@@ -91,7 +91,7 @@ class Entry:
     def _take_tensor(self, value: Any, batch_size: int | None) -> None:
         results = self.results
         if not isinstance(value, Tensor):
-            value = torch.tensor(value, dtype=self.dtype, device=results.device)
+            value = torch.full((), value, dtype=self.dtype, device=results.device)  # filled there, without a copy
         elif value.numel() != 1:
             raise _no_scalar(self.name, value)
         graph = self.asked[5]
@@ -112,17 +112,17 @@ class Entry:
         if not self.pending:
             return
         wide = torch.float32 if self.pending[0][0].device.type == "mps" else torch.float64
-        values = torch.stack([value.to(wide) for value, _ in self.pending])
-        if self.reduction == "mean":
-            self.total = self.total + (values * torch.tensor([w for _, w in self.pending]).to(values)).sum()
+        # weights are multiplied in as numbers: as a tensor they would have to be copied, and waited for
+        mean = self.reduction == "mean"
+        values = torch.stack([value.to(wide) * size if mean else value.to(wide) for value, size in self.pending])
+        if mean:
+            self.total = self.total + values.sum()
         elif self.reduction == "sum":
             self.total = self.total + values.sum()
         else:
             reduced = values.max() if self.reduction == "max" else values.min()
-            if isinstance(self.total, Tensor):
-                pick = torch.maximum if self.reduction == "max" else torch.minimum
-                reduced = pick(self.total, reduced)
-            self.total = reduced
+            bound = {"min" if self.reduction == "max" else "max": self.total}
+            self.total = reduced.clamp(**bound)
         self.pending.clear()
 
     def take_metric(self, metric: Any, batch_size: int | None) -> None:
@@ -162,8 +162,9 @@ class Entry:
             return None
         if isinstance(value, Tensor):
             value = value if self.metric is None else value.detach()
-            return value.to(self.dtype if self.metric is None else value.dtype).reshape(())
-        return torch.tensor(value, dtype=self.dtype, device=self.results.device)
+            tensor: Tensor = value if self.metric is not None else value.to(self.dtype)
+            return tensor.reshape(())
+        return torch.tensor(value, dtype=self.dtype)  # on the host, where it already is
 
     @property
     def key(self) -> str:
@@ -212,6 +213,4 @@ def check_value(name: str, value: Any) -> None:
 
 def is_metric(value: object) -> bool:
     """Whether a value is a TorchMetrics metric; does not import TorchMetrics."""
-    return any(
-        base.__name__ == "Metric" and base.__module__.startswith("torchmetrics") for base in type(value).__mro__
-    )
+    return any(base.__name__ == "Metric" and base.__module__.startswith("torchmetrics") for base in type(value).__mro__)

@@ -18,8 +18,8 @@ from fulmen.loops.recipe import step_function
 from fulmen.loops.results import Results
 from fulmen.loops.source import LoaderSource
 from fulmen.loops.transfer import plan_transfer
-from fulmen.utilities.states import RunningStage
 from fulmen.utilities.combined_loader import CombinedLoader
+from fulmen.utilities.states import RunningStage
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -78,8 +78,10 @@ class LoaderSet:
         self._loaded_at = epoch
         self.original = self.source.request()
         check_loader(self.original, self.source.hook)
-        overfit = self.trainer.overfit_batches > 0
-        self.loaders = [prepare(one, stage=self.stage, overfit=overfit) for one in as_sequence(self.original)]
+        overfit, rank = self.trainer.overfit_batches > 0, self.trainer.global_rank
+        self.loaders = [
+            prepare(one, stage=self.stage, overfit=overfit, rank=rank) for one in as_sequence(self.original)
+        ]
         self.max_batches = [
             planned_batches(length_of(loader), self.limit, f"limit_{self.stage}_batches") for loader in self.loaders
         ]
@@ -167,7 +169,7 @@ class EvaluationLoop:
         which = (index,) if several else ()
         book.open(results, index if several else None)
         set_epoch(self.data.loaders[index], trainer.current_epoch)
-        feed = Feed(self.data.loaders[index], limit, device=self.transfer.device)
+        feed = Feed(self.data.loaders[index], limit, device=self.transfer.device, fast=trainer.fast_data)
         for batch_idx, batch in enumerate(feed):
             if transfer is not None:
                 batch = transfer(batch, index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -92,8 +93,9 @@ class FitLoop:
             self._begin_epoch()
             hooks.on_train_epoch_start()
             self.optimization.begin_epoch()
-            feed = Feed(self.data.loader, self.data.max_batches, device=self.device)
-            self.epoch_loop.run(feed)
+            feed = Feed(self.data.loader, self.data.max_batches, device=self.device, fast=trainer.fast_data)
+            with closing(feed):
+                self.epoch_loop.run(feed)
             self._end_epoch()
             progress.epoch += 1
             progress.epoch_done = False
@@ -145,8 +147,10 @@ class FitLoop:
                 self.validation_plan = self.data.validation_plan(self.trainer.enable_validation)
 
     def load_validation(self) -> None:
-        """Gets the validation loaders. What their hook draws at random does not reach training, with or without a
-        sanity check."""
+        """Gets the validation loaders.
+
+        What their hook draws at random does not reach training, with or without a sanity check.
+        """
         trainer = self.trainer
         before = trainer.state.stage
         if before == RunningStage.TRAINING:

@@ -6,7 +6,14 @@ from typing import Any
 
 from fulmen.utilities.exceptions import MisconfigurationException
 
-_STEPS = ("training_step", "validation_step", "test_step", "predict_step", "configure_optimizers", "configure_callbacks")
+_STEPS = (
+    "training_step",
+    "validation_step",
+    "test_step",
+    "predict_step",
+    "configure_optimizers",
+    "configure_callbacks",
+)
 _OURS = ("fulmen.", "torch.", "builtins")
 
 

@@ -101,7 +101,7 @@ class Automatic:
                 self.compute()
                 optimizer.step() if update is None else update(optimizer, model=self.module)
             elif update is None:
-                optimizer.step(self.compute)
+                optimizer.step(self.compute)  # type: ignore[arg-type]  # torch allows no None for a skipped loss
             else:
                 update(optimizer, model=self.module, closure=self.compute)
             if not self._ran:
@@ -140,7 +140,9 @@ class Automatic:
             if recipe.zero_grad is None:
                 self.optimizer.zero_grad()
             else:
-                self._call("optimizer_zero_grad", recipe.zero_grad, self.trainer.current_epoch, self.index, self.wrapped)
+                self._call(
+                    "optimizer_zero_grad", recipe.zero_grad, self.trainer.current_epoch, self.index, self.wrapped
+                )
         if loss is not None:
             if self.planned > 1:
                 loss = self.window.share(loss, weight, batch)
@@ -221,7 +223,7 @@ class Automatic:
             weight = output.get("loss_weight")
             return output["loss"], None if weight is None else float(weight)
         raise MisconfigurationException(
-            "Under automatic optimization `training_step` returns the loss: a tensor, a dict with the key \"loss\", or "
+            'Under automatic optimization `training_step` returns the loss: a tensor, a dict with the key "loss", or '
             "None to skip the batch.",
             got=f"a dict with the keys {list(output)}" if isinstance(output, dict) else f"{type(output).__name__}",
             fix='Write `return loss` or `return {"loss": loss, ...}`.',

@@ -76,7 +76,7 @@ class PredictionLoop:
         step = step_function(self.module, "predict_step", 2 + len(which))
         kept: list[Any] = []
         loader = self.data.loaders[index]
-        feed = Feed(loader, self.max_batches[index], device=self.transfer.device)
+        feed = Feed(loader, self.max_batches[index], device=self.transfer.device, fast=trainer.fast_data)
         for batch_idx, batch in enumerate(feed):
             if transfer is not None:
                 batch = transfer(batch, index)

@@ -1,5 +1,8 @@
-"""What a training step is made of, decided once: which function computes the loss, in which context, what backward,
-clipping and updating mean. An override costs its owner only."""
+"""What a training step is made of, decided once.
+
+Which function computes the loss, in which context, what backward, clipping and updating mean. An override costs its
+owner only.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from fulmen.core.module import overridden
@@ -16,7 +16,6 @@ from fulmen.utilities.rank_zero import warn_once
 if TYPE_CHECKING:
     from fulmen.core.module import LightningModule
     from fulmen.utilities.types import LRSchedulerConfig
-
 
 
 class LearningRates:
@@ -68,7 +67,8 @@ class LearningRates:
         if self._own_step is not None:
             self._own_step(config.scheduler, metric)
         elif metric is None:
-            config.scheduler.step()
+            step: Callable[..., Any] = config.scheduler.step
+            step()
         else:
             config.scheduler.step(metric)
 

@@ -53,7 +53,7 @@ class TrainingData:
         loader = self.original
         if isinstance(loader, (list, tuple, dict)):
             loader = CombinedLoader(loader, "max_size_cycle")
-        self.loader = prepare(loader, stage="train", overfit=trainer.overfit_batches > 0)
+        self.loader = prepare(loader, stage="train", overfit=trainer.overfit_batches > 0, rank=trainer.global_rank)
         length = length_of(self.loader)
         self.max_batches = planned_batches(length, trainer.limit_train_batches, "limit_train_batches")
         return True
@@ -85,7 +85,7 @@ class TrainingData:
             raise MisconfigurationException(
                 "A fraction of a training loader without a length is unknown.",
                 got=f"val_check_interval={interval}",
-                fix="Give a number of batches such as `val_check_interval=100`, a time such as \"00:00:10:00\", or "
+                fix='Give a number of batches such as `val_check_interval=100`, a time such as "00:00:10:00", or '
                 "1.0 for the end of the epoch.",
             )
         batches = int(self.max_batches * interval)

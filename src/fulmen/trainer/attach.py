@@ -90,8 +90,10 @@ def attach_data(trainer: Trainer, module: LightningModule, datamodule: Any, load
             got=f"datamodule and {', '.join(given)}",
             fix="Leave one of them out.",
         )
-    if datamodule is not None and not isinstance(datamodule, LightningDataModule) and not hasattr(
-        datamodule, "prepare_data"
+    if (
+        datamodule is not None
+        and not isinstance(datamodule, LightningDataModule)
+        and not hasattr(datamodule, "prepare_data")
     ):
         raise MisconfiguredType(
             "`datamodule` is a `LightningDataModule`.",
@@ -102,11 +104,12 @@ def attach_data(trainer: Trainer, module: LightningModule, datamodule: Any, load
     if datamodule is not None:
         datamodule.trainer = trainer
         check_names(datamodule)
-    if trainer.state.fn == TrainerFn.FITTING:
+    fn = trainer.state.fn
+    if fn is None or fn == TrainerFn.FITTING:
         trainer.fit_loop.data.attach(loaders.get("train_dataloaders"), module, datamodule)
         trainer.fit_loop.validation.data.attach(loaders.get("val_dataloaders"), module, datamodule)
     else:
-        trainer.loop_of(trainer.state.fn).data.attach(loaders.get("dataloaders"), module, datamodule)
+        trainer.loop_of(fn).data.attach(loaders.get("dataloaders"), module, datamodule)
 
 
 def attach_callbacks(trainer: Trainer, module: LightningModule) -> None:
@@ -138,17 +141,17 @@ def check_ready(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> Non
         _require_data(trainer.fit_loop.data.source, "fit", "train_dataloaders")
         _warn_of_half_validation(trainer, module)
         return
-    step, loop, name = {
-        TrainerFn.VALIDATING: ("validation_step", trainer.validate_loop, "validate"),
-        TrainerFn.TESTING: ("test_step", trainer.test_loop, "test"),
-        TrainerFn.PREDICTING: ("predict_step", trainer.predict_loop, "predict"),
+    step, name = {
+        TrainerFn.VALIDATING: ("validation_step", "validate"),
+        TrainerFn.TESTING: ("test_step", "test"),
+        TrainerFn.PREDICTING: ("predict_step", "predict"),
     }[fn]
     if fn == TrainerFn.PREDICTING:
         if overridden(module, step, LightningModule) is None and overridden(module, "forward", LightningModule) is None:
             _require(module, "predict_step", "batch, batch_idx", "Return the predictions of the batch.")
     else:
         _require(module, step, "batch, batch_idx", "Compute and log metrics in it.")
-    _require_data(loop.data.source, name, "dataloaders")
+    _require_data(trainer.loop_of(fn).data.source, name, "dataloaders")
 
 
 def _require(module: LightningModule, name: str, arguments: str, say: str) -> None:
@@ -181,8 +184,6 @@ def _warn_of_half_validation(trainer: Trainer, module: LightningModule) -> None:
         )
     if step and not loader:
         rank_zero_warn(
-            f"`{type(module).__name__}` has a `validation_step`, but there is no validation loader: no validation runs. "
-            "Pass `val_dataloaders=` or define `val_dataloader`."
+            f"`{type(module).__name__}` has a `validation_step`, but there is no validation loader: no validation "
+            "runs. Pass `val_dataloaders=` or define `val_dataloader`."
         )
-
-

@@ -39,7 +39,7 @@ def find_checkpoint(trainer: Trainer, ckpt_path: Any, fn: TrainerFn, model_given
         return _best(trainer, fn)
     if ckpt_path == "last":
         return _last(trainer, fn)
-    path = os.fspath(ckpt_path)
+    path = str(os.fspath(ckpt_path))
     if "://" not in path and not os.path.exists(path):
         raise FileNotFoundError(
             f"There is no checkpoint at {path!r}.\nWhat to do: check the path; `trainer.checkpoint_callback"

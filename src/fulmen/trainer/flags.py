@@ -131,7 +131,9 @@ def parse_duration(given: Any, name: str) -> timedelta:
 def _fast_dev_run(value: int | bool) -> int:
     if not isinstance(value, (int, bool)) or value < 0:
         raise MisconfigurationException(
-            "`fast_dev_run` is True, False or a number of batches.", got=value, fix="`fast_dev_run=True` runs one batch."
+            "`fast_dev_run` is True, False or a number of batches.",
+            got=value,
+            fix="`fast_dev_run=True` runs one batch.",
         )
     return int(value)
 
@@ -224,5 +226,7 @@ def _optimization(
             fix='`Trainer(gradient_clip_val=1.0, gradient_clip_algorithm="norm")`.',
         )
     if not isinstance(anomaly, bool):
-        raise MisconfiguredType("`detect_anomaly` is True or False.", got=anomaly, fix="`Trainer(detect_anomaly=True)`.")
+        raise MisconfiguredType(
+            "`detect_anomaly` is True or False.", got=anomaly, fix="`Trainer(detect_anomaly=True)`."
+        )
     return Optimization(accumulate, exact, clip, GradClipAlgorithmType.from_str(str(algorithm)), anomaly)

@@ -23,7 +23,9 @@ def log_hyper_parameters(trainer: Trainer, module: Any, datamodule: Any) -> None
     """
     if not trainer.loggers or not trainer.enable_autolog_hparams:
         return
-    owners = [owner for owner in (module, datamodule) if owner is not None and getattr(owner, "_log_hyperparams", False)]
+    owners = [
+        owner for owner in (module, datamodule) if owner is not None and getattr(owner, "_log_hyperparams", False)
+    ]
     hparams = [dict(owner.hparams_initial) for owner in owners]
     if len(hparams) == 2:
         _refuse_conflicts(*hparams)
@@ -35,9 +37,7 @@ def log_hyper_parameters(trainer: Trainer, module: Any, datamodule: Any) -> None
 
 
 def _refuse_conflicts(module: dict[str, Any], datamodule: dict[str, Any]) -> None:
-    different = [
-        name for name in module if name in datamodule and repr(module[name]) != repr(datamodule[name])
-    ]
+    different = [name for name in module if name in datamodule and repr(module[name]) != repr(datamodule[name])]
     if different:
         raise MisconfigurationException(
             "Hyper-parameters of module and data module are logged together, so a name that both use must mean the "

@@ -68,9 +68,7 @@ def make_strategy(
             fix="Leave one of them out.",
         )
     chosen, found = choose(accelerator, devices)
-    made = resolve(
-        strategy, chosen, found, own_precision or precision, num_nodes, sorted_plugins.get("environment")
-    )
+    made = resolve(strategy, chosen, found, own_precision or precision, num_nodes, sorted_plugins.get("environment"))
     if "io" in sorted_plugins:
         made.checkpoint_io = sorted_plugins["io"]
     elif made.checkpoint_io is None:

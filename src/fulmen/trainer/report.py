@@ -56,6 +56,9 @@ def table(results: Results, stage: str) -> str:
         for name, values in names.items()
     ]
     widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
-    lines = ["  " + "  |  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [heads, *rows]]
+    lines = [
+        "  " + "  |  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in [heads, *rows]
+    ]
     rule = "─" * min(max(map(len, lines)) + 2, shutil.get_terminal_size().columns if os.isatty(1) else 200)
     return "\n".join([rule, lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:]), rule])

@@ -6,8 +6,8 @@ import math
 import os
 from collections.abc import Iterable
 from contextlib import contextmanager
-from functools import cached_property
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch

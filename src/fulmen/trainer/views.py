@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,8 +13,8 @@ from torch.optim import Optimizer
 from fulmen.utilities.states import RunningStage, TrainerFn, TrainerState, TrainerStatus
 
 if TYPE_CHECKING:
-    from fulmen.callbacks.callback import Callback
     from fulmen.accelerators.accelerator import Accelerator
+    from fulmen.callbacks.callback import Callback
     from fulmen.core.datamodule import LightningDataModule
     from fulmen.core.module import LightningModule
     from fulmen.loggers.logger import Logger
@@ -33,11 +34,16 @@ class ProgressViews:
 
     state: TrainerState
     progress: Progress
-    if TYPE_CHECKING:
-        fit_loop: FitLoop
-        validate_loop: EvaluationLoop
-        test_loop: EvaluationLoop
-        predict_loop: PredictionLoop
+    if TYPE_CHECKING:  # the Trainer makes them on first use
+
+        @cached_property
+        def fit_loop(self) -> FitLoop: ...
+        @cached_property
+        def validate_loop(self) -> EvaluationLoop: ...
+        @cached_property
+        def test_loop(self) -> EvaluationLoop: ...
+        @cached_property
+        def predict_loop(self) -> PredictionLoop: ...
 
     @property
     def global_step(self) -> int:
@@ -218,7 +224,12 @@ class PartViews(DataViews):
     """The parts that a Trainer is made of."""
 
     if TYPE_CHECKING:
-        callbacks: list[Callback]
+
+        @property
+        def callbacks(self) -> list[Callback]: ...
+        @callbacks.setter
+        def callbacks(self, callbacks: list[Callback]) -> None: ...
+
     _loggers: list[Logger]
     _strategy: Strategy
     metrics: Metrics
@@ -300,7 +311,8 @@ class PartViews(DataViews):
     @property
     def lightning_module(self) -> LightningModule:
         """The module that runs or ran last."""
-        return self._strategy.lightning_module  # type: ignore[return-value]
+        module: LightningModule = self._strategy.lightning_module
+        return module
 
     @property
     def model(self) -> torch.nn.Module | None:

@@ -51,3 +51,7 @@ class MisconfiguredType(MisconfigurationException, TypeError):
 
 class MisconfiguredRun(MisconfigurationException, RuntimeError):
     """A mistake that is also a ``RuntimeError``."""
+
+
+class MisconfiguredHook(MisconfigurationException, NotImplementedError):
+    """A hook that there is no more; also a ``NotImplementedError``."""

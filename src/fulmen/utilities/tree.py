@@ -47,9 +47,7 @@ def apply_to_collection(
     if _is_namedtuple(data):
         return type(data)(*(apply_to_collection(value, dtype, function, *args, **kwargs) for value in data))
     if isinstance(data, (list, tuple)):
-        return type(data)(  # type: ignore[call-arg]
-            [apply_to_collection(value, dtype, function, *args, **kwargs) for value in data]
-        )
+        return type(data)([apply_to_collection(value, dtype, function, *args, **kwargs) for value in data])
     if dataclasses.is_dataclass(data) and not isinstance(data, type):
         changed = {
             field.name: apply_to_collection(getattr(data, field.name), dtype, function, *args, **kwargs)

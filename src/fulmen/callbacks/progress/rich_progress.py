@@ -114,7 +114,8 @@ class RichProgressBar(ClockedBar):
         self._tasks: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "progress": None, "_console": None, "_metric_component": None, "_tasks": {}}
+        nothing = dict.fromkeys(("_trainer", "progress", "_console", "_metric_component"))
+        return {**self.__dict__, **nothing, "_tasks": {}}
 
     def configure_columns(self, trainer: Trainer) -> list[Any]:
         """The columns of the display, but for the one with the logged values, which comes last. Override to change.

@@ -91,7 +91,7 @@ class TQDMProgressBar(ClockedBar):
         self._bars: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_bars": {}}
+        return {**self.__dict__, "_trainer": None, "_bars": {}}
 
     @property
     def process_position(self) -> int:
