@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch.optim import Optimizer
 
+from fulmen.utilities.exceptions import MisconfiguredType
+
 if TYPE_CHECKING:
     from fulmen.core.module import LightningModule
 

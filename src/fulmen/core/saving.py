@@ -106,8 +106,8 @@ def dump_hparams(obj: Any) -> dict[str, Any]:
         names = sorted({part.split(" ")[0].split(".")[0].split("[")[0] for part in refused})
         warn_once(
             f"Hyper-parameters are stored in checkpoints as plain data; these of `{type(obj).__name__}` are not and "
-            f"are left out: {', '.join(refused)}. Say so with `self.save_hyperparameters(ignore={names})`, and hand them "
-            f"over again when loading: `{type(obj).__name__}.load_from_checkpoint(path, {names[0]}=...)`."
+            f"are left out: {', '.join(refused)}. Say so with `self.save_hyperparameters(ignore={names})`, and hand "
+            f"them over again when loading: `{type(obj).__name__}.load_from_checkpoint(path, {names[0]}=...)`."
         )
         stored = {name: value for name, value in stored.items() if name not in names}
     entries[obj.CHECKPOINT_HYPER_PARAMS_KEY] = stored

@@ -6,14 +6,14 @@ that logging never waits for the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from fulmen.core.logging import LogOptions
-from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType, MisconfiguredValue
 
 if TYPE_CHECKING:
     from fulmen.loops.results import Results
@@ -71,13 +71,15 @@ class Entry:
                 value = value.item()
             except RuntimeError:
                 raise _no_scalar(self.name, value) from None
+        elif type(value) is not float:
+            value = plain_number(self.name, value)
         self.value = value
         results = self.results
         self.seen = results.batch_index
         if self.on_epoch:
             reduction = self.reduction
             if reduction == "mean":
-                size = results.batch_size(self) if batch_size is None else batch_size
+                size = results.batch_size(self) if batch_size is None else _weight(self.name, batch_size)
                 self.total += value * size
                 self.weight += size
             else:
@@ -91,7 +93,8 @@ class Entry:
     def _take_tensor(self, value: Any, batch_size: int | None) -> None:
         results = self.results
         if not isinstance(value, Tensor):
-            value = torch.full((), value, dtype=self.dtype, device=results.device)  # filled there, without a copy
+            number = plain_number(self.name, value)
+            value = torch.full((), number, dtype=self.dtype, device=results.device)  # filled there, without a copy
         elif value.numel() != 1:
             raise _no_scalar(self.name, value)
         graph = self.asked[5]
@@ -101,7 +104,7 @@ class Entry:
         if self.on_epoch:
             size: float = 1
             if self.reduction == "mean":
-                size = results.batch_size(self) if batch_size is None else batch_size
+                size = results.batch_size(self) if batch_size is None else _weight(self.name, batch_size)
             self.pending.append((value, size))
             self.weight += size if self.reduction == "mean" else 1
             if len(self.pending) >= _BULK and not graph:
@@ -115,9 +118,7 @@ class Entry:
         # weights are multiplied in as numbers: as a tensor they would have to be copied, and waited for
         mean = self.reduction == "mean"
         values = torch.stack([value.to(wide) * size if mean else value.to(wide) for value, size in self.pending])
-        if mean:
-            self.total = self.total + values.sum()
-        elif self.reduction == "sum":
+        if mean or self.reduction == "sum":
             self.total = self.total + values.sum()
         else:
             reduced = values.max() if self.reduction == "max" else values.min()
@@ -127,8 +128,13 @@ class Entry:
 
     def take_metric(self, metric: Any, batch_size: int | None) -> None:
         """Takes a TorchMetrics metric, which keeps its own sums."""
+        if not is_metric(metric):
+            raise _not_loggable(self.name, metric)
+        value = metric._forward_cache
+        if isinstance(value, Mapping) or (isinstance(value, Tensor) and value.numel() != 1):
+            raise _no_scalar(self.name, value, of_metric=True)
         self.metric = metric
-        self.value = metric._forward_cache
+        self.value = value
         self.seen = self.results.batch_index
         self.weight = 1.0
 
@@ -150,7 +156,7 @@ class Entry:
         if self.metric is not None:
             computed = self.metric.compute()
             if not isinstance(computed, Tensor) or computed.numel() != 1:
-                raise _no_scalar(self.name, computed)
+                raise _no_scalar(self.name, computed, of_metric=True)
             return computed.detach().reshape(())
         if self.weight == 0:
             return None
@@ -177,12 +183,35 @@ class Entry:
         return self.name + suffix + self.where
 
 
-def _no_scalar(name: str, value: Any) -> MisconfigurationException:
+def _no_scalar(name: str, value: Any, of_metric: bool = False) -> MisconfigurationException:
     shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{type(value).__name__}"
+    advice = f"Reduce it first: `self.log({name!r}, value.mean())`; for several numbers use `self.log_dict`."
+    if of_metric:
+        advice = (
+            "Log its parts at the end of the epoch, e.g. in `on_validation_epoch_end`: call `.compute()` on the metric, "
+            "`self.log_dict` with the numbers, and `.reset()` on the metric."
+        )
     return MisconfiguredValue(
         f"`self.log({name!r}, value)` takes one number.",
-        got=shape,
-        fix=f"Reduce it first: `self.log({name!r}, value.mean())`; for several numbers use `self.log_dict`.",
+        got=f"a metric that computes {shape}" if of_metric else shape,
+        fix=advice,
+    )
+
+
+def _not_loggable(name: str, value: Any) -> MisconfigurationException:
+    advice = "Pass a number, e.g. `value.item()`."
+    if value is None:
+        advice = "See that what computes the value returns a number."
+    elif isinstance(value, str):
+        advice = "Convert it: `float(value)`. Text goes to a logger itself: `self.logger.experiment`."
+    elif hasattr(value, "items"):
+        advice = "Log all of it with `self.log_dict(values)`."
+    elif isinstance(value, (list, tuple)):
+        advice = 'Log one number, e.g. `sum(values) / len(values)`, or several: `self.log_dict({"a": a, "b": b})`.'
+    return MisconfiguredValue(
+        f"`self.log({name!r}, value)` takes a number, a tensor with one element, or a TorchMetrics metric.",
+        got=f"{type(value).__name__} ({value!r})"[:200],
+        fix=advice,
     )
 
 
@@ -196,19 +225,47 @@ def check_value(name: str, value: Any) -> None:
     Raises:
         MisconfigurationException: If it is no number, no tensor with one element and no metric.
     """
-    if isinstance(value, (int, float)) or is_metric(value):
-        return
     if isinstance(value, Tensor):
-        if value.numel() == 1:
-            return
-        raise _no_scalar(name, value)
-    if hasattr(value, "item") and getattr(value, "size", None) == 1:  # a numpy scalar
-        return
-    raise MisconfiguredValue(
-        f"`self.log({name!r}, value)` takes a number, a tensor with one element, or a TorchMetrics metric.",
-        got=f"{type(value).__name__} ({value!r})"[:200],
-        fix=f'Pass a number; a dict goes to `self.log_dict({{"{name}_a": a, "{name}_b": b}})`.',
-    )
+        if value.numel() != 1:
+            raise _no_scalar(name, value)
+    elif not is_metric(value):
+        plain_number(name, value)
+
+
+def plain_number(name: str, value: Any) -> int | float:
+    """A value that is no tensor as Python's own number.
+
+    Args:
+        name: The key, for the error text.
+        value: What was given.
+
+    Returns:
+        The number.
+
+    Raises:
+        MisconfigurationException: If it is none.
+    """
+    if isinstance(value, (int, float)):
+        return value
+    if callable(getattr(value, "item", None)) and getattr(value, "size", None) == 1:  # NumPy's
+        number: int | float = value.item()
+        return number
+    raise _not_loggable(name, value)
+
+
+def _weight(name: str, batch_size: Any) -> Any:
+    if type(batch_size) is int:
+        return batch_size
+    if isinstance(batch_size, Tensor) and batch_size.numel() == 1:
+        return batch_size.detach().reshape(())  # stays on its device
+    try:
+        return float(batch_size)
+    except (TypeError, ValueError, RuntimeError):
+        raise MisconfiguredType(
+            "`self.log(batch_size=...)` is the number of samples in the batch.",
+            got=f"{type(batch_size).__name__} ({batch_size!r})"[:200],
+            fix=f"`self.log({name!r}, value, batch_size=x.size(0))`.",
+        ) from None
 
 
 def is_metric(value: object) -> bool:

@@ -69,6 +69,9 @@ class EpochLoop:
                 break
             if trainer.should_stop and fit.may_stop:  # validation may have asked for it
                 break
+        else:
+            if not self.is_last_batch:  # the loader gave less than it promised
+                optimization.flush()
         results.in_batch = False
 
     def _step_schedulers(self, index: int, last: bool) -> None:

@@ -60,7 +60,6 @@ class FitLoop:
 
     def prepare(self) -> None:
         """Resolves what training needs, at the start of `fit`."""
-        self._default_limit()
         trainer = self.trainer
         module: LightningModule = trainer.lightning_module
         self.hooks = trainer.hooks
@@ -102,7 +101,8 @@ class FitLoop:
         trainer.logbook.open(None)
         hooks.on_train_end()
 
-    def _default_limit(self) -> None:
+    def default_limit(self) -> None:
+        """Sets an end to training where nobody did."""
         if self.max_epochs is None:
             rank_zero_warn(
                 "Neither `max_epochs` nor `max_steps` nor `max_time` is set, so training ends after 1000 epochs. Set "
@@ -174,6 +174,7 @@ class FitLoop:
         """What happens after an epoch's last batch."""
         trainer, metrics, results, progress = self.trainer, self.metrics, self.results, self.progress
         metrics.settle()
+        self.optimization.end_epoch()
         metrics.watch(results, "epoch")
         self.hooks.on_train_epoch_end()
         values = metrics.collect(results.entries(), on_step=False, training=True)

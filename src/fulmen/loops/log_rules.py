@@ -66,10 +66,13 @@ def resolve(name: str, hook: str | None, options: LogOptions) -> tuple[bool, boo
     rule = RULES.get(hook or "")
     if rule is None:
         raise MisconfigurationException(
-            f"`self.log` cannot be called in `{hook}`." if hook else "`self.log` can be called in hooks alone.",
+            f"`self.log` cannot be called in `{hook}`."
+            if hook
+            else "`self.log` can be called only while batches are trained or evaluated, and in the hooks around them.",
             got=f'self.log("{name}", ...)',
-            fix="Log in a step, or in a hook of a batch or an epoch such as `on_train_epoch_end`; to send a value to "
-            "the logger from here, call `self.logger.log_metrics({...}, step=self.global_step)`.",
+            fix="Log in `training_step`, `validation_step` or `test_step`, or in a hook of a batch or an epoch such as "
+            "`on_train_epoch_end`; to send a value to the logger from here, call `self.logger.log_metrics({...}, "
+            "step=self.global_step)`.",
         )
     on_step = rule.on_step if options.on_step is None else options.on_step
     on_epoch = rule.on_epoch if options.on_epoch is None else options.on_epoch

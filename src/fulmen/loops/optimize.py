@@ -7,7 +7,7 @@ to ``optimizer.step`` only where it is needed, because handing one over costs a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +19,7 @@ from fulmen.loops.logbook import LogBook
 from fulmen.loops.progress import Progress
 from fulmen.loops.recipe import Recipe, needs_closure
 from fulmen.loops.window import Window, scale_gradients
-from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
 from fulmen.utilities.rank_zero import warn_once
 from fulmen.utilities.tree import apply_to_collection
 
@@ -111,6 +111,19 @@ class Automatic:
         outputs, self._outputs = self._outputs, None
         return outputs
 
+    def flush(self) -> None:
+        """Steps on what an open window has gathered, where the data ended sooner than was known."""
+        if self.closed or needs_closure(self.optimizer):
+            return
+        self._finish()
+        self.optimizer.step() if self.recipe.update is None else self.recipe.update(self.optimizer, model=self.module)
+        self.progress.steps += 1
+        self.closed = self.opens = True
+
+    def end_epoch(self) -> None:
+        """Lets go of the last batch."""
+        self.batch = None
+
     def compute(self) -> Tensor | None:
         """Loss and gradients of the running batch; the closure of a step.
 
@@ -148,7 +161,8 @@ class Automatic:
                 loss = self.window.share(loss, weight, batch)
             if self.keeps_outputs:
                 self._keep(output, loss)
-            self.backward(loss, self.optimizer)
+            if weight != 0 or not self.window.exact:  # a batch without weight has no part, even if its loss is NaN
+                self.backward(loss, self.optimizer)
         if self.finishes:
             self._finish()
         return loss
@@ -161,12 +175,17 @@ class Automatic:
         hooks.on_before_backward(loss)
         if recipe.backward is not None:
             self._call("backward", recipe.backward, loss, *args, **kwargs)
-        elif recipe.precision_backward is not None:
-            recipe.precision_backward(loss, self.module, optimizer, *args, **kwargs)
-        elif loss.requires_grad:
-            loss.backward(*args, **kwargs)
         else:
-            raise _no_graph(loss)
+            try:
+                if recipe.precision_backward is None:
+                    loss.backward(*args, **kwargs)
+                else:
+                    recipe.precision_backward(loss, self.module, optimizer, *args, **kwargs)
+            except RuntimeError as error:
+                reason = _why_no_backward(loss, error, alone=not args and not kwargs)
+                if reason is None:
+                    raise
+                raise reason from None
         if recipe.post_backward is not None:
             recipe.post_backward(loss, self.module)
         hooks.on_after_backward()
@@ -219,13 +238,13 @@ class Automatic:
             warn_once("`training_step` returned None, so the batch was skipped. Return the loss to train on it.")
             self._outputs = {}
             return None, None
-        if isinstance(output, dict) and "loss" in output:
-            weight = output.get("loss_weight")
-            return output["loss"], None if weight is None else float(weight)
-        raise MisconfigurationException(
-            'Under automatic optimization `training_step` returns the loss: a tensor, a dict with the key "loss", or '
-            "None to skip the batch.",
-            got=f"a dict with the keys {list(output)}" if isinstance(output, dict) else f"{type(output).__name__}",
+        if isinstance(output, dict) and isinstance(output.get("loss"), Tensor):
+            weight = output.get("loss_weight") if self.planned > 1 else None
+            return output["loss"], None if weight is None else _weight(weight)
+        raise _wrong_output(
+            output,
+            "automatic",
+            'the loss: a tensor, a dict with a tensor under the key "loss", or None to skip the batch',
             fix='Write `return loss` or `return {"loss": loss, ...}`.',
         )
 
@@ -277,7 +296,17 @@ class Manual(Automatic):
         book.hook = None
         if output is None or isinstance(output, Tensor):
             return {} if output is None else {"loss": output.detach()}
-        return apply_to_collection(output, Tensor, torch.Tensor.detach)
+        if isinstance(output, Mapping):
+            return apply_to_collection(output, Tensor, torch.Tensor.detach)
+        raise _wrong_output(
+            output,
+            "manual",
+            "nothing, or for `on_train_batch_end` the loss as a tensor or a dict",
+            fix='Leave the `return` out, or write `return {"loss": loss.detach(), ...}`.',
+        )
+
+    def flush(self) -> None:
+        """Nothing is left open: the steps are the user's."""
 
     def step_from_hook(self, optimizer: Optimizer, closure: Callable[[], Any], **kwargs: Any) -> Any:
         """What ``optimizer.step()`` means in ``training_step``."""
@@ -309,11 +338,46 @@ def _closure_not_run(module: LightningModule, optimizer: Optimizer) -> Misconfig
     )
 
 
-def _no_graph(loss: Tensor) -> MisconfigurationException:
-    return MisconfiguredRun(
-        "The loss has no graph, so there is nothing to run backward through: no parameter with `requires_grad` took "
-        "part in it.",
-        got=f"a tensor of dtype {loss.dtype} with `requires_grad=False`",
-        fix="Compute it from the model's outputs without `.detach()`, `.item()` or `torch.no_grad()`, and check that "
-        "not all parameters are frozen.",
-    )
+def _why_no_backward(loss: Tensor, error: RuntimeError, alone: bool) -> MisconfigurationException | None:
+    """What the user did, where torch says what it could not do; None if that says it all."""
+    if not loss.requires_grad:
+        return MisconfiguredRun(
+            "The loss has no graph, so there is nothing to run backward through: no parameter with `requires_grad` "
+            "took part in it.",
+            got=f"a tensor of dtype {loss.dtype} with `requires_grad=False`",
+            fix="Compute it from the model's outputs without `.detach()`, `.item()` or `torch.no_grad()`, and check "
+            "that not all parameters are frozen.",
+        )
+    if loss.numel() != 1 and alone:
+        return MisconfiguredRun(
+            "The loss is one number.",
+            got=f"a tensor of shape {tuple(loss.shape)}",
+            fix="Reduce it over the batch: `loss.mean()`.",
+        )
+    if "second time" in str(error):
+        return MisconfiguredRun(
+            "The graph of the loss is used up: backward ran on it already.",
+            fix="Under automatic optimization return the loss and leave `loss.backward()` and `optimizer.step()` to the "
+            "Trainer. To call them yourself, set `self.automatic_optimization = False` in `__init__` and use "
+            "`self.manual_backward(loss)`, with `retain_graph=True` where a graph is needed twice.",
+        )
+    return None
+
+
+def _wrong_output(output: Any, kind: str, wanted: str, fix: str) -> MisconfigurationException:
+    got = f"{type(output).__name__}"
+    if isinstance(output, dict):
+        loss = f", and {type(output['loss']).__name__} under it" if "loss" in output else ""
+        got = f"a dict with the keys {list(output)}{loss}"
+    return MisconfigurationException(f"Under {kind} optimization `training_step` returns {wanted}.", got=got, fix=fix)
+
+
+def _weight(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise MisconfiguredValue(
+            'The "loss_weight" that `training_step` returns is the number of samples or tokens behind the loss.',
+            got=f"{type(value).__name__} ({value!r})"[:200],
+            fix='`return {"loss": loss, "loss_weight": mask.sum()}`.',
+        ) from None

@@ -16,6 +16,7 @@ from fulmen.core.module import LightningModule, overridden
 from fulmen.core.optimization import OptimizationMixin
 from fulmen.loops.hooks import fit_arguments
 from fulmen.precision.precision import Precision
+from fulmen.utilities.exceptions import MisconfigurationException
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -40,6 +41,13 @@ def step_function(module: LightningModule, name: str, arguments: int) -> Callabl
     wrap: Callable[[Any], Any] | None = module.__dict__.get("_compiled_by")
     compiled = wrap(method) if wrap is not None else method
     signature = inspect.signature(method)
+    if "dataloader_iter" in signature.parameters:
+        raise MisconfigurationException(
+            f"`{name}` gets a batch and its index; it cannot take the loader's iterator.",
+            got=f"def {name}{signature}",
+            fix=f"Write `def {name}(self, batch, batch_idx)`; to see several batches at once, make the loader return "
+            "them together (a larger batch, or a `CombinedLoader`).",
+        )
     takes = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     anything = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
     if arguments == 2 and len(takes) == 1 and not anything:

@@ -152,7 +152,7 @@ class Results:
                 raise MisconfigurationException(
                     f"Each loader needs a key of its own where `add_dataloader_idx=False`, and {name!r} is logged for "
                     f"the loaders {index} and {self.dataloader_idx}.",
-                    fix="Name them: `self.log(f'{name}_{dataloader_idx}', ..., add_dataloader_idx=False)`, or leave "
+                    fix=f"Name them: `self.log(f'{name}_{{dataloader_idx}}', ..., add_dataloader_idx=False)`, or leave "
                     "`add_dataloader_idx` out.",
                 )
 

@@ -53,6 +53,12 @@ class TrainingData:
         loader = self.original
         if isinstance(loader, (list, tuple, dict)):
             loader = CombinedLoader(loader, "max_size_cycle")
+        if isinstance(loader, CombinedLoader) and loader.mode == "sequential":
+            raise MisconfiguredValue(
+                "Training takes one batch of each loader at a time, so its `CombinedLoader` cannot be sequential.",
+                got='CombinedLoader(..., mode="sequential")',
+                fix='Use "min_size", "max_size" or "max_size_cycle"; or join the data sets with `ConcatDataset`.',
+            )
         self.loader = prepare(loader, stage="train", overfit=trainer.overfit_batches > 0, rank=trainer.global_rank)
         length = length_of(self.loader)
         self.max_batches = planned_batches(length, trainer.limit_train_batches, "limit_train_batches")

@@ -123,6 +123,8 @@ def begin(trainer: Trainer, job: Job) -> None:
     attach_callbacks(trainer, module)
     check_ready(trainer, module, fn)
     trainer._ckpt_path = find_checkpoint(trainer, job.ckpt_path, fn, model_given=job.model is not None)
+    if fitting:
+        trainer.fit_loop.default_limit()
     trainer.strategy.setup_environment()
     _setup_hooks(trainer, module, fn)
     checkpoint = None

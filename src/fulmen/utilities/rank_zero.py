@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
@@ -12,7 +13,18 @@ from typing import Any, ParamSpec, TypeVar, overload
 P = ParamSpec("P")
 T = TypeVar("T")
 
+
+class _ToStderr(logging.Handler):
+    """Shows what Fulmen says, for programs that have not set logging up."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not logging.root.handlers:
+            print(self.format(record), file=sys.stderr)
+
+
 log = logging.getLogger("fulmen")
+log.setLevel(logging.INFO)
+log.addHandler(_ToStderr())
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 _seen: set[str] = set()
 

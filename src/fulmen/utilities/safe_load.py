@@ -76,7 +76,7 @@ def describe(source: PathOrFile) -> str:
 def where_it_was(storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
     """A ``map_location`` that keeps the device a tensor was saved from, and takes the CPU if it is not there."""
     try:
-        restored: torch.UntypedStorage = torch.serialization.default_restore_location(storage, location)  # type: ignore[no-untyped-call]
+        restored: torch.UntypedStorage = torch.serialization.default_restore_location(storage, location)
         return restored
     except (RuntimeError, AssertionError):
         return storage

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import sys
 from types import SimpleNamespace
 
@@ -47,7 +48,7 @@ def test_within_an_epoch_never_sooner_than_a_tenth_of_a_second(events: list[tupl
     with pytest.MonkeyPatch.context() as patch:
         clock, time = _clock(patch)
         drawn = _drawings(clock, time, events)
-    for (before, _), (when, keep) in zip(drawn, drawn[1:], strict=False):
+    for (before, _), (when, keep) in itertools.pairwise(drawn):
         assert keep != WITHIN or when - before >= 0.1 - 1e-6
 
 
