@@ -8,7 +8,7 @@ import torch
 
 from fulmen.accelerators.accelerator import Accelerator
 from fulmen.accelerators.devices import check_type
-from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.exceptions import MisconfiguredType
 from fulmen.utilities.imports import require
 
 
@@ -43,7 +43,7 @@ class CPUAccelerator(Accelerator):
         text = str(devices).strip()
         count = int(text) if isinstance(devices, (int, str)) and text.isascii() and text.isdigit() else 0
         if count < 1:
-            raise MisconfigurationException(
+            raise MisconfiguredType(
                 "With the CPU as accelerator, `devices` is a number of processes above 0.",
                 got=devices,
                 fix='`devices=1` or `devices="auto"`; to train on a GPU by its index, pass `accelerator="gpu"` too.',

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType
 
 _FIX = "`devices=1` for the first one, `devices=[1]` for the one with index 1, or `devices=-1` for all."
 
@@ -65,7 +65,7 @@ def _from_string(devices: str, kind: str) -> int | list[int]:
 
 def unreadable(devices: Any, kind: str) -> MisconfigurationException:
     """The error for something that is no number, string of numbers or list of numbers."""
-    return MisconfigurationException(
+    return MisconfiguredType(
         f"`devices` for {kind} must be a number, a list of indices, or a string of either.", got=devices, fix=_FIX
     )
 

@@ -8,7 +8,7 @@ import torch
 
 from fulmen.accelerators.accelerator import Accelerator
 from fulmen.accelerators.devices import current_type
-from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
 from fulmen.utilities.registry import Registry, closest
 
 
@@ -134,7 +134,7 @@ def _unknown(name: Any) -> MisconfigurationException:
         )
     kind, _, index = str(name).partition(":")
     if index.isdigit():
-        return MisconfigurationException(
+        return MisconfiguredValue(
             "`accelerator` is a kind of device, and `devices` says which ones.",
             got=f"accelerator={name!r}",
             fix=f"`accelerator={kind!r}, devices=[{index}]`.",
@@ -143,7 +143,7 @@ def _unknown(name: Any) -> MisconfigurationException:
         torch.device(str(name))
     except RuntimeError:
         known = {"auto", "gpu", *AcceleratorRegistry}
-        return MisconfigurationException(
+        return MisconfiguredValue(
             "`accelerator` must be the name of an accelerator, or an `Accelerator`.",
             got=name,
             fix=f"{closest(name, known)}Available here: {_available_names()}.",

@@ -85,7 +85,7 @@ class EarlyStopping(Callback):
         if not _is_count(patience):
             raise MisconfigurationException(
                 "`EarlyStopping(patience=...)` counts checks without improvement and is 0 or more.",
-                got=patience,
+                got=f"patience={patience!r}",
                 fix="Pass `patience=3` to stop at the third such check in a row.",
             )
         self.monitor = monitor

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_warn
 
 if TYPE_CHECKING:
@@ -63,7 +63,17 @@ def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """Gives the weights, and the states of data module and callbacks, back to their owners."""
     module = trainer.lightning_module
     module.on_load_checkpoint(checkpoint)
-    trainer.strategy.load_model_state_dict(checkpoint, strict=module.strict_loading)
+    try:
+        trainer.strategy.load_model_state_dict(checkpoint, strict=module.strict_loading)
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        raise MisconfiguredRun(
+            f"The weights in the checkpoint do not fit `{type(module).__name__}`.",
+            got=str(error),
+            fix="Build the model as it was when the checkpoint was written. For keys that are missing or too many on "
+            "purpose, set `self.strict_loading = False` in `__init__`.",
+        ) from None
     datamodule = trainer.datamodule
     if datamodule is not None and type(datamodule).__qualname__ in checkpoint:
         datamodule.load_state_dict(checkpoint[type(datamodule).__qualname__])
@@ -112,7 +122,15 @@ def restore_training(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
             f"{len(trainer.lr_scheduler_configs)} from `configure_optimizers`",
             fix="Return the same ones, or start anew from the weights with `load_from_checkpoint`.",
         )
-    trainer.strategy.load_optimizer_state_dict(checkpoint)
+    try:
+        trainer.strategy.load_optimizer_state_dict(checkpoint)
+    except ValueError as error:
+        raise MisconfiguredValue(
+            "A run goes on with the parameter groups that it was saved with.",
+            got=str(error),
+            fix="Return optimizers with the same groups of parameters, or start anew from the weights with "
+            "`load_from_checkpoint`.",
+        ) from None
     for config, state in zip(trainer.lr_scheduler_configs, schedulers, strict=True):
         config.scheduler.load_state_dict(state)
 

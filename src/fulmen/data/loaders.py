@@ -12,7 +12,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset,
 
 from fulmen.data.resample import with_sampler
 from fulmen.utilities.combined_loader import CombinedLoader, length_of
-from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType
 from fulmen.utilities.rank_zero import rank_zero_warn
 
 __all__ = ["check_loader", "length_of", "planned_batches", "prepare"]
@@ -36,7 +36,7 @@ def check_loader(obj: Any, hook_name: str) -> None:
         MisconfigurationException: If it is None, or cannot be iterated.
     """
     if obj is None:
-        raise MisconfigurationException(
+        raise MisconfiguredType(
             f"There must be data: a loader passed to the Trainer, or the hook `{hook_name}`.",
             got="None",
             fix=f"`{_WHERE[hook_name]}`, or in the LightningModule or LightningDataModule:\n"
@@ -44,8 +44,9 @@ def check_loader(obj: Any, hook_name: str) -> None:
             "        return DataLoader(self.dataset, batch_size=32)",
         )
     for loader in CombinedLoader(obj).flattened if not isinstance(obj, CombinedLoader) else obj.flattened:
-        if isinstance(loader, type) or not (hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")):
-            raise MisconfigurationException(
+        iterable = hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")
+        if isinstance(loader, (type, str, bytes)) or not iterable:
+            raise MisconfiguredType(
                 f"A loader for `{hook_name}` must be iterable.",
                 got=repr(loader),
                 fix="Pass `DataLoader(dataset, batch_size=32)`, any other iterable over batches, or a list or dict of "

@@ -188,8 +188,8 @@ def _no_scalar(name: str, value: Any, of_metric: bool = False) -> Misconfigurati
     advice = f"Reduce it first: `self.log({name!r}, value.mean())`; for several numbers use `self.log_dict`."
     if of_metric:
         advice = (
-            "Log its parts at the end of the epoch, e.g. in `on_validation_epoch_end`: call `.compute()` on the metric, "
-            "`self.log_dict` with the numbers, and `.reset()` on the metric."
+            "Log its parts at the end of the epoch, e.g. in `on_validation_epoch_end`: call `.compute()` on the "
+            "metric, `self.log_dict` with the numbers, and `.reset()` on the metric."
         )
     return MisconfiguredValue(
         f"`self.log({name!r}, value)` takes one number.",

@@ -82,9 +82,8 @@ class LoaderSet:
         self.loaders = [
             prepare(one, stage=self.stage, overfit=overfit, rank=rank) for one in as_sequence(self.original)
         ]
-        self.max_batches = [
-            planned_batches(length_of(loader), self.limit, f"limit_{self.stage}_batches") for loader in self.loaders
-        ]
+        flag = "overfit_batches" if overfit and self.stage == "val" else f"limit_{self.stage}_batches"
+        self.max_batches = [planned_batches(length_of(loader), self.limit, flag) for loader in self.loaders]
 
 
 class EvaluationLoop:
@@ -122,6 +121,14 @@ class EvaluationLoop:
         self.context: Callable[[], Any] | None = contexts[self.event] if precision.needs_context else None
         self.seen = {}
 
+    def step_function(self) -> Callable[..., Any]:
+        """The module's step, for the arguments that it will get.
+
+        Raises:
+            MisconfigurationException: If it cannot take them.
+        """
+        return step_function(self.module, f"{self.event}_step", 3 if len(self.max_batches) > 1 else 2)
+
     def run(self) -> Outputs:
         """One pass over all loaders.
 
@@ -136,7 +143,7 @@ class EvaluationLoop:
         results, book, metrics = self.results, trainer.logbook, trainer.metrics
         assert results is not None
         several = len(self.max_batches) > 1
-        step = step_function(module, f"{self.event}_step", 3 if several else 2)
+        step = self.step_function()
         with evaluation_mode(trainer):
             keep_modes(module)
             getattr(module, f"on_{self.event}_model_eval")()

@@ -158,6 +158,7 @@ class FitLoop:
         on_device = trainer.strategy.root_device.type != "cpu"
         with isolate_rng(include_cuda=on_device), torch.set_grad_enabled(before == RunningStage.TRAINING):
             self.validation.data.load()
+        self.validation.step_function()  # complains now, before training, if it cannot take what it will get
         trainer.state.stage = before
 
     def _begin_epoch(self) -> None:

@@ -68,7 +68,7 @@ def check_names(owner: object) -> None:
                 f"`{base.__name__}.{name}` is never called: a data module hears of no such events. Write it in the "
                 "LightningModule or in a Callback."
             )
-        elif name in _WITH_OUTPUTS or name in _FORMER:
+        elif (name in _WITH_OUTPUTS or name in _FORMER) and (name.startswith("on_") or "training_step" in known):
             _check_former(base, name, methods)
         elif (near := closest_hook(name, known | elsewhere)) is not None and near not in methods:
             raise MisconfigurationException(
@@ -110,7 +110,8 @@ def _check_former(base: type[Any], name: str, methods: dict[str, Any]) -> None:
     instead = _FORMER[name]
     if instead not in methods or name.endswith("_step_end"):
         warn_once(
-            f"`{base.__name__}.{name}` is a hook of Lightning 1.x and is never called. Move what it does to `{instead}`."
+            f"`{base.__name__}.{name}` is a hook of Lightning 1.x and is never called. Move what it does to "
+            f"`{instead}`."
         )
 
 

@@ -7,15 +7,13 @@ of a training epoch those callbacks that judge it (checkpoints, early stopping) 
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from fulmen.callbacks.callback import Callback
 from fulmen.core.hooks import ModelHooks
 from fulmen.core.module import overridden
-from fulmen.loops.hook_names import check_names
-from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.loops.signatures import fit_arguments
 
 if TYPE_CHECKING:
     from fulmen.core.module import LightningModule
@@ -54,7 +52,7 @@ class Hooks:
         wrap: What puts a profiler around a listener, given its label; None for none.
 
     Raises:
-        MisconfigurationException: If a listener's name is almost one of a hook, or it cannot take what a hook brings.
+        MisconfigurationException: If a listener cannot take what its event brings.
     """
 
     on_fit_start: Fire
@@ -99,8 +97,6 @@ class Hooks:
         wrap: Callable[[str, Fire], Fire] | None = None,
     ) -> None:
         callbacks = list(callbacks)
-        for owner in (*callbacks, module):
-            check_names(owner)
         self.listeners: dict[str, list[str]] = {}
         for event, count in ARGUMENTS.items():
             found = [heard for cb in callbacks if (heard := _of_callback(cb, event, count, trainer, module))]
@@ -128,7 +124,7 @@ def _of_callback(
 ) -> tuple[str, Fire] | None:
     if not _listens(callback, event):
         return None
-    method = fit_arguments(getattr(callback, event), count + 2, getattr(Callback, event), optional=event)
+    method = fit_arguments(getattr(callback, event), count + 2, getattr(Callback, event), _of_loader(event))
     return f"{type(callback).__name__}.{event}", functools.partial(method, trainer, module)
 
 
@@ -136,50 +132,17 @@ def _of_module(module: LightningModule, event: str, count: int) -> tuple[str, Fi
     method = overridden(module, event, ModelHooks)
     if method is None:
         return None
-    return f"{type(module).__name__}.{event}", fit_arguments(method, count, getattr(ModelHooks, event), optional=event)
+    pattern = getattr(ModelHooks, event)
+    return f"{type(module).__name__}.{event}", fit_arguments(method, count, pattern, _of_loader(event))
+
+
+def _of_loader(event: str) -> bool:
+    """Whether an event brings the number of a loader, which listeners may leave out."""
+    return "batch_" in event and "train" not in event
 
 
 def _judges(callback: Callback, event: str) -> bool:
     return event == "on_train_epoch_end" and getattr(callback, "judges_epoch", False)
-
-
-def fit_arguments(method: Fire, count: int, pattern: Fire, optional: str = "") -> Fire:
-    """Checks that a method can take what an event brings, and drops the loader's index where it does not want it.
-
-    Args:
-        method: The user's method.
-        count: How many arguments come.
-        pattern: The method as it is documented, for the error text.
-        optional: The event's name; evaluation batches bring a last argument that may be left out.
-
-    Returns:
-        A callable for `count` arguments.
-
-    Raises:
-        MisconfigurationException: If the method cannot take them.
-    """
-    try:
-        signature = inspect.signature(method)
-    except (TypeError, ValueError):  # not written in Python
-        return method
-    if _takes(signature, count):
-        return method
-    if "batch_" in optional and "train" not in optional and _takes(signature, count - 1):
-        return lambda *args: method(*args[: count - 1])
-    name = getattr(method, "__qualname__", repr(method))
-    raise MisconfigurationException(
-        f"`{name}` must take the arguments of its hook.",
-        got=f"def {method.__name__}{signature}",
-        fix=f"Write `def {pattern.__name__}{inspect.signature(pattern)}`.".replace("'", ""),
-    )
-
-
-def _takes(signature: inspect.Signature, count: int) -> bool:
-    try:
-        signature.bind(*([None] * count))
-    except TypeError:
-        return False
-    return True
 
 
 def _fire(event: str, listeners: list[Fire], book: LogBook) -> Fire:

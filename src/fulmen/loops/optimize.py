@@ -357,8 +357,8 @@ def _why_no_backward(loss: Tensor, error: RuntimeError, alone: bool) -> Misconfi
     if "second time" in str(error):
         return MisconfiguredRun(
             "The graph of the loss is used up: backward ran on it already.",
-            fix="Under automatic optimization return the loss and leave `loss.backward()` and `optimizer.step()` to the "
-            "Trainer. To call them yourself, set `self.automatic_optimization = False` in `__init__` and use "
+            fix="Under automatic optimization return the loss, and leave `loss.backward()` and `optimizer.step()` to "
+            "the Trainer. To call them yourself, set `self.automatic_optimization = False` in `__init__` and use "
             "`self.manual_backward(loss)`, with `retain_graph=True` where a graph is needed twice.",
         )
     return None

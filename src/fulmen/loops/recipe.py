@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from fulmen.core.module import LightningModule, overridden
 from fulmen.core.optimization import OptimizationMixin
-from fulmen.loops.hooks import fit_arguments
+from fulmen.loops.signatures import check_step
 from fulmen.precision.precision import Precision
 from fulmen.utilities.exceptions import MisconfigurationException
 
@@ -37,7 +37,6 @@ def step_function(module: LightningModule, name: str, arguments: int) -> Callabl
         MisconfigurationException: If it cannot take them.
     """
     method: Callable[..., Any] = getattr(module, name)
-    pattern = getattr(LightningModule, name)
     wrap: Callable[[Any], Any] | None = module.__dict__.get("_compiled_by")
     compiled = wrap(method) if wrap is not None else method
     signature = inspect.signature(method)
@@ -52,7 +51,8 @@ def step_function(module: LightningModule, name: str, arguments: int) -> Callabl
     anything = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
     if arguments == 2 and len(takes) == 1 and not anything:
         return lambda batch, batch_idx: compiled(batch)
-    return fit_arguments(compiled, arguments, pattern) if compiled is method else compiled
+    check_step(method, name, arguments)
+    return compiled
 
 
 class Recipe:

@@ -12,39 +12,51 @@ from torch import nn
 from fulmen.loops.entries import is_metric
 from fulmen.utilities.combined_loader import CombinedLoader
 from fulmen.utilities.seed import isolate_rng
-from fulmen.utilities.tree import leaves
 
 
-def _generators(loaders: Any) -> Iterator[torch.Generator]:
-    flat = loaders.flattened if isinstance(loaders, CombinedLoader) else list(leaves(loaders))
-    for loader in flat:
-        sampler = getattr(loader, "sampler", None)
+def _flat(loaders: list[Any]) -> Iterator[Any]:
+    for loader in loaders:
+        yield from loader.flattened if isinstance(loader, CombinedLoader) else [loader]
+
+
+def _generators(loaders: list[Any]) -> Iterator[torch.Generator]:
+    for loader in _flat(loaders):
         batch_sampler = getattr(loader, "batch_sampler", None)
-        for owner in (loader, sampler, batch_sampler, getattr(batch_sampler, "sampler", None)):
-            generator = getattr(owner, "generator", None)
-            if isinstance(generator, torch.Generator):
-                yield generator
+        parts = (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
+        for owner in (*parts, getattr(loader, "dataset", None)):
+            for value in getattr(owner, "__dict__", {}).values():
+                if isinstance(value, torch.Generator):
+                    yield value
 
 
 @contextmanager
 def without_trace(module: nn.Module, loaders: list[Any], device: torch.device) -> Generator[None]:
-    """Puts back what a trial run of validation may change: random states, generators, buffers and metrics.
+    """Puts back what a trial run of validation may change: random states, generators, buffers, metrics and workers.
 
     Args:
         module: The model; its buffers are kept and its TorchMetrics metrics reset.
-        loaders: The loaders whose generators are put back.
+        loaders: The loaders whose generators are put back. Workers that would outlive the trial are ended: they have
+            drawn their seeds too early.
         device: Where the model lies.
     """
-    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    tables = [(owner._buffers, dict(owner._buffers)) for owner in module.modules()]
+    values = {buffer: buffer.clone() for buffer in module.buffers()}
     states = {generator: generator.get_state() for generator in _generators(loaders)}
+    rested = [loader for loader in _flat(loaders) if getattr(loader, "_iterator", loader) is None]
     with isolate_rng(include_cuda=device.type != "cpu"):
         yield
     for generator, state in states.items():
         generator.set_state(state)
+    for loader in rested:
+        if loader._iterator is not None:
+            loader._iterator._shutdown_workers()
+            loader._iterator = None
+    for table, before in tables:  # a buffer may have been replaced, by one of another size or one made for inference
+        table.clear()
+        table.update(before)
     with torch.no_grad():
-        for name, buffer in module.named_buffers():
-            if name in buffers and buffers[name].shape == buffer.shape:
-                buffer.copy_(buffers[name])
+        for buffer, value in values.items():
+            buffer.copy_(value)
     for child in module.modules():
         if is_metric(child):
             child.reset()  # type: ignore[operator]

@@ -10,6 +10,7 @@ from fulmen.loops.schedule import ValidationPlan
 from fulmen.loops.source import LoaderSource
 from fulmen.utilities.combined_loader import CombinedLoader
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
+from fulmen.utilities.rank_zero import rank_zero_warn
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -50,6 +51,12 @@ class TrainingData:
         self._loaded_at = epoch
         self.original = self.source.request()
         check_loader(self.original, self.source.hook)
+        if hasattr(self.original, "__next__") and not every and trainer.max_epochs != 1:
+            rank_zero_warn(
+                f"`{self.source.hook}` is an iterator, which can be read once: epochs after the first will have no "
+                "batches. Make it a `DataLoader`, a list or an object with `__iter__`, or pass "
+                "`Trainer(reload_dataloaders_every_n_epochs=1)` to have the hook called anew."
+            )
         loader = self.original
         if isinstance(loader, (list, tuple, dict)):
             loader = CombinedLoader(loader, "max_size_cycle")
@@ -61,7 +68,8 @@ class TrainingData:
             )
         self.loader = prepare(loader, stage="train", overfit=trainer.overfit_batches > 0, rank=trainer.global_rank)
         length = length_of(self.loader)
-        self.max_batches = planned_batches(length, trainer.limit_train_batches, "limit_train_batches")
+        flag = "overfit_batches" if trainer.overfit_batches > 0 else "limit_train_batches"
+        self.max_batches = planned_batches(length, trainer.limit_train_batches, flag)
         return True
 
     def validation_plan(self, enabled: bool) -> ValidationPlan:
@@ -94,12 +102,4 @@ class TrainingData:
                 fix='Give a number of batches such as `val_check_interval=100`, a time such as "00:00:10:00", or '
                 "1.0 for the end of the epoch.",
             )
-        batches = int(self.max_batches * interval)
-        if batches == 0 and self.max_batches > 0:
-            raise MisconfigurationException(
-                "`val_check_interval` as a fraction must come to one batch at least.",
-                got=f"val_check_interval={interval} of {self.max_batches} training batches",
-                fix=f"Write `val_check_interval={1.0 / self.max_batches:.3g}` or more, or an int for a number of "
-                "batches.",
-            )
-        return ValidationPlan(max(batches, 1), every, enabled=enabled)
+        return ValidationPlan(max(int(self.max_batches * interval), 1), every, enabled=enabled)

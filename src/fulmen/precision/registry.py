@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fulmen.precision.precision import Precision
-from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_warn
 from fulmen.utilities.registry import closest
 
@@ -80,12 +80,12 @@ def _read(precision: Any) -> str:
         return name
     choices = ", ".join(repr(choice) for choice in _NAMES)
     if name in _LATER:
-        raise MisconfigurationException(
+        raise MisconfiguredValue(
             "Precisions of 8 bits and less, by Transformer Engine or bitsandbytes, are not supported yet.",
             got=precision,
             fix=f'`precision="bf16-mixed"` is the nearest; all choices: {choices}.',
         )
-    raise MisconfigurationException(
+    raise MisconfiguredValue(
         "`precision` must be the name of a precision, or a `Precision`.",
         got=precision,
         fix=f"{closest(precision, (*_NAMES, *_SHORT))}Choose among: {choices}.",

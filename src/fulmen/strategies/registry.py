@@ -12,7 +12,7 @@ from fulmen.precision.precision import Precision
 from fulmen.precision.registry import resolve as resolve_precision
 from fulmen.strategies.single_device import SingleDeviceStrategy
 from fulmen.strategies.strategy import Strategy
-from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
 from fulmen.utilities.registry import Registry, closest
 
 # The first words of names that stand for several processes.
@@ -123,7 +123,7 @@ def _make(name: Any, devices: list[torch.device]) -> Strategy:
             f"`strategy={name!r}` needs several processes or a kind of device that are not supported yet.", fix=_ONE
         )
     choices = ("auto", *StrategyRegistry)
-    raise MisconfigurationException(
+    raise MisconfiguredValue(
         "`strategy` must be the name of a strategy, or a `Strategy`.",
         got=name,
         fix=f"{closest(name, choices)}Choose among: {', '.join(repr(choice) for choice in choices)}.",

@@ -10,6 +10,7 @@ from fulmen.callbacks.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.module import LightningModule, overridden
 from fulmen.loops.hook_names import check_names
+from fulmen.loops.signatures import check_signatures
 from fulmen.trainer.parts import checkpoints_last
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType
 from fulmen.utilities.rank_zero import rank_zero_warn
@@ -39,13 +40,7 @@ def unwrap(model: Any) -> LightningModule:
     if hasattr(model, "_orig_mod") and isinstance(model, torch.nn.Module):
         compiled, model = model, model._orig_mod
     if not isinstance(model, LightningModule):
-        plain = isinstance(model, torch.nn.Module)
-        raise MisconfiguredType(
-            "The Trainer runs a `LightningModule`.",
-            got=f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__,
-            fix="Derive your class from `fulmen.LightningModule` in place of `torch.nn.Module`, and give it a "
-            "`training_step` and `configure_optimizers`." if plain else "`trainer.fit(MyModule())`.",
-        )  # fmt: skip
+        raise _no_module(model)
     if not hasattr(model, "_automatic_optimization"):
         raise MisconfigurationException(
             f"`{type(model).__name__}.__init__` must call its base class first.",
@@ -55,6 +50,23 @@ def unwrap(model: Any) -> LightningModule:
     return model
 
 
+def _no_module(model: Any) -> MisconfigurationException:
+    kind = model if isinstance(model, type) else type(model)
+    fix = "Pass the model first, then the data: `trainer.fit(model, train_dataloaders)`."
+    if issubclass(kind, LightningModule):
+        fix = f"Make one of it: `{kind.__name__}(...)`, with parentheses."
+    elif issubclass(kind, torch.nn.Module):
+        fix = (
+            "Derive your class from `fulmen.LightningModule` in place of `torch.nn.Module`, and give it a "
+            "`training_step` and `configure_optimizers`."
+        )
+    return MisconfiguredType("The Trainer runs a `LightningModule`.", got=_what(model), fix=fix)
+
+
+def _what(thing: Any) -> str:
+    return f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__
+
+
 def compile_step(compiled: Any) -> Any:
     """How the steps of a compiled module are compiled: as the module itself was."""
     context = getattr(compiled, "dynamo_ctx", None)
@@ -62,7 +74,12 @@ def compile_step(compiled: Any) -> Any:
 
 
 def attach_module(trainer: Trainer, module: LightningModule) -> None:
-    """Lets Trainer and module know each other."""
+    """Lets Trainer and module know each other.
+
+    Raises:
+        MisconfigurationException: If a hook of the module cannot take what it will get.
+    """
+    check_signatures(module)
     previous = module._trainer
     if previous is not None and previous is not trainer:
         module._logbook = None
@@ -81,7 +98,7 @@ def attach_data(trainer: Trainer, module: LightningModule, datamodule: Any, load
         loaders: What was passed, by the name of the argument.
 
     Raises:
-        MisconfigurationException: If both a data module and loaders were passed.
+        MisconfigurationException: If both a data module and loaders were passed, or the data module is none.
     """
     given = [name for name, value in loaders.items() if value is not None]
     if datamodule is not None and given:
@@ -90,26 +107,30 @@ def attach_data(trainer: Trainer, module: LightningModule, datamodule: Any, load
             got=f"datamodule and {', '.join(given)}",
             fix="Leave one of them out.",
         )
-    if (
-        datamodule is not None
-        and not isinstance(datamodule, LightningDataModule)
-        and not hasattr(datamodule, "prepare_data")
-    ):
-        raise MisconfiguredType(
-            "`datamodule` is a `LightningDataModule`.",
-            got=type(datamodule).__name__,
-            fix="Derive your class from `fulmen.LightningDataModule`, or pass loaders as `train_dataloaders=...`.",
-        )
-    trainer.datamodule = datamodule
     if datamodule is not None:
+        _check_datamodule(datamodule)
         datamodule.trainer = trainer
-        check_names(datamodule)
+    trainer.datamodule = datamodule
     fn = trainer.state.fn
     if fn is None or fn == TrainerFn.FITTING:
         trainer.fit_loop.data.attach(loaders.get("train_dataloaders"), module, datamodule)
         trainer.fit_loop.validation.data.attach(loaders.get("val_dataloaders"), module, datamodule)
     else:
         trainer.loop_of(fn).data.attach(loaders.get("dataloaders"), module, datamodule)
+
+
+def _check_datamodule(datamodule: Any) -> None:
+    made = not isinstance(datamodule, type)
+    if not made or not (isinstance(datamodule, LightningDataModule) or hasattr(datamodule, "prepare_data")):
+        raise MisconfiguredType(
+            "`datamodule` is a `LightningDataModule`.",
+            got=_what(datamodule),
+            fix="Derive your class from `fulmen.LightningDataModule`, or pass loaders as `train_dataloaders=...`."
+            if made
+            else f"Make one of it: `{datamodule.__name__}(...)`, with parentheses.",
+        )
+    check_names(datamodule)
+    check_signatures(datamodule)
 
 
 def attach_callbacks(trainer: Trainer, module: LightningModule) -> None:
@@ -129,16 +150,24 @@ def attach_callbacks(trainer: Trainer, module: LightningModule) -> None:
 
 
 def check_ready(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> None:
-    """Complains of what is missing before anything runs.
+    """Complains of what is missing or would never be called, before anything runs.
 
     Raises:
         MisconfigurationException: Naming what to write.
     """
+    _check_complete(trainer, module, fn)
+    check_names(module)
+    for callback in trainer.callbacks:
+        check_names(callback)
+        check_signatures(callback)
+
+
+def _check_complete(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> None:
     if fn == TrainerFn.FITTING:
         _require(module, "training_step", "batch, batch_idx", "Compute the loss in it and return it.")
         if overridden(module, "configure_optimizers", LightningModule) is None:
             _require(module, "configure_optimizers", "", "Return an optimizer, e.g. `torch.optim.Adam(...)`.")
-        _require_data(trainer.fit_loop.data.source, "fit", "train_dataloaders")
+        _require_data(trainer, trainer.fit_loop.data.source, "fit", "train_dataloaders")
         _warn_of_half_validation(trainer, module)
         return
     step, name = {
@@ -151,27 +180,34 @@ def check_ready(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> Non
             _require(module, "predict_step", "batch, batch_idx", "Return the predictions of the batch.")
     else:
         _require(module, step, "batch, batch_idx", "Compute and log metrics in it.")
-    _require_data(trainer.loop_of(fn).data.source, name, "dataloaders")
+    _require_data(trainer, trainer.loop_of(fn).data.source, name, "dataloaders")
 
 
 def _require(module: LightningModule, name: str, arguments: str, say: str) -> None:
     if overridden(module, name, LightningModule) is not None:
         return
-    own = [key for base in type(module).__mro__ for key in vars(base) if not base.__module__.startswith("torch.")]
-    near = closest(name, [key for key in own if not hasattr(LightningModule, key)])
-    hint = f" (Did you mean to call your `{near}` that?)" if near else ""
     raise MisconfigurationException(
         f"`{type(module).__name__}` has no `{name}`.",
-        fix=f"Write `def {name}(self{', ' + arguments if arguments else ''}): ...`. {say}{hint}",
+        fix=f"Write `def {name}(self{', ' + arguments if arguments else ''}): ...`. {say}{_hint(name, module)}",
     )
 
 
-def _require_data(source: Any, method: str, argument: str) -> None:
+def _hint(name: str, *owners: object) -> str:
+    """Names the method of the user's that was probably meant to be a hook, if there is one."""
+    bases = [base for owner in owners for base in type(owner).__mro__ if not base.__module__.startswith("torch.")]
+    methods = [key for base in bases for key, value in vars(base).items() if callable(value)]
+    known = (LightningModule, LightningDataModule)
+    near = closest(name, [key for key in methods if not any(hasattr(kind, key) for kind in known)])
+    return f" (Did you mean to call your `{near}` that?)" if near else ""
+
+
+def _require_data(trainer: Trainer, source: Any, method: str, argument: str) -> None:
     if not source.defined:
         raise MisconfigurationException(
             f"`Trainer.{method}` got no data: no loader was passed and no `{source.hook}` is defined.",
             fix=f"Pass `trainer.{method}(model, {argument}=DataLoader(dataset, batch_size=32))`, or write "
-            f"`def {source.hook}(self): return DataLoader(...)` in the module or a `LightningDataModule`.",
+            f"`def {source.hook}(self): return DataLoader(...)` in the module or a `LightningDataModule`."
+            + _hint(source.hook, trainer.lightning_module, trainer.datamodule),
         )
 
 
@@ -180,10 +216,12 @@ def _warn_of_half_validation(trainer: Trainer, module: LightningModule) -> None:
     loader = trainer.fit_loop.validation.data.source.defined
     if loader and not step:
         rank_zero_warn(
-            f"There is a validation loader, but `{type(module).__name__}` has no `validation_step`: no validation runs."
+            f"There is a validation loader, but `{type(module).__name__}` has no `validation_step`: no validation "
+            f"runs. Write `def validation_step(self, batch, batch_idx)`.{_hint('validation_step', module)}"
         )
     if step and not loader:
         rank_zero_warn(
             f"`{type(module).__name__}` has a `validation_step`, but there is no validation loader: no validation "
             "runs. Pass `val_dataloaders=` or define `val_dataloader`."
+            + _hint("val_dataloader", module, trainer.datamodule)
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from fulmen.utilities.exceptions import MisconfiguredValue
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.states import TrainerFn
 
@@ -46,6 +46,26 @@ def find_checkpoint(trainer: Trainer, ckpt_path: Any, fn: TrainerFn, model_given
             ".best_model_path` and `.last_model_path` name the files that a run has written."
         )
     return path
+
+
+def check_checkpoint(checkpoint: Any, path: str) -> None:
+    """Raises unless a file that was read holds a checkpoint.
+
+    Args:
+        checkpoint: What was read.
+        path: Where it was read from, for the error text.
+
+    Raises:
+        MisconfigurationException: If it is something else, such as weights alone.
+    """
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        keys = f" with the keys {list(checkpoint)[:5]}" if isinstance(checkpoint, dict) else ""
+        raise MisconfigurationException(
+            f"A checkpoint is a dictionary with the key 'state_dict', and `{path}` is none.",
+            got=f"a {type(checkpoint).__name__}{keys}",
+            fix="Pass a file that a `ModelCheckpoint` or `trainer.save_checkpoint` wrote. If it holds weights alone: "
+            "`model.load_state_dict(torch.load(path))`, and leave out `ckpt_path`.",
+        )
 
 
 def _best(trainer: Trainer, fn: TrainerFn) -> str:

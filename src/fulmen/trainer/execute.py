@@ -16,10 +16,10 @@ from fulmen.core.optimizer import LightningOptimizer
 from fulmen.core.optimizer_config import read_optimizers
 from fulmen.loops.hooks import Hooks
 from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, check_ready, unwrap
-from fulmen.trainer.ckpt_path import find_checkpoint
+from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
 from fulmen.trainer.hyper_parameters import log_hyper_parameters
 from fulmen.utilities.exceptions import MisconfiguredType
-from fulmen.utilities.rank_zero import rank_zero_info
+from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.states import RunningStage, TrainerFn, TrainerStatus
 from fulmen.utilities.traceback import fold
 
@@ -130,6 +130,7 @@ def begin(trainer: Trainer, job: Job) -> None:
     checkpoint = None
     if trainer._ckpt_path is not None:
         checkpoint = trainer.strategy.load_checkpoint(trainer._ckpt_path, weights_only=job.weights_only)
+        check_checkpoint(checkpoint, trainer._ckpt_path)
         restore_model(trainer, checkpoint)
     log_hyper_parameters(trainer, module, datamodule)
     trainer.strategy.setup(trainer)
@@ -141,11 +142,20 @@ def begin(trainer: Trainer, job: Job) -> None:
         if checkpoint is not None:
             restore_training(trainer, checkpoint)
         trainer.fit_loop.prepare()
-        module.train()
+        _warn_of_eval_mode(module)
     else:
         trainer.loop_of(fn).prepare()
     for logger in trainer.loggers:
         logger.log_graph(module)
+
+
+def _warn_of_eval_mode(module: LightningModule) -> None:
+    resting = sum(not child.training for child in module.modules())
+    if resting:
+        rank_zero_warn(
+            f"{resting} of the modules in `{type(module).__name__}` are in evaluation mode, and training leaves them "
+            "there. If that is not on purpose, call `model.train()` before `trainer.fit`."
+        )
 
 
 def _module_of(trainer: Trainer, job: Job) -> LightningModule:

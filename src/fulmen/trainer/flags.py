@@ -17,21 +17,47 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+# Flags of Lightning 1.x, and what is said in their place now.
+_FORMER = {
+    "gpus": '`accelerator="gpu", devices=...`',
+    "tpu_cores": '`accelerator="tpu", devices=...`',
+    "num_processes": '`accelerator="cpu", devices=...`',
+    "resume_from_checkpoint": "`trainer.fit(model, ckpt_path=...)`",
+    "checkpoint_callback": "`enable_checkpointing`",
+    "weights_summary": "`enable_model_summary`",
+    "weights_save_path": "`default_root_dir`",
+    "progress_bar_refresh_rate": "`callbacks=[TQDMProgressBar(refresh_rate=...)]`",
+    "stochastic_weight_avg": "`callbacks=[StochasticWeightAveraging(...)]`",
+    "replace_sampler_ddp": "`use_distributed_sampler`",
+    "terminate_on_nan": "`detect_anomaly`",
+    "flush_logs_every_n_steps": "`logger=CSVLogger(..., flush_logs_every_n_steps=...)`",
+    "reload_dataloaders_every_epoch": "`reload_dataloaders_every_n_epochs=1`",
+    "multiple_trainloader_mode": "`CombinedLoader(loaders, mode=...)` as the training loader",
+}
+
+
 def names_checked(init: Callable[P, T]) -> Callable[P, T]:
-    """Makes an unknown argument name the closest known one."""
+    """Makes an unknown argument name the one that was probably meant."""
     known = [name for name in signature(init).parameters if name != "self"]
 
     @wraps(init)
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        if len(args) > 1:
+            raise MisconfiguredType(
+                "`Trainer` takes its arguments by name.",
+                got=f"Trainer({', '.join(repr(value) for value in args[1:])})",
+                fix='`Trainer(max_epochs=10, accelerator="cpu")`, for example.',
+            )
         for name in kwargs:
             if name not in known:
                 from fulmen.utilities.suggest import closest
 
                 near = closest(name, known)
+                meant = _FORMER.get(name, f"`{near}`" if near else "")
                 raise MisconfiguredType(
                     f"`Trainer` has no argument {name!r}.",
                     got=f"{name}={kwargs[name]!r}",
-                    fix=f"Did you mean `{near}`?" if near else f"Its arguments are: {', '.join(known)}.",
+                    fix=f"Did you mean {meant}?" if meant else f"Its arguments are: {', '.join(known)}.",
                 )
         return init(*args, **kwargs)
 
@@ -98,7 +124,7 @@ def settle(
             progress_bar=shown if enable_progress_bar is None else enable_progress_bar,
             model_summary=shown if enable_model_summary is None else enable_model_summary,
             checkpointing=shown if enable_checkpointing is None else enable_checkpointing,
-            log_every_n_steps=_count("log_every_n_steps", log_every_n_steps, 50 if shown else 0, least=0),
+            log_every_n_steps=count("log_every_n_steps", log_every_n_steps, 50 if shown else 0, least=0),
         ),
         fast_dev_run=fast,
         barebones=barebones,
@@ -132,18 +158,35 @@ def _fast_dev_run(value: int | bool) -> int:
     if not isinstance(value, (int, bool)) or value < 0:
         raise MisconfigurationException(
             "`fast_dev_run` is True, False or a number of batches.",
-            got=value,
+            got=f"fast_dev_run={value!r}",
             fix="`fast_dev_run=True` runs one batch.",
         )
     return int(value)
 
 
-def _count(name: str, value: Any, default: int | None, least: int) -> Any:
+def count(name: str, value: Any, default: int | None, least: int) -> Any:
+    """Reads a flag that counts something.
+
+    Args:
+        name: The flag.
+        value: What was given.
+        default: What None stands for.
+        least: The smallest count.
+
+    Returns:
+        The count.
+
+    Raises:
+        MisconfigurationException: If it is none.
+    """
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise MisconfigurationException(
-            f"`{name}` is an int from {least} up.", got=value, fix=f"`Trainer({name}={max(least, 1)})`, for example."
+        whole = isinstance(value, float) and value.is_integer() and value >= least
+        raise MisconfiguredValue(
+            f"`{name}` is an int from {least} up.",
+            got=f"{name}={value!r}",
+            fix=f"`Trainer({name}={int(value) if whole else max(least, 1)})`" + ("." if whole else ", for example."),
         )
     return value
 
@@ -151,10 +194,10 @@ def _count(name: str, value: Any, default: int | None, least: int) -> Any:
 def _duration(
     fast: int, max_epochs: int | None, min_epochs: int | None, max_steps: int, min_steps: int | None, max_time: Any
 ) -> Duration:
-    _count("max_epochs", max_epochs, None, least=-1)
-    _count("max_steps", max_steps, -1, least=-1)
-    _count("min_epochs", min_epochs, None, least=0)
-    _count("min_steps", min_steps, None, least=0)
+    count("max_epochs", max_epochs, None, least=-1)
+    max_steps = count("max_steps", max_steps, -1, least=-1)
+    count("min_epochs", min_epochs, None, least=0)
+    count("min_steps", min_steps, None, least=0)
     if fast:
         return Duration(1, None, fast, None, None)
     time = None if max_time is None else parse_duration(max_time, "max_time")
@@ -176,7 +219,7 @@ def _fraction(name: str, value: int | float | None) -> int | float:
         return int(value)
     raise MisconfigurationException(
         f"`{name}` is an int from 0 up, a number of batches, or a float from 0.0 to 1.0, a fraction of them.",
-        got=value,
+        got=f"{name}={value!r}",
         fix=f"`Trainer({name}=10)` for ten batches, `Trainer({name}=0.1)` for a tenth.",
     )
 
@@ -193,14 +236,22 @@ def _limits(fast: int, overfit: int | float, *given: int | float | None) -> Limi
 
 
 def _validation(fast: int, barebones: bool, interval: Any, every: int | None, sanity: int | None) -> Validation:
-    every = _count("check_val_every_n_epoch", every, None, least=1)
-    sanity = _count("num_sanity_val_steps", sanity, 0 if barebones else 2, least=-1)
+    every = count("check_val_every_n_epoch", every, None, least=1)
+    sanity = count("num_sanity_val_steps", sanity, 0 if barebones else 2, least=-1)
     if fast:
         return Validation(1.0, 1, 0)
     if isinstance(interval, (str, dict, timedelta)):
         interval = parse_duration(interval, "val_check_interval")
+    elif interval is None:
+        interval = 1.0  # at the end of each epoch, however batches are counted
     else:
         interval = _fraction("val_check_interval", interval)
+        if interval == 0:
+            raise MisconfigurationException(
+                "`val_check_interval` is more than 0.",
+                got=f"val_check_interval={interval}",
+                fix="`limit_val_batches=0` switches validation off; `val_check_interval=1` validates after each batch.",
+            )
         if isinstance(interval, float) and every is None:
             raise MisconfigurationException(
                 "With `check_val_every_n_epoch=None` validation counts batches across epochs, so a fraction of an "
@@ -214,7 +265,7 @@ def _validation(fast: int, barebones: bool, interval: Any, every: int | None, sa
 def _optimization(
     accumulate: int, exact: bool, clip: int | float | None, algorithm: str | None, anomaly: bool
 ) -> Optimization:
-    _count("accumulate_grad_batches", accumulate, 1, least=1)
+    count("accumulate_grad_batches", accumulate, 1, least=1)
     if clip is not None and (isinstance(clip, bool) or not isinstance(clip, (int, float))):
         raise MisconfiguredType(
             "`gradient_clip_val` is an int or a float.", got=clip, fix="`Trainer(gradient_clip_val=1.0)`."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.exceptions import MisconfiguredRun
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -39,7 +39,7 @@ def log_hyper_parameters(trainer: Trainer, module: Any, datamodule: Any) -> None
 def _refuse_conflicts(module: dict[str, Any], datamodule: dict[str, Any]) -> None:
     different = [name for name in module if name in datamodule and repr(module[name]) != repr(datamodule[name])]
     if different:
-        raise MisconfigurationException(
+        raise MisconfiguredRun(
             "Hyper-parameters of module and data module are logged together, so a name that both use must mean the "
             "same value.",
             got=", ".join(f"{name}: {module[name]!r} and {datamodule[name]!r}" for name in different),

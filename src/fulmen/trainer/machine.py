@@ -24,11 +24,17 @@ def set_backends(deterministic: bool | str | None, benchmark: bool | None) -> No
         benchmark: The value of ``torch.backends.cudnn.benchmark``, or None to leave it.
 
     Raises:
-        MisconfigurationException: If `deterministic` is something else.
+        MisconfigurationException: If one of them is something else.
     """
     if deterministic not in (None, True, False, "warn"):
         raise MisconfigurationException(
-            '`deterministic` is True, False or "warn".', got=deterministic, fix="`Trainer(deterministic=True)`."
+            '`deterministic` is True, False or "warn".',
+            got=f"deterministic={deterministic!r}",
+            fix="`Trainer(deterministic=True)`.",
+        )
+    if benchmark not in (None, True, False):
+        raise MisconfigurationException(
+            "`benchmark` is True or False.", got=f"benchmark={benchmark!r}", fix="`Trainer(benchmark=True)`."
         )
     if deterministic is not None:
         torch.use_deterministic_algorithms(bool(deterministic), warn_only=deterministic == "warn")

@@ -32,17 +32,26 @@ def check_callbacks(given: Any, settings: Settings) -> list[Callback]:
     Raises:
         MisconfigurationException: If one of them contradicts a flag, or is no callback.
     """
-    callbacks = [given] if isinstance(given, Callback) else list(given or [])
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    callbacks: list[Any] = list(given) if several else [] if given is None else [given]
     for callback in callbacks:
         if not isinstance(callback, Callback):
-            raise MisconfiguredType(
-                "Every element of `callbacks` is an instance of `Callback`.",
-                got=f"the class {callback.__name__}" if isinstance(callback, type) else type(callback).__name__,
-                fix=f"Write `{callback.__name__}()`, with parentheses." if isinstance(callback, type) else
-                "Derive your class from `fulmen.Callback`.",
-            )  # fmt: skip
-    _check_against_flags(callbacks, settings.display.checkpointing, settings.display.progress_bar)
+            raise _no_callback(callback)
+    _check_against_flags(callbacks, settings)
     return checkpoints_last(callbacks)
+
+
+def _no_callback(given: Any) -> MisconfigurationException:
+    fix = "`Trainer(callbacks=[ModelCheckpoint(...)])`; derive a class of your own from `fulmen.Callback`."
+    if isinstance(given, type):
+        fix = f"Make one of it: `{given.__name__}(...)`, with parentheses."
+    elif hasattr(given, "log_metrics"):
+        fix = f"Loggers have a flag of their own: `Trainer(logger={type(given).__name__}(...))`."
+    return MisconfiguredType("`callbacks` takes instances of `Callback`.", got=_what(given), fix=fix)
+
+
+def _what(given: Any) -> str:
+    return f"the class {given.__name__}" if isinstance(given, type) else f"{type(given).__name__} {given!r}"[:200]
 
 
 def add_defaults(given: list[Callback], settings: Settings) -> list[Callback]:
@@ -97,16 +106,17 @@ def _check_state_keys(callbacks: list[Callback]) -> None:
         )
 
 
-def _check_against_flags(callbacks: list[Callback], checkpointing: bool, progress_bar: bool) -> None:
+def _check_against_flags(callbacks: list[Callback], settings: Settings) -> None:
     for kind, flag, enabled in (
-        ("ModelCheckpoint", "enable_checkpointing", checkpointing),
-        ("ProgressBar", "enable_progress_bar", progress_bar),
+        ("ModelCheckpoint", "enable_checkpointing=False", settings.display.checkpointing),
+        ("ProgressBar", "enable_progress_bar=False", settings.display.progress_bar),
     ):
         found = of_kind(callbacks, kind)
         if found and not enabled:
+            flag = "barebones=True" if settings.barebones else flag
             raise MisconfigurationException(
-                f"`{flag}=False` and a {type(found[0]).__name__} among `callbacks` contradict each other.",
-                fix=f"Remove `{flag}=False` or the callback.",
+                f"`{flag}` and a {type(found[0]).__name__} among `callbacks` contradict each other.",
+                fix=f"Remove `{flag}` or the callback.",
             )
     bars = of_kind(callbacks, "ProgressBar")
     if len(bars) > 1:
@@ -151,12 +161,13 @@ def make_loggers(given: Any, settings: Settings, folder: str) -> list[Logger]:
         return [DummyLogger()]
     if given is None or given is True:
         return [_default_logger(folder)]
-    loggers = list(given) if isinstance(given, Iterable) and not hasattr(given, "log_metrics") else [given]
+    several = isinstance(given, Iterable) and not isinstance(given, str) and not hasattr(given, "log_metrics")
+    loggers = list(given) if several else [given]
     for logger in loggers:
-        if not hasattr(logger, "log_metrics"):
+        if isinstance(logger, type) or not hasattr(logger, "log_metrics"):
             raise MisconfiguredType(
                 "`logger` is a logger, several of them, True or False.",
-                got=type(logger).__name__,
+                got=_what(logger),
                 fix='`Trainer(logger=CSVLogger("logs"))`.',
             )
     return loggers

@@ -17,7 +17,7 @@ from fulmen.core.module import LightningModule, overridden
 from fulmen.loops.logbook import LogBook
 from fulmen.loops.metrics import Metrics
 from fulmen.loops.progress import Progress
-from fulmen.trainer.flags import names_checked, settle
+from fulmen.trainer.flags import count, names_checked, settle
 from fulmen.trainer.machine import make_strategy, set_backends
 from fulmen.trainer.parts import add_defaults, check_callbacks, make_loggers
 from fulmen.trainer.views import PartViews
@@ -161,12 +161,14 @@ class Trainer(PartViews):
             gradient_clip_algorithm=gradient_clip_algorithm, detect_anomaly=detect_anomaly, barebones=barebones,
             logger=logger, profiler=profiler,
         )  # fmt: skip
+        count("num_nodes", num_nodes, None, least=1)
         set_backends(deterministic, benchmark)
         self._strategy = make_strategy(accelerator, strategy, devices, num_nodes, precision, plugins)
         self._default_root_dir = os.fspath(default_root_dir) if default_root_dir is not None else os.getcwd()
         self.inference_mode = inference_mode
         self.use_distributed_sampler = use_distributed_sampler
-        self.reload_dataloaders_every_n_epochs = reload_dataloaders_every_n_epochs
+        every = count("reload_dataloaders_every_n_epochs", reload_dataloaders_every_n_epochs, 0, least=0)
+        self.reload_dataloaders_every_n_epochs: int = every
         self.enable_autolog_hparams = enable_autolog_hparams
         self.fast_data = fast_data
         self.profiler = profiler

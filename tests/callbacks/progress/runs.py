@@ -20,7 +20,7 @@ class Model(LightningModule):
         self.layer = torch.nn.Linear(4, 1)
         self.talk = talk
 
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
         loss = self.layer(batch[0]).square().mean()
         self.log("train_loss", loss, prog_bar=True)
         return loss
@@ -31,7 +31,7 @@ class Model(LightningModule):
     def test_step(self, batch: list[Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         self.log("test_loss", self.layer(batch[0]).sum(), prog_bar=True)
 
-    def predict_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+    def predict_step(self, batch: list[Tensor], batch_idx: int) -> Any:
         return self.layer(batch[0])
 
     def on_train_epoch_end(self) -> None:

@@ -22,7 +22,12 @@ from .terminal import terminal
 def _drawings_counted(bar: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     drawings: list[tuple[Any, ...]] = []
     draw = bar._draw
-    monkeypatch.setattr(bar, "_draw", lambda *args: (drawings.append(args), draw(*args)))
+
+    def count(*args: Any) -> None:
+        drawings.append(args)
+        draw(*args)
+
+    monkeypatch.setattr(bar, "_draw", count)
     return drawings
 
 

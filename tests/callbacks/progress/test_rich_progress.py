@@ -99,6 +99,23 @@ def test_an_exception_gives_the_terminal_back(monkeypatch: pytest.MonkeyPatch) -
     assert bar.progress is None
 
 
+def test_an_interrupt_in_the_midst_of_a_drawing_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    bar = RichProgressBar()
+    with terminal(monkeypatch) as found:
+        hooks = Hooks(bar)
+        hooks.start()
+        stop = bar.progress.stop
+
+        def half() -> None:
+            stop()
+            raise IndexError("pop from empty list")
+
+        bar.progress.stop = half
+        bar.on_exception(hooks.trainer, None, KeyboardInterrupt())  # type: ignore[arg-type]
+    assert bar.progress is None
+    assert "\x1b[?25h" in found.text[-20:], "the cursor is still hidden"
+
+
 def test_a_file_gets_a_line_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     with pipe(monkeypatch) as out:
         trainer(RichProgressBar(), max_epochs=3).fit(Model(talk=True), loader(4), stream(2))
@@ -113,7 +130,12 @@ def test_drawn_by_the_clock(clock: Time, monkeypatch: pytest.MonkeyPatch) -> Non
     bar = RichProgressBar(refresh_rate=100)
     drawings = []
     draw = bar._draw
-    monkeypatch.setattr(bar, "_draw", lambda *args: (drawings.append(args), draw(*args)))
+
+    def count(*args: Any) -> None:
+        drawings.append(args)
+        draw(*args)
+
+    monkeypatch.setattr(bar, "_draw", count)
     with terminal(monkeypatch) as found:
         hooks = Hooks(bar, batches=1000)
         hooks.start()
@@ -174,7 +196,7 @@ def test_the_console_can_be_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tasks_are_there_while_their_stage_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = {}
+    seen: dict[str, float] = {}
 
     class Looking(Model):
         def on_validation_epoch_end(self) -> None:

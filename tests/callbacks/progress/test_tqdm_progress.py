@@ -240,7 +240,7 @@ def test_print_knows_the_arguments_of_print(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("name", ["refresh_rate", "process_position"])
 def test_numbers_are_not_negative(name: str) -> None:
     with pytest.raises(MisconfigurationException, match=f"Pass `{name}=0`"):
-        TQDMProgressBar(**{name: -1})
+        TQDMProgressBar(**{name: -1})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("asked", "set_to", "used"), [(1, "5", 5), (10, "5", 10), (0, "5", 0)])

@@ -36,7 +36,7 @@ def test_it_leaves_no_trace() -> None:
 
 def test_an_error_leaves_no_trace_either() -> None:
     class Failing(Noisy):
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, x: Tensor) -> Any:
             super().forward(x)
             raise ArithmeticError
 
@@ -65,7 +65,7 @@ def test_the_example_goes_the_way_of_a_batch() -> None:
         def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
             return batch + 5
 
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, x: Tensor) -> Any:
             self.seen.append(x)
             return self.layer(x)
 

@@ -159,7 +159,7 @@ def test_a_layer_is_seen_once() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_scripted_layer_keeps_its_sizes_to_itself() -> None:
     model = Nested(torch.zeros(2, 3))
-    model.first = torch.jit.script(model.first)
+    model.first = torch.jit.script(model.first)  # type: ignore[assignment]
     summary = summarize(model)
     assert summary.in_sizes == ["?", [2, 4], "?"]
     assert summary.param_nums == [16, 55, 0]

@@ -43,7 +43,7 @@ def _summary_models(base: Any) -> dict[str, Any]:
     """Models whose table Fulmen shows just as Lightning does."""
 
     def make(example: Any = None, **layers: nn.Module | nn.Parameter) -> Any:
-        class Model(base):  # type: ignore[misc, valid-type]
+        class Model(base):  # type: ignore[misc]
             def __init__(self) -> None:
                 super().__init__()
                 for name, layer in layers.items():

@@ -236,12 +236,21 @@ class RichProgressBar(ClockedBar):
             self._stop()
 
     def _abandon(self) -> None:
-        if self.progress is not None:
+        if self.progress is None:
+            return
+        try:
             self._stop()
+        except Exception:
+            # Ctrl-C may strike in the midst of a drawing; what rich then trips over must not hide it.
+            self._console.show_cursor()
+            self._end()
 
     def _stop(self) -> None:
         if self._console.is_jupyter:  # elsewhere the end of the display draws it once more
             self.progress.refresh()
         self.progress.stop()
+        self._end()
+
+    def _end(self) -> None:
         self.progress = None
         self._tasks = {}
