@@ -12,11 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
+from fulmen.callbacks.model_checkpoint import ModelCheckpoint
 from fulmen.checkpoint.store import atomic_save
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.module import LightningModule
 from fulmen.core.saving import dump_hparams, load_from_checkpoint
+from fulmen.trainer.trainer import Trainer
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.parsing import AttributeDict
 from fulmen.utilities.safe_load import UnsafeCheckpointError
@@ -234,13 +237,57 @@ def test_is_read_without_running_code() -> None:
         assert isinstance(load_from_checkpoint(Model, PATH, weights_only=False).hparams.lr, nn.ReLU)
 
 
-def test_what_cannot_be_read_back_is_refused_when_it_is_saved() -> None:
+def test_what_cannot_be_read_back_is_left_out() -> None:
     with pytest.warns(UserWarning, match="`net` is an `nn.Module`"):
         model = Model(2, lr=0.1, net=nn.ReLU(), deep={"fn": [print]})
-    with pytest.raises(MisconfigurationException, match=r"ignore=\['deep', 'net'\]") as caught:
-        dump_hparams(model)
-    assert "deep.fn[0] (builtins.builtin_function_or_method)" in str(caught.value)
-    assert "net (torch.nn.modules.activation.ReLU)" in str(caught.value)
+    with pytest.warns(UserWarning, match=r"ignore=\['deep', 'net'\]") as caught:
+        entries = dump_hparams(model)
+    assert "deep.fn[0] (builtins.builtin_function_or_method)" in str(caught[0].message)
+    assert "net (torch.nn.modules.activation.ReLU)" in str(caught[0].message)
+    assert entries["hyper_parameters"] == {"width": 2, "lr": 0.1}
+    assert dump_hparams(model) == entries  # without saying it again
+
+
+class Scored(LightningModule):
+    """Takes a function, which no checkpoint holds."""
+
+    def __init__(self, width: int, score: Any) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.layer = nn.Linear(width, 1)
+        self.score = score
+
+    def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
+        loss: torch.Tensor = self.score(self.layer(batch[0])).mean()
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def test_training_goes_on_where_something_is_left_out() -> None:
+    data: Any = DataLoader(TensorDataset(torch.ones(4, 2)), batch_size=2)
+
+    def trainer(epochs: int) -> Trainer:
+        saving = ModelCheckpoint(".", filename="model", enable_version_counter=False)
+        quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
+        return Trainer(max_epochs=epochs, accelerator="cpu", logger=False, callbacks=[saving], **quiet)
+
+    model = Scored(2, torch.square)
+    with pytest.warns(UserWarning, match=r"score \(.*\). Say so with .*ignore=\['score'\]"):
+        trainer(2).fit(model, data)
+    assert torch.load(PATH, weights_only=True)["hyper_parameters"] == {"width": 2}
+
+    with pytest.raises(TypeError, match=r"(?s)'score'.*Scored.load_from_checkpoint\(path, name=value\)"):
+        Scored.load_from_checkpoint(PATH)
+    loaded = Scored.load_from_checkpoint(PATH, score=torch.abs)
+    assert loaded.score is torch.abs
+    assert torch.equal(loaded.layer.weight, model.layer.weight)
+
+    going_on = trainer(3)
+    with pytest.warns(UserWarning, match="The folder of checkpoints"):
+        going_on.fit(Scored(2, torch.square), data, ckpt_path=PATH)
+    assert going_on.global_step == 6
 
 
 def test_entries_of_a_checkpoint() -> None:

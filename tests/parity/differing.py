@@ -52,9 +52,14 @@ def _saves(callback: Any) -> bool:
     return type(callback).__name__ == "ModelCheckpoint"
 
 
-def batches(count: int, size: int = 2) -> DataLoader[torch.Tensor]:
-    """``count`` batches of ``size`` rows each; the n-th row holds n twice."""
-    return DataLoader(rows(count * size), batch_size=size)  # type: ignore[arg-type]
+def loader(data: Any, **options: Any) -> Any:
+    """A ``DataLoader`` over anything that has items, in batches of two unless told otherwise."""
+    return DataLoader(data, **{"batch_size": 2, **options})
+
+
+def batches(count: int, size: int = 2) -> Any:
+    """A loader of ``count`` batches of ``size`` rows each; see :func:`rows`."""
+    return loader(rows(count * size), batch_size=size)
 
 
 def rows(count: int) -> torch.Tensor:

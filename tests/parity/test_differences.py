@@ -17,9 +17,10 @@ import pytest
 import torch
 from torch import Tensor
 from torch.amp import GradScaler
-from torch.utils.data import DataLoader
 
-from .differing import batches, both, model, rows, trainer
+from fulmen.utilities.exceptions import MisconfigurationException
+
+from .differing import batches, both, loader, model, trainer
 
 HERE = Path(__file__).parent
 
@@ -35,15 +36,16 @@ def test_every_row_has_a_test_and_every_test_a_row() -> None:
 
 def _gradient(module: Any, data: Tensor) -> Tensor:
     """The gradient of the mean loss over ``data`` taken as one batch."""
-    return torch.autograd.grad(module.layer(data).pow(2).mean(), module.layer.weight)[0]
+    [gradient] = torch.autograd.grad(module.layer(data).pow(2).mean(), module.layer.weight)
+    return gradient
 
 
-def _share_of_gradient(pl: Any, samples: int, window: int, **flags: Any) -> Tensor:
+def _share_of_gradient(pl: Any, samples: int, window: int, **flags: Any) -> Any:
     """The step that ``window`` batches of two make, relative to that of one big batch."""
     module = model(pl).double()
     data = torch.randn(samples, 2, dtype=torch.float64)
     before, right = module.layer.weight.detach().clone(), _gradient(module, data)
-    trainer(pl, accumulate_grad_batches=window, **flags).fit(module, DataLoader(data, batch_size=2))  # type: ignore[arg-type]
+    trainer(pl, accumulate_grad_batches=window, **flags).fit(module, loader(data))
     return (before - module.layer.weight.detach()) / 0.1 / right
 
 
@@ -94,7 +96,7 @@ def test_a_window_is_weighed_by_tokens_where_the_step_says_so(lightning: ModuleT
         errors = module.layer(data).pow(2)[:, 0] * lengths.flatten()
         right = torch.autograd.grad(errors.sum() / lengths.sum(), module.layer.weight)[0]
         before = module.layer.weight.detach().clone()
-        trainer(pl, accumulate_grad_batches=2).fit(module, DataLoader(data, batch_size=2))  # type: ignore[arg-type]
+        trainer(pl, accumulate_grad_batches=2).fit(module, loader(data))
         return (before - module.layer.weight.detach()) / 0.1, right
 
     (theirs, right), (ours, _) = both(lightning, fulmen, step_of)
@@ -110,7 +112,7 @@ def _scaled(pl: Any) -> Any:
     return precision.MixedPrecision("16-mixed", "cpu", scaler=GradScaler("cpu", init_scale=16.0))
 
 
-def _step_beside_a_skipped_batch(pl: Any, **flags: Any) -> Tensor:
+def _step_beside_a_skipped_batch(pl: Any, **flags: Any) -> Any:
     """The step that a window of two makes whose second batch has no loss, relative to that of its first."""
 
     def training_step(self: Any, batch: Tensor, batch_idx: int) -> Any:
@@ -118,7 +120,7 @@ def _step_beside_a_skipped_batch(pl: Any, **flags: Any) -> Tensor:
 
     module, data = model(pl, training_step=training_step), torch.randn(4, 2)
     before, right = module.layer.weight.detach().clone(), _gradient(module, data[:2])
-    trainer(pl, accumulate_grad_batches=2, **flags).fit(module, DataLoader(data, batch_size=2))  # type: ignore[arg-type]
+    trainer(pl, accumulate_grad_batches=2, **flags).fit(module, loader(data))
     return (before - module.layer.weight.detach()) / 0.1 / right
 
 
@@ -144,7 +146,7 @@ def test_a_manual_limit_is_a_limit_on_gradients(lightning: ModuleType, fulmen: M
         before = torch.nn.utils.parameters_to_vector(module.parameters()).detach()
         trainer(pl, plugins=[_scaled(pl)]).fit(module, batches(1))
         after = torch.nn.utils.parameters_to_vector(module.parameters()).detach()
-        return ((before - after) / 0.1).norm().item()
+        return float(((before - after) / 0.1).norm())
 
     theirs, ours = both(lightning, fulmen, norm_of_step)
     assert theirs == pytest.approx(0.5 / 16, rel=1e-3)
@@ -241,7 +243,8 @@ def test_a_run_goes_on_with_the_optimizers_it_had(lightning: ModuleType, fulmen:
 
         def step(self: Any, batch: Tensor, batch_idx: int) -> None:
             self.manual_backward(self.layer(batch).mean())
-            for optimizer in self.trainer.optimizers:
+            optimizers = self.optimizers()
+            for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
                 optimizer.step()
 
         def fit(count: int, start: Path | None) -> Any:
@@ -262,12 +265,10 @@ def test_a_run_goes_on_with_the_optimizers_it_had(lightning: ModuleType, fulmen:
         fit(1, None)
         try:
             fit(2, tmp_path / pl.__name__ / "one.ckpt")
-        except ValueError as error:
+        except MisconfigurationException as error:
             return str(error)
         return found
 
     theirs, ours = both(lightning, fulmen, with_state)
     assert theirs == [1, 0]
     assert "Return the same ones, or start anew from the weights" in ours
-
-

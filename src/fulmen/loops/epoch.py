@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fulmen.data.feed import Feed
     from fulmen.loops.fit import FitLoop
+    from fulmen.loops.watch import WatchedFeed
 
 
 class EpochLoop:
@@ -21,7 +22,7 @@ class EpochLoop:
         self.is_last_batch = False
         self.batch_idx = -1
 
-    def run(self, feed: Feed) -> None:
+    def run(self, feed: Feed | WatchedFeed) -> None:
         """Trains on every batch of a feed, and validates in between where it is due.
 
         Args:

@@ -18,6 +18,7 @@ from fulmen.loops.recipe import step_function
 from fulmen.loops.results import Results
 from fulmen.loops.source import LoaderSource
 from fulmen.loops.transfer import plan_transfer
+from fulmen.loops.watch import watch_feed, watch_strategy, watch_transfer
 from fulmen.utilities.combined_loader import CombinedLoader
 from fulmen.utilities.states import RunningStage
 
@@ -76,7 +77,7 @@ class LoaderSet:
         if self.limit == 0 or not self.source.defined:
             return
         self._loaded_at = epoch
-        self.original = self.source.request()
+        self.original = self.source.request(self.trainer)
         check_loader(self.original, self.source.hook)
         overfit, rank = self.trainer.overfit_batches > 0, self.trainer.global_rank
         self.loaders = [
@@ -115,7 +116,8 @@ class EvaluationLoop:
         module: LightningModule = trainer.lightning_module
         self.module = module
         self.results = Results(module, training=False, device=trainer.strategy.root_device)
-        self.transfer = plan_transfer(module, trainer.datamodule, trainer.strategy, self.data.source.hook)
+        plan = plan_transfer(module, trainer.datamodule, trainer.strategy, self.data.source.hook)
+        self.transfer = watch_transfer(trainer, plan)
         precision = trainer.strategy.precision_plugin
         contexts = {"validation": precision.val_step_context, "test": precision.test_step_context}
         self.context: Callable[[], Any] | None = contexts[self.event] if precision.needs_context else None
@@ -143,7 +145,7 @@ class EvaluationLoop:
         results, book, metrics = self.results, trainer.logbook, trainer.metrics
         assert results is not None
         several = len(self.max_batches) > 1
-        step = self.step_function()
+        step = watch_strategy(trainer, f"{self.event}_step", self.step_function())
         with evaluation_mode(trainer):
             keep_modes(module)
             getattr(module, f"on_{self.event}_model_eval")()
@@ -177,7 +179,8 @@ class EvaluationLoop:
         book.open(results, index if several else None)
         set_epoch(self.data.loaders[index], trainer.current_epoch)
         feed = Feed(self.data.loaders[index], limit, device=self.transfer.device, fast=trainer.fast_data)
-        for batch_idx, batch in enumerate(feed):
+        batches = watch_feed(trainer, f"[_EvaluationLoop].{self.data.stage}_next", feed)
+        for batch_idx, batch in enumerate(batches):
             if transfer is not None:
                 batch = transfer(batch, index)
             results.begin_batch(batch, batch_idx)

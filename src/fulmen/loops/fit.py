@@ -20,6 +20,7 @@ from fulmen.loops.sanity import without_trace
 from fulmen.loops.schedule import LearningRates
 from fulmen.loops.training_data import TrainingData
 from fulmen.loops.transfer import plan_transfer
+from fulmen.loops.watch import watch, watch_feed, watch_training, watch_transfer
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.seed import isolate_rng
 from fulmen.utilities.states import RunningStage
@@ -69,8 +70,9 @@ class FitLoop:
         self.optimization.check()
         self.rates = LearningRates(trainer.lr_scheduler_configs, module, self.metrics, self.progress)
         self.schedules = bool(trainer.lr_scheduler_configs) and module.automatic_optimization
-        plan = plan_transfer(module, trainer.datamodule, trainer.strategy, "train_dataloader")
+        plan = watch_transfer(trainer, plan_transfer(module, trainer.datamodule, trainer.strategy, "train_dataloader"))
         self.transfer, self.device = plan.apply, plan.device
+        watch_training(self)
         self.validation.prepare()
         self._said_not_yet = False
 
@@ -81,8 +83,7 @@ class FitLoop:
             return
         self._load(first=True)
         if progress.epoch_done:  # went on from a checkpoint of a complete epoch
-            progress.epoch += 1
-            progress.epoch_done = False
+            progress.next_epoch()
         if self.data.max_batches == 0 or self.done:
             return
         trainer.logbook.open(self.results)
@@ -93,11 +94,11 @@ class FitLoop:
             hooks.on_train_epoch_start()
             self.optimization.begin_epoch()
             feed = Feed(self.data.loader, self.data.max_batches, device=self.device, fast=trainer.fast_data)
+            batches = watch_feed(trainer, "[_TrainingEpochLoop].train_dataloader_next", feed)
             with closing(feed):
-                self.epoch_loop.run(feed)
+                watch(trainer, "run_training_epoch", self.epoch_loop.run)(batches)
             self._end_epoch()
-            progress.epoch += 1
-            progress.epoch_done = False
+            progress.next_epoch()
         trainer.logbook.open(None)
         hooks.on_train_end()
 

@@ -49,7 +49,7 @@ class Hooks:
         module: The module; its own hooks listen too.
         callbacks: In order.
         book: Where the values go that listeners log.
-        wrap: What puts a profiler around a listener, given its label; None for none.
+        wrap: What puts a profiler around a listener, given the action's name; None for none.
 
     Raises:
         MisconfigurationException: If a listener cannot take what its event brings.
@@ -104,8 +104,13 @@ class Hooks:
             judges = [heard for cb, heard in zip(_hearing(callbacks, event), found, strict=True) if _judges(cb, event)]
             order = [heard for heard in found if heard not in judges] + ([own] if own else []) + judges
             self.listeners[event] = [label for label, _ in order]
-            functions = [wrap(label, function) if wrap else function for label, function in order]
+            functions = [wrap(_action(heard, own), heard[1]) if wrap else heard[1] for heard in order]
             setattr(self, event, _fire(event, functions, book))
+
+
+def _action(heard: tuple[str, Fire], own: tuple[str, Fire] | None) -> str:
+    """What a profiler calls a listener."""
+    return f"{'[LightningModule]' if heard is own else '[Callback]'}{heard[0]}"
 
 
 def _hearing(callbacks: list[Callback], event: str) -> list[Callback]:

@@ -12,6 +12,7 @@ from fulmen.data.feed import Feed
 from fulmen.loops.evaluate import LoaderSet, evaluation_mode
 from fulmen.loops.recipe import step_function
 from fulmen.loops.transfer import plan_transfer
+from fulmen.loops.watch import watch_feed, watch_strategy, watch_transfer
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -39,7 +40,8 @@ class PredictionLoop:
         """Resolves what a pass needs, at the start of a run."""
         trainer = self.trainer
         self.module: LightningModule = trainer.lightning_module
-        self.transfer = plan_transfer(self.module, trainer.datamodule, trainer.strategy, "predict_dataloader")
+        plan = plan_transfer(self.module, trainer.datamodule, trainer.strategy, "predict_dataloader")
+        self.transfer = watch_transfer(trainer, plan)
         precision = trainer.strategy.precision_plugin
         self.context = precision.predict_step_context if precision.needs_context else None
 
@@ -73,11 +75,12 @@ class PredictionLoop:
         trainer, hooks, book = self.trainer, self.trainer.hooks, self.trainer.logbook
         transfer, context = self.transfer.apply, self.context
         which = (index,) if len(self.max_batches) > 1 else ()
-        step = step_function(self.module, "predict_step", 2 + len(which))
+        step = watch_strategy(trainer, "predict_step", step_function(self.module, "predict_step", 2 + len(which)))
         kept: list[Any] = []
         loader = self.data.loaders[index]
         feed = Feed(loader, self.max_batches[index], device=self.transfer.device, fast=trainer.fast_data)
-        for batch_idx, batch in enumerate(feed):
+        batches = watch_feed(trainer, "[_PredictionLoop].predict_next", feed)
+        for batch_idx, batch in enumerate(batches):
             if transfer is not None:
                 batch = transfer(batch, index)
             hooks.on_predict_batch_start(batch, batch_idx, index)

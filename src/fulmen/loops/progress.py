@@ -25,6 +25,12 @@ class Progress:
     windows: int = 0
     epoch_done: bool = False
 
+    def next_epoch(self) -> None:
+        """Counts the running epoch as complete."""
+        self.epoch += 1
+        self.batch = 0
+        self.epoch_done = False
+
     def state_dict(self) -> dict[str, int | bool]:
         """The counts, for a checkpoint."""
         return asdict(self)

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from fulmen.core.module import LightningModule, overridden
 from fulmen.core.optimization import OptimizationMixin
 from fulmen.loops.signatures import check_step
+from fulmen.loops.watch import watch, watch_strategy
 from fulmen.precision.precision import Precision
 from fulmen.utilities.exceptions import MisconfigurationException
 
@@ -78,11 +79,50 @@ class Recipe:
         self.clip_algorithm = trainer.gradient_clip_algorithm
         self.precision = precision
         self.unscale = precision.unscale_gradients if getattr(precision, "scaler", None) is not None else None
-        self.update = precision.optimizer_step if _own(precision, "optimizer_step") else None
+        self.update: Callable[..., Any] | None = None
+        if _own(precision, "optimizer_step"):
+            self.update = precision.optimizer_step
+        if trainer.profile_wrapper() is not None:
+            self._watch(trainer, module)
+
+    def _watch(self, trainer: Trainer, module: LightningModule) -> None:
+        """Puts the profiler around the pieces that there are, and around those that take time without an override."""
+        self.step = watch_strategy(trainer, "training_step", self.step)
+        self.update = watch_strategy(trainer, "optimizer_step", self.update or plain_update)
+        for piece, hook, runs in (
+            ("backward", "backward", self.backward),
+            ("zero_grad", "optimizer_zero_grad", True),
+            ("optimizer_step", "optimizer_step", self.optimizer_step),
+            ("clip", "configure_gradient_clipping", self.clip or self.clip_value),
+        ):
+            if runs:
+                action = f"[LightningModule]{type(module).__name__}.{hook}"
+                setattr(self, piece, watch(trainer, action, getattr(module, hook)))
 
 
 def _own(precision: Precision, name: str) -> bool:
     return overridden(precision, name, Precision) is not None
+
+
+def plain_update(
+    optimizer: Optimizer, model: Any = None, closure: Callable[[], Any] | None = None, **kwargs: Any
+) -> Any:
+    """An update in which the precision has no part.
+
+    Args:
+        optimizer: The optimizer.
+        model: The model.
+        closure: Computes loss and gradients; None where that has been done.
+        **kwargs: For the optimizer's own ``step``.
+
+    Returns:
+        What the optimizer's ``step`` returned.
+    """
+    if closure is not None and needs_closure(optimizer):
+        return optimizer.step(closure, **kwargs)
+    result = closure() if closure is not None else None
+    optimizer.step(**kwargs)
+    return result
 
 
 def needs_closure(optimizer: Optimizer) -> bool:

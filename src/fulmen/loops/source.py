@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from fulmen.core.hooks import DataHooks
 from fulmen.core.module import overridden
+from fulmen.loops.watch import watch_hook
 
 if TYPE_CHECKING:
     from fulmen.core.datamodule import LightningDataModule
     from fulmen.core.module import LightningModule
+    from fulmen.trainer.trainer import Trainer
 
 
 class LoaderSource:
@@ -42,6 +44,6 @@ class LoaderSource:
         """What users call this source, for error texts."""
         return f"{type(self.owner).__name__}.{self.hook}()" if self.owner is not None else f"{self.hook}s"
 
-    def request(self) -> Any:
-        """The loaders, made anew where a hook makes them."""
-        return getattr(self.owner, self.hook)() if self.owner is not None else self.given
+    def request(self, trainer: Trainer) -> Any:
+        """The loaders, made anew where a hook makes them, under the eyes of the Trainer's profiler."""
+        return watch_hook(trainer, self.owner, self.hook)() if self.owner is not None else self.given

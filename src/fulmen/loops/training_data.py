@@ -49,7 +49,7 @@ class TrainingData:
         if self._loaded_at is not None and not (every and epoch - self._loaded_at >= every):
             return False
         self._loaded_at = epoch
-        self.original = self.source.request()
+        self.original = self.source.request(trainer)
         check_loader(self.original, self.source.hook)
         if hasattr(self.original, "__next__") and not every and trainer.max_epochs != 1:
             rank_zero_warn(

@@ -11,7 +11,7 @@ from fulmen.profilers.profiler import Profiler, not_running
 
 
 class AdvancedProfiler(Profiler):
-    """Records the Python calls of every action with ``cProfile``, and shows a table for each.
+    """Records the Python calls of every action with ``cProfile``, and shows a table for each since it was made.
 
     Actions contain each other, but only one ``cProfile`` can run at a time. So there is one for each chain of running
     actions, and an action's table is the sum of all chains that it takes part in: calls of an inner action are in the

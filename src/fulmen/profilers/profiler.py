@@ -146,7 +146,7 @@ class Profiler(ABC):
             os.makedirs(folder, exist_ok=True)
             write(os.path.join(folder, name))
             return
-        core = require("fsspec.core", "remote", f"A profiler with the folder {folder!r}")
+        core = require("fsspec.core", "all", f"A profiler with the folder {folder!r}")
         files, remote = core.url_to_fs(folder)
         with tempfile.TemporaryDirectory() as local:
             write(os.path.join(local, name))

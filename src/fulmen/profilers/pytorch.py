@@ -150,6 +150,7 @@ class PyTorchProfiler(Profiler):
 
     def _forget(self) -> None:
         self._step: str | None = None  # the action that the running step began with
+        self._recorded = 0  # steps in the recording
         self._done: dict[str, int] = defaultdict(int)  # steps so far, by kind
         self._schedules: dict[str, Schedule] = {}
         self._finished: set[str] = set()
@@ -184,16 +185,16 @@ class PyTorchProfiler(Profiler):
 
     def _begin(self, kind: str) -> None:
         """Sees to it that torch's profiler is there for a step, unless it is busy with one around this one."""
-        if kind == self._kind or kind in self._finished:
-            return
         trainer = getattr(self._lightning_module, "_trainer", None)
-        if trainer is not None and trainer.sanity_checking:
+        if kind == self._kind or (trainer is not None and trainer.sanity_checking):
             return
         if self._session is not None:
             if self._kind == "training_step" and self._action() is not ProfilerAction.NONE:
                 return  # validation in the middle of what is recorded of training
             self._end_session()
-        self._kind = kind
+        if kind in self._finished:
+            return
+        self._kind, self._recorded = kind, 0
         schedule: Schedule | None = None
         if kind != _STAGE:
             schedule = self._schedules.setdefault(kind, self._schedule or _default_schedule(kind, trainer))
@@ -213,6 +214,7 @@ class PyTorchProfiler(Profiler):
         if kind is None or kind != self._kind or self._session is None:
             return
         self._done[kind] += 1
+        self._recorded += self._action() in (ProfilerAction.RECORD, ProfilerAction.RECORD_AND_SAVE)
         if self._action() is ProfilerAction.RECORD_AND_SAVE or kind in self._finished:
             self._end_session()
         else:
@@ -234,7 +236,9 @@ class PyTorchProfiler(Profiler):
             session.__exit__(None, None, None)
 
     def _collect(self, kind: str, session: torch.profiler.profile) -> None:
-        """Called by torch's profiler when a recording is complete."""
+        """Called by torch's profiler when a recording is complete, or cut off, perhaps before its first step."""
+        if self._recorded == 0 and kind != _STAGE:
+            return
         self._finished.add(kind)
         averages = session.key_averages(group_by_input_shape=self._group_by_input_shapes)
         self._tables[kind] = averages.table(**self._table_kwargs)
@@ -296,11 +300,11 @@ def _planned_steps(kind: str, trainer: Any) -> float:
         batches = float(trainer.num_training_batches * epochs)
         return batches if trainer.max_steps == -1 else min(batches, trainer.max_steps * trainer.accumulate_grad_batches)
     batches_of = {
-        "validation_step": trainer.num_val_batches,
-        "test_step": trainer.num_test_batches,
-        "predict_step": trainer.num_predict_batches,
+        "validation_step": "num_val_batches",
+        "test_step": "num_test_batches",
+        "predict_step": "num_predict_batches",
     }
-    return float(sum(batches_of[kind]))
+    return float(sum(getattr(trainer, batches_of[kind])))
 
 
 def _check_name(argument: str, name: str | None, known: set[str]) -> None:

@@ -12,7 +12,7 @@ from fulmen.utilities.exceptions import MisconfiguredValue
 
 
 class SimpleProfiler(Profiler):
-    """Measures the duration of every action with the clock, and shows a table.
+    """Measures the duration of every action with the clock, and shows a table of all since it was made.
 
     Work that an accelerator does beside the host is counted where the host waits for it.
 

@@ -15,9 +15,11 @@ from fulmen.core.module import LightningModule
 from fulmen.core.optimizer import LightningOptimizer
 from fulmen.core.optimizer_config import read_optimizers
 from fulmen.loops.hooks import Hooks
+from fulmen.loops.watch import watch_hook
 from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, check_ready, unwrap
 from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
 from fulmen.trainer.hyper_parameters import log_hyper_parameters
+from fulmen.trainer.profiling import begin_profile, end_profile
 from fulmen.utilities.exceptions import MisconfiguredType
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.states import RunningStage, TrainerFn, TrainerStatus
@@ -126,6 +128,8 @@ def begin(trainer: Trainer, job: Job) -> None:
     if fitting:
         trainer.fit_loop.default_limit()
     trainer.strategy.setup_environment()
+    if trainer.profile_wrapper() is not None:
+        begin_profile(trainer, module)
     _setup_hooks(trainer, module, fn)
     checkpoint = None
     if trainer._ckpt_path is not None:
@@ -174,21 +178,23 @@ def _setup_hooks(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> No
     datamodule = trainer.datamodule
     for owner in (datamodule, module):
         if owner is not None:
-            owner.prepare_data()
+            watch_hook(trainer, owner, "prepare_data")()
     if datamodule is not None:
-        datamodule.setup(stage=fn)
+        watch_hook(trainer, datamodule, "setup")(stage=fn)
     for callback in trainer.callbacks:
-        callback.setup(trainer, module, stage=fn)
-    module.setup(stage=fn)
+        watch_hook(trainer, callback, "setup")(trainer, module, stage=fn)
+    watch_hook(trainer, module, "setup")(stage=fn)
     with trainer.strategy.tensor_init_context(), trainer.strategy.model_sharded_context():
         module.configure_sharded_model()
-        module.configure_model()
+        watch_hook(trainer, module, "configure_model")()
 
 
 def set_up_optimizers(trainer: Trainer, module: LightningModule) -> None:
     """Asks the module for its optimizers and wraps them for those who see them."""
     strategy = trainer.strategy
-    strategy.optimizers, strategy.lr_scheduler_configs = read_optimizers(module.configure_optimizers())
+    strategy.optimizers, strategy.lr_scheduler_configs = read_optimizers(
+        watch_hook(trainer, module, "configure_optimizers")()
+    )
     wrapped = [LightningOptimizer(optimizer) for optimizer in strategy.optimizers]
     for optimizer in wrapped:
         optimizer._module = module
@@ -202,14 +208,16 @@ def end(trainer: Trainer, fn: TrainerFn) -> None:
     if fn == TrainerFn.FITTING:
         trainer.hooks.on_fit_end()
     if trainer.datamodule is not None:
-        trainer.datamodule.teardown(stage=fn)
+        watch_hook(trainer, trainer.datamodule, "teardown")(stage=fn)
     for callback in trainer.callbacks:
-        callback.teardown(trainer, module, stage=fn)
-    module.teardown(stage=fn)
+        watch_hook(trainer, callback, "teardown")(trainer, module, stage=fn)
+    watch_hook(trainer, module, "teardown")(stage=fn)
     for logger in trainer.loggers:
         logger.finalize("success")
     trainer.logbook.open(None)
     trainer.metrics.watch(None)
+    if trainer.profile_wrapper() is not None:
+        end_profile(trainer, report=True)
     trainer.strategy.teardown()
     trainer.state.status, trainer.state.stage = TrainerStatus.FINISHED, None
 
@@ -229,5 +237,7 @@ def interrupted(trainer: Trainer, error: BaseException) -> None:
         logger.finalize("failed")
     trainer.logbook.open(None)
     trainer.metrics.watch(None)
+    if trainer.profile_wrapper() is not None:
+        end_profile(trainer, report=isinstance(error, KeyboardInterrupt))
     if not isinstance(error, KeyboardInterrupt):
         trainer.state.stage = None

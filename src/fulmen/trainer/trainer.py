@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from fulmen.loops.fit import FitLoop
     from fulmen.loops.hooks import Hooks
     from fulmen.loops.predict import PredictionLoop
+    from fulmen.profilers.profiler import Profiler
 
 
 class Trainer(PartViews):
     """Runs a module on data."""
 
     hooks: Hooks
+    _profiler: Profiler | None
 
     @names_checked
     def __init__(
@@ -405,8 +407,9 @@ class Trainer(PartViews):
             )
         from fulmen.checkpoint.capture import dump
 
-        checkpoint = dump(self, weights_only=bool(weights_only))
-        self.strategy.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
+        with nullcontext() if self._profiler is None else self._profiler.profile("save_checkpoint"):
+            checkpoint = dump(self, weights_only=bool(weights_only))
+            self.strategy.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
         self.strategy.barrier("Trainer.save_checkpoint")
 
     def print(self, *args: Any, **kwargs: Any) -> None:
@@ -454,6 +457,27 @@ class Trainer(PartViews):
         module = self.lightning_module
         return module is not None and overridden(module, "validation_step", LightningModule) is not None
 
+    @property
+    def profiler(self) -> Profiler:
+        """What watches the run; a ``PassThroughProfiler`` where nothing was asked for."""
+        if self._profiler is None:
+            from fulmen.profilers.passthrough import PassThroughProfiler
+
+            self._profiler = PassThroughProfiler()
+        return self._profiler
+
+    @profiler.setter
+    def profiler(self, profiler: Profiler | str | None) -> None:
+        self._profiler = None
+        if profiler is not None:
+            from fulmen.trainer.profiling import make_profiler
+
+            self._profiler = make_profiler(profiler)
+
     def profile_wrapper(self) -> Callable[[str, Callable[..., Any]], Callable[..., Any]] | None:
-        """What puts the profiler around a listener; None without one."""
-        return None
+        """What puts the profiler around a function, given the action's name; None without one."""
+        if self._profiler is None:
+            return None
+        from fulmen.trainer.profiling import wrapper_of
+
+        return wrapper_of(self._profiler)
