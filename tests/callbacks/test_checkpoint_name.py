@@ -57,6 +57,6 @@ def test_broken_templates(template: str) -> None:
         check_template(template, "filename")
 
 
-def test_a_value_that_does_not_fit_its_format() -> None:
-    with pytest.raises(MisconfigurationException, match=r'Write "\{acc:.2f\}"'):
-        fill("{acc:d}", {"acc": 0.5})
+def test_a_value_that_does_not_fit_its_format_ends_no_run() -> None:
+    assert fill("{acc:03d}", {"acc": 41.6}) == "acc=042"
+    assert fill("{acc:d}", {"acc": float("nan")}) == "acc=nan"

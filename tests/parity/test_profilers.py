@@ -1,9 +1,9 @@
 """The actions of a profiled run and their counts, and the numbers in the reports, are Lightning's.
 
 Lightning also counts hooks that nobody overrides, which Fulmen does not call. Under automatic optimization Lightning's
-action for the update is the module's ``optimizer_step``, with the whole step inside; Fulmen's is the strategy's, and the
-module's is there where it is overridden. Moving a batch is one action, with all hooks in it. A callback's actions are
-named after its class, not after its ``state_key``.
+action for the update is the module's ``optimizer_step``, with the whole step inside; Fulmen's is the strategy's, and
+the module's is there where it is overridden. Moving a batch is one action, with all hooks in it. A callback's actions
+are named after its class, not after its ``state_key``.
 """
 
 from __future__ import annotations

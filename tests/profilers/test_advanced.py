@@ -120,12 +120,3 @@ def test_what_does_not_run_is_not_stopped() -> None:
             profiler.stop("b")
         marked()
     assert calls_of("marked", profiler.summary()) == {"a": 1}
-
-
-def test_teardown_ends_what_still_runs() -> None:
-    profiler = AdvancedProfiler()
-    profiler.start("a")
-    marked()
-    profiler.teardown("fit")
-    marked()
-    assert calls_of("marked", profiler.summary()) == {"a": 1}

@@ -228,7 +228,13 @@ class NoClosure(torch.optim.SGD):
 
 @pytest.mark.parametrize(
     ("optimizer", "manual"),
-    [(torch.optim.SGD, False), (torch.optim.LBFGS, False), (NoClosure, False), (torch.optim.SGD, True), (NoClosure, True)],
+    [
+        (torch.optim.SGD, False),
+        (torch.optim.LBFGS, False),
+        (NoClosure, False),
+        (torch.optim.SGD, True),
+        (NoClosure, True),
+    ],
 )
 @pytest.mark.parametrize("profiler", ["simple", "advanced", "pytorch"])
 def test_training_is_bit_equal_with_and_without(
@@ -254,6 +260,22 @@ def test_the_second_run_is_not_counted_twice() -> None:
     calls = Counter({name: len(times) for name, times in profiler.recorded_durations.items()})
     assert calls["run_training_epoch"] == 2
     assert calls["run_training_batch"] == calls["[Strategy]SingleDeviceStrategy.backward"] == 6
+
+
+@pytest.mark.parametrize(
+    ("profiler", "shown"),
+    [
+        (SimpleProfiler(extended=False), r"everything +\|"),
+        (AdvancedProfiler(), r"stats for: everything\n(.+\n|\n)+?.*\(test_step\)\n"),
+        (PyTorchProfiler(export_to_chrome=False), r"stats for: test_step\n"),
+    ],
+)
+def test_an_action_may_lie_around_whole_runs(profiler: Profiler, shown: str) -> None:
+    run = trainer(profiler)
+    with profiler.profile("everything"):
+        run.fit(Model(), loader(1))
+        run.test(Model(), loader(1), verbose=False)
+    assert re.search(shown, profiler.summary())
 
 
 @pytest.mark.parametrize(("error", "reported"), [(RuntimeError, False), (KeyboardInterrupt, True)])

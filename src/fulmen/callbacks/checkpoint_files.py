@@ -17,7 +17,7 @@ def is_remote(path: str) -> bool:
 
 
 def _remote(path: str) -> tuple[Any, str]:
-    store = require("fsspec", "remote", "`ModelCheckpoint` with a `dirpath` like s3://")
+    store = require("fsspec", "all", "`ModelCheckpoint` with a `dirpath` like s3://")
     filesystem, inner = store.core.url_to_fs(path)
     return filesystem, inner
 

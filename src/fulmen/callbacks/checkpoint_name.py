@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -65,9 +66,6 @@ def fill(template: str, values: Mapping[str, Any], with_names: bool = True, equa
     Returns:
         The name.
 
-    Raises:
-        MisconfigurationException: If a value cannot be shown in its format.
-
     Example:
         >>> fill("{epoch:02d}-{val_loss:.2f}", {"epoch": 3, "val_loss": 0.1234})
         'epoch=03-val_loss=0.12'
@@ -78,14 +76,15 @@ def fill(template: str, values: Mapping[str, Any], with_names: bool = True, equa
         value = values.get(name, 0)
         if isinstance(value, torch.Tensor):
             value = value.item()
-        try:
-            shown = UNKNOWN if value is None else format(value, spec)
-        except ValueError:
-            raise MisconfigurationException(
-                f"The value of {name!r} cannot be shown as its template says.",
-                got=f"{value!r} for {match[0]!r}",
-                fix=f'Write "{{{name}:.2f}}" for a number with decimals, "{{{name}:02d}}" for an integer.',
-            ) from None
+        shown = UNKNOWN if value is None else _shown(value, spec)
         return f"{name}{equals}{shown}" if with_names else shown
 
     return _FIELD.sub(show, template)
+
+
+def _shown(value: int | float, spec: str) -> str:
+    """A number in a format; a number that the format is not for must not end a run, so it is rounded, or plain."""
+    try:
+        return format(value, spec)
+    except ValueError:
+        return format(round(value), spec) if math.isfinite(value) else str(value)

@@ -315,7 +315,7 @@ class CheckpointStore(Checkpoint):
         Args:
             filepath: Where to; None for ``best_k_models.yaml`` beside them.
         """
-        yaml = require("yaml", "yaml", "`ModelCheckpoint.to_yaml`")
+        yaml = require("yaml", "all", "`ModelCheckpoint.to_yaml`")
         scores = {path: score.item() for path, score in self.best_k_models.items()}
         with open(filepath or os.path.join(self.dirpath or "", "best_k_models.yaml"), "w", encoding="utf-8") as file:
             yaml.dump(scores, file)

@@ -172,7 +172,9 @@ class Precision:
 
     def clip_grad_by_value(self, optimizer: Optimizer, clip_val: int | float) -> None:
         """Limits every element of every gradient to ``[-clip_val, clip_val]``."""
-        torch.nn.utils.clip_grad_value_(self.main_params(optimizer), clip_val)
+        with_gradient = [parameter for parameter in self.main_params(optimizer) if parameter.grad is not None]
+        if with_gradient:  # torch takes no empty list; a skipped batch leaves no gradients
+            torch.nn.utils.clip_grad_value_(with_gradient, clip_val)
 
     def optimizer_step(
         self,

@@ -106,8 +106,3 @@ class AdvancedProfiler(Profiler):
             if action in chain and profile.getstats():
                 stats.add(profile)
         return stats
-
-    def teardown(self, stage: str | None) -> None:
-        super().teardown(stage)
-        self._pause()
-        self._running.clear()

@@ -33,10 +33,6 @@ class RegisterRecordFunction:
 
     Args:
         model: The module whose layers are marked.
-
-    Example:
-        >>> with RegisterRecordFunction(model), torch.profiler.profile() as profiler:  # doctest: +SKIP
-        ...     model(batch)
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -272,7 +268,6 @@ class PyTorchProfiler(Profiler):
             stage: The stage.
         """
         self._end_session()
-        self._records.clear()
         if self._nvtx is not None:
             self._nvtx.__exit__(None, None, None)
             self._nvtx = None

@@ -1,1 +1,20 @@
 """Small things that everything else may use, and that use nothing of Fulmen."""
+
+from fulmen.utilities.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "AttributeDict": "fulmen.utilities.parsing",
+        "CombinedLoader": "fulmen.utilities.combined_loader",
+        "GradClipAlgorithmType": "fulmen.utilities.enums",
+        "LightningEnum": "fulmen.utilities.enums",
+        "grad_norm": "fulmen.utilities.grads",
+        "is_picklable": "fulmen.utilities.parsing",
+        "move_data_to_device": "fulmen.utilities.tree",
+        "rank_zero_deprecation": "fulmen.utilities.rank_zero",
+        "rank_zero_info": "fulmen.utilities.rank_zero",
+        "rank_zero_only": "fulmen.utilities.rank_zero",
+        "rank_zero_warn": "fulmen.utilities.rank_zero",
+    },
+)
