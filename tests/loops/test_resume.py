@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -271,7 +270,7 @@ def test_weights_alone_can_be_evaluated(tmp_path: Path) -> None:
 
 def test_fewer_epochs_than_are_behind(tmp_path: Path) -> None:
     fit(Model()).save_checkpoint(tmp_path / "end.ckpt")
-    with pytest.raises(MisconfigurationException, match=rf"(?s)current_epoch={EPOCHS}.*Set `max_epochs` to more than"):
+    with pytest.raises(MisconfigurationException, match=rf"(?s)current_epoch={EPOCHS}.*(Set|set) `max_epochs`"):
         fit(Model(), tmp_path / "end.ckpt", max_epochs=2)
 
 
@@ -386,14 +385,12 @@ def test_lightnings_own_checkpoint_serves(tmp_path: Path) -> None:
     assert_same_end(fit(Model(schedule="epochs"), tmp_path / "foreign.ckpt"), uncut)
 
 
-def test_nothing_is_lost_when_a_resume_fails(tmp_path: Path) -> None:
+def test_a_resume_that_fails_touches_nothing_that_was_saved(tmp_path: Path) -> None:
     fit(Model(), max_epochs=1, callbacks=[each_epoch(tmp_path)])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    for flags in ({"max_epochs": 0}, {"max_epochs": EPOCHS, "precision": "64-true"}):
-        if flags["max_epochs"] == 0:
-            fit(Model(), tmp_path / "0.ckpt", **flags)
-        else:
-            with pytest.raises(RuntimeError):
-                fit(Model("lbfgs", "plateau"), tmp_path / "0.ckpt", **flags)
+    assert list(before) == ["0.ckpt"]
+    with pytest.raises(MisconfigurationException, match="Return the same ones"):
+        fit(Model(schedule="epochs"), tmp_path / "0.ckpt", callbacks=[each_epoch(tmp_path)])
+    with pytest.raises(FileNotFoundError, match=r"(?s)no checkpoint at.*check the path"):
+        fit(Model(), tmp_path / "1.ckpt", callbacks=[each_epoch(tmp_path)])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert list(itertools.islice(before, 1)) == ["0.ckpt"]

@@ -40,5 +40,5 @@ def test_an_import_that_fails_inside_the_package_is_its_own_fault(
 ) -> None:
     (tmp_path / "broken_package_for_a_test.py").write_text("import no_such_package")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(ModuleNotFoundError, match="^No module named 'no_such_package'$"):
+    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'no_such_package'$"):
         require("broken_package_for_a_test", "some", "A test")

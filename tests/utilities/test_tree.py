@@ -71,12 +71,12 @@ def test_every_leaf_of_the_type_is_changed_and_no_other(nest: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [OrderedDict(b=1, a=2), defaultdict(list, a=1), UserDict(a=1), Pair(1, 2), (1, 2), [1, 2], Batch(1)]
+    "data", [OrderedDict(b=1, a=2), defaultdict(int, a=1), UserDict(a=1), Pair(1, 2), (1, 2), [1, 2], Batch(1)]
 )
 def test_the_kind_of_collection_stays(data: Any) -> None:
     changed = apply_to_collection(data, int, str)
     assert type(changed) is type(data)
-    assert list(leaves(changed))[0] == "1"
+    assert next(iter(leaves(changed))) == "1"
 
 
 def test_a_mapping_that_cannot_be_copied_becomes_a_dict() -> None:

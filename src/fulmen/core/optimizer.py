@@ -95,7 +95,8 @@ class LightningOptimizer:
         return getattr(self._optimizer, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in LightningOptimizer._own:
+        # a scheduler puts itself around `step`: around this one, since the optimizer's own would call it again
+        if name in LightningOptimizer._own or name == "step":
             object.__setattr__(self, name, value)
         else:
             setattr(self._optimizer, name, value)
