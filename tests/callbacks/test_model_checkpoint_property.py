@@ -25,7 +25,7 @@ class CountsItsSteps(pl.LightningModule):
         self.log("train_step", float(self.trainer.global_step + 1))
         return self.count * batch.mean()
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.log("val_step", float(self.trainer.global_step))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -34,37 +34,40 @@ class CountsItsSteps(pl.LightningModule):
 
 @pytest.mark.filterwarnings("ignore:.*saved nothing")  # where the last validation comes before the first save
 @given(
-    trigger=st.sampled_from(["every_n_train_steps", "every_n_epochs"]),
-    every=st.integers(1, 5),
+    trigger=st.none() | st.tuples(st.sampled_from(["every_n_train_steps", "every_n_epochs"]), st.integers(1, 5)),
     validate_every=st.sampled_from([1, 2, 3, 5, 0.5, 1.0]),
     accumulate=st.integers(1, 3),
     batches=st.integers(5, 7),
-    across_epochs=st.booleans(),
+    every_n_epoch=st.sampled_from([1, 1, 2, None]),
+    loaders=st.integers(1, 3),
+    mode=st.sampled_from(["max", "min"]),
     save_on_train_epoch_end=st.sampled_from([None, True, False]),
     save_top_k=st.sampled_from([-1, 1, 2]),
     save_last=st.sampled_from([None, True, "link"]),
 )
 def test_every_metric_is_that_of_its_weights(
     tmp_path_factory: pytest.TempPathFactory,
-    trigger: str,
-    every: int,
+    trigger: tuple[str, int] | None,
     validate_every: float,
     accumulate: int,
     batches: int,
-    across_epochs: bool,
+    every_n_epoch: int | None,
+    loaders: int,
+    mode: str,
     save_on_train_epoch_end: bool | None,
     save_top_k: int,
     save_last: Any,
 ) -> None:
     root = tmp_path_factory.mktemp("run")
+    key = "val_step" if loaders == 1 else f"val_step/dataloader_idx_{loaders - 1}"
     checkpoint = pl.callbacks.ModelCheckpoint(
-        monitor="val_step",
-        mode="max",
-        filename="{step}-{val_step:.0f}",
+        monitor=key,
+        mode=mode,
+        filename="{step}-{val_step:.0f}" if loaders == 1 else "{step}",
         save_top_k=save_top_k,
         save_last=save_last,
         save_on_train_epoch_end=save_on_train_epoch_end,
-        **{trigger: every},  # type: ignore[arg-type]
+        **dict([trigger] if trigger else []),  # type: ignore[arg-type]
     )
     trainer = pl.Trainer(
         default_root_dir=root,
@@ -76,10 +79,11 @@ def test_every_metric_is_that_of_its_weights(
         callbacks=[checkpoint],
         accumulate_grad_batches=accumulate,
         val_check_interval=validate_every,
-        check_val_every_n_epoch=None if across_epochs and isinstance(validate_every, int) else 1,
+        check_val_every_n_epoch=every_n_epoch if every_n_epoch or isinstance(validate_every, int) else 1,
     )
-    trainer.fit(CountsItsSteps(), DataLoader(torch.ones(batches, 1)), DataLoader(torch.ones(1, 1)))
-    check(root / "checkpoints", checkpoint)
+    validation = [DataLoader(torch.ones(1, 1)) for _ in range(loaders)]
+    trainer.fit(CountsItsSteps(), DataLoader(torch.ones(batches, 1)), validation)
+    check(root / "checkpoints", checkpoint, key if loaders == 1 else None)
 
 
 def test_a_metric_of_training_steps_is_saved_at_once(tmp_path: Path) -> None:
@@ -102,7 +106,7 @@ def test_a_metric_of_training_steps_is_saved_at_once(tmp_path: Path) -> None:
     check(tmp_path / "checkpoints", checkpoint, key="train_step")
 
 
-def check(folder: Path, checkpoint: pl.callbacks.ModelCheckpoint, key: str = "val_step") -> None:
+def check(folder: Path, checkpoint: pl.callbacks.ModelCheckpoint, key: str | None) -> None:
     """The weights' own count is the judge: of the step in the file, of the label, and of the score."""
     for path in folder.glob("*.ckpt"):
         content = torch.load(path, weights_only=False)
@@ -110,6 +114,8 @@ def check(folder: Path, checkpoint: pl.callbacks.ModelCheckpoint, key: str = "va
         assert content["global_step"] == count
         if path.name.startswith("last"):
             continue
-        assert path.name == f"step={count}-{key}={count}.ckpt"
+        assert path.name == (f"step={count}-{key}={count}.ckpt" if key else f"step={count}.ckpt")
         assert checkpoint.best_k_models[str(path)] == count
+        state = content["callbacks"][checkpoint.state_key]
+        assert state["best_k_models"][str(path)] == state["current_score"] == count
     assert all(Path(path).exists() for path in checkpoint.best_k_models)

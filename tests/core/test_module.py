@@ -115,9 +115,10 @@ def test_exports_through_the_module() -> None:
     net = Net()
     torch.testing.assert_close(net.to_torchscript()(X), net(X))
     torch.testing.assert_close(net.to_torchscript(method="trace", example_inputs=X)(X), net(X))
-    for export in (net.to_onnx, net.to_tensorrt):
-        with pytest.raises(ValueError, match="or set `self.example_input_array`"):
-            export("net.file")
+    with pytest.raises(ValueError, match=r"or set `self\.example_input_array`"):
+        net.to_onnx("net.onnx")
+    with pytest.raises(ModuleNotFoundError, match="pip install torch_tensorrt"):
+        net.to_tensorrt("net.ts", X)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -22,7 +22,7 @@ def test_views_without_a_trainer() -> None:
 
 
 def test_there_is_no_trainer_yet() -> None:
-    with pytest.raises(RuntimeError, match="`Net` is not attached to a Trainer.*\n.*in hooks and steps") as caught:
+    with pytest.raises(RuntimeError, match=r"`Net` is not attached to a Trainer.*\n.*in hooks and steps") as caught:
         Net().trainer  # noqa: B018 - asking is the test
     assert isinstance(caught.value, MisconfigurationException)
     assert not hasattr(Net, "missing")

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 import fulmen as pl
 
 WIDTH = 4
+KINDS = ["items", "tensors", "stream", "promises more"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,12 @@ class Curved(pl.LightningModule):
         super().__init__()
         self.plan = plan
         self.weight = torch.nn.Parameter(torch.linspace(-0.2, 0.3, WIDTH))
-        self.steps: list[Step] = []
+        self.stepped_at: list[Tensor] = []
+
+    @property
+    def steps(self) -> list[Step]:
+        after = [*self.stepped_at[1:], self.weight.detach()]
+        return [Step(*pair) for pair in zip(self.stepped_at, after)]
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         if batch_idx in self.plan.skipped:
@@ -72,11 +78,7 @@ class Curved(pl.LightningModule):
         return {"loss": loss * torch.nan if empty else loss, "loss_weight": weight}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        self.before = self.weight.detach().clone()
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.trainer.global_step > len(self.steps):
-            self.steps.append(Step(self.before, self.weight.detach().clone()))
+        self.stepped_at.append(self.weight.detach().clone())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=1.0)
@@ -111,6 +113,19 @@ class Rows(Dataset[Any]):
         return (self.samples[index],)
 
 
+class PromisesMore:
+    """A loader that ends earlier than its length says."""
+
+    def __init__(self, batches: list[Tensor]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches) + 3
+
+    def __iter__(self) -> Iterator[Any]:
+        return ((batch,) for batch in self.batches)
+
+
 class Stream(IterableDataset[Any]):
     """The batches of a plan, one after the other, without a length."""
 
@@ -125,10 +140,12 @@ def batches_of(plan: Plan) -> list[Tensor]:
     return list(samples_for(sum(plan.sizes)).split(plan.sizes))
 
 
-def loader_of(plan: Plan, kind: str) -> DataLoader[Any]:
+def loader_of(plan: Plan, kind: str) -> Any:
     samples = samples_for(sum(plan.sizes))
     if kind == "stream":
         return DataLoader(Stream(batches_of(plan)), batch_size=None)
+    if kind == "promises more":
+        return PromisesMore(batches_of(plan))
     data: Any = TensorDataset(samples) if kind == "tensors" else Rows(samples)
     indices = [part.tolist() for part in torch.arange(len(samples)).split(plan.sizes)]
     return DataLoader(data, batch_sampler=indices)
@@ -207,8 +224,9 @@ def plans(draw: st.DrawFn) -> Plan:
     )
 
 
-@given(plan=plans(), kind=st.sampled_from(["items", "tensors", "stream"]), validate_every=st.sampled_from([0, 1, 2]))
+@given(plan=plans(), kind=st.sampled_from(KINDS), validate_every=st.sampled_from([0, 1, 2]))
 @example(plan=Plan([3, 3, 3], window=2), kind="tensors", validate_every=0)
+@example(plan=Plan([3, 3, 3], window=2), kind="promises more", validate_every=0)
 @example(plan=Plan([3, 3, 3, 1], window=4, clip=(0.1, "norm")), kind="items", validate_every=0)
 @example(plan=Plan([2, 2, 2], window=3, weights=[0, 5, 1]), kind="items", validate_every=0)
 @example(plan=Plan([2, 2, 2], window=2, skipped=frozenset([0, 2])), kind="items", validate_every=1)

@@ -34,10 +34,9 @@ def test_every_row_has_a_test_and_every_test_a_row() -> None:
     assert tested == set(numbers)
 
 
-def _gradient(module: Any, data: Tensor) -> Tensor:
+def _gradient(module: Any, data: Tensor) -> Any:
     """The gradient of the mean loss over ``data`` taken as one batch."""
-    [gradient] = torch.autograd.grad(module.layer(data).pow(2).mean(), module.layer.weight)
-    return gradient
+    return torch.autograd.grad(module.layer(data).pow(2).mean(), module.layer.weight)[0]
 
 
 def _share_of_gradient(pl: Any, samples: int, window: int, **flags: Any) -> Any:
