@@ -120,6 +120,15 @@ def test_hooks_that_are_no_longer_called(base: type, name: str, instead: str) ->
         check_names(with_methods(base, name, instead))  # called from there, it seems
 
 
+@pytest.mark.parametrize("name", ["on_sanity_check_start", "on_exception"])
+def test_some_events_are_for_callbacks_alone(name: str) -> None:
+    check_names(with_methods(Callback, name))
+    with pytest.warns(UserWarning, match=rf"`Mine\.{name}` is never called.* Write it in a Callback"):
+        check_names(with_methods(Net, name))
+    with pytest.raises(MisconfigurationException, match=rf"Did you mean `{name}`\? Write it in a Callback"):
+        check_names(with_methods(Net, f"{name}s"))
+
+
 def test_a_data_module_hears_of_data_alone() -> None:
     check_names(with_methods(LightningDataModule, "on_after_batch_transfer", "on_exception", "setup"))
     with pytest.warns(UserWarning, match=r"`Mine\.on_train_epoch_end` is never called"):

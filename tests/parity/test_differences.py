@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.amp import GradScaler
+from torch.utils.data import DataLoader
 
 from fulmen.utilities.exceptions import MisconfigurationException
 
@@ -271,3 +272,54 @@ def test_a_run_goes_on_with_the_optimizers_it_had(lightning: ModuleType, fulmen:
     theirs, ours = both(lightning, fulmen, with_state)
     assert theirs == [1, 0]
     assert "Return the same ones, or start anew from the weights" in ours
+
+
+def test_an_optimizer_that_computes_a_batch_again_gets_the_same_gradient(
+    lightning: ModuleType, fulmen: ModuleType
+) -> None:
+    """Row 36. A window of three batches; the learning rate is so small that every evaluation has one right answer."""
+
+    def script(pl: Any) -> list[float]:
+        shares: list[float] = []
+
+        def note(self: Any, optimizer: Any) -> None:
+            shares.append(float((self.layer.weight.grad / right).mean()))
+
+        def lbfgs(self: Any) -> Any:
+            return torch.optim.LBFGS(self.parameters(), lr=1e-12, max_iter=2, tolerance_grad=0, tolerance_change=0)
+
+        module = model(pl, on_before_optimizer_step=note, configure_optimizers=lbfgs).double()
+        data = torch.randn(6, 2, dtype=torch.float64)
+        right = _gradient(module, data)
+        trainer(pl, accumulate_grad_batches=3).fit(module, loader(data))
+        return shares
+
+    theirs, ours = both(lightning, fulmen, script)
+    assert len(theirs) == len(ours) >= 2
+    assert theirs[1] > 1.1
+    assert ours == pytest.approx([1.0] * len(ours), rel=1e-6)
+
+
+def test_a_window_that_the_data_leaves_open_is_used(lightning: ModuleType, fulmen: ModuleType) -> None:
+    """Row 37. A loader that promises four batches and gives three, in windows of two."""
+
+    class Short(DataLoader[Any]):
+        def __len__(self) -> int:
+            return 4
+
+    def script(pl: Any) -> tuple[int, Tensor]:
+        module = model(pl)
+        fitted = trainer(pl, accumulate_grad_batches=2)
+        fitted.fit(module, Short(torch.ones(6, 2), batch_size=2))
+        return fitted.global_step, module.layer.weight.detach().clone()
+
+    (their_steps, theirs), (our_steps, ours) = both(lightning, fulmen, script)
+    torch.manual_seed(0)
+    layer = model(fulmen).layer
+    for _ in range(2):
+        loss = layer(torch.ones(2, 2)).pow(2).mean()
+        for parameter, gradient in zip(layer.parameters(), torch.autograd.grad(loss, list(layer.parameters()))):
+            parameter.data -= 0.1 * gradient
+    assert (their_steps, our_steps) == (1, 2)
+    assert not torch.allclose(theirs, layer.weight)
+    assert torch.allclose(ours, layer.weight)

@@ -225,7 +225,8 @@ class ModelCheckpoint(CheckpointStore):
             self._save(trainer)
         elif waiting and not self.best_model_path:
             self._warn_of_nothing_saved(trainer, str(self.monitor))
-        if self.save_last and trainer.global_step != self._last_file_step and (waiting or not self._last_file_step):
+        missing = self.save_last is True or waiting or not self._last_file_step
+        if self.save_last and missing and trainer.global_step != self._last_file_step:
             self._save_last(trainer)
             self._remove_obsolete(trainer)
 

@@ -187,5 +187,5 @@ def _describe(loaders: Any) -> str:
     data = getattr(loaders, "dataset", loaders)
     try:
         return f"size={len(data)}"
-    except (TypeError, NotImplementedError):
+    except (TypeError, ValueError, NotImplementedError):
         return "size=NA"

@@ -19,7 +19,7 @@ __all__ = ["check_loader", "length_of", "planned_batches", "prepare"]
 
 _WHERE = {
     "train_dataloader": "trainer.fit(model, train_dataloaders=loader)",
-    "val_dataloader": "trainer.validate(model, dataloaders=loader)",
+    "val_dataloader": "trainer.fit(model, ..., val_dataloaders=loader)",
     "test_dataloader": "trainer.test(model, dataloaders=loader)",
     "predict_dataloader": "trainer.predict(model, dataloaders=loader)",
 }

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from fulmen.callbacks.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.hooks import ModelHooks
+from fulmen.core.module import LightningModule
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredHook
 from fulmen.utilities.rank_zero import warn_once
 
@@ -59,14 +61,14 @@ def check_names(owner: object) -> None:
     """
     known = _known(type(owner))
     methods = dict(_own_methods(type(owner)))
-    elsewhere = _events(vars(ModelHooks)) - known if isinstance(owner, LightningDataModule) else set()
+    elsewhere, place = _elsewhere(owner, known)
     for name, base in methods.items():
         if name in known:
             continue
         if name in elsewhere:
             warn_once(
-                f"`{base.__name__}.{name}` is never called: a data module hears of no such events. Write it in the "
-                "LightningModule or in a Callback."
+                f"`{base.__name__}.{name}` is never called: `{type(owner).__name__}` does not hear of that event. Write "
+                f"it in {place}."
             )
         elif (name in _WITH_OUTPUTS or name in _FORMER) and (name.startswith("on_") or "training_step" in known):
             _check_former(base, name, methods)
@@ -75,9 +77,18 @@ def check_names(owner: object) -> None:
                 f"`{base.__name__}.{name}` is no hook and would never be called.",
                 got=name,
                 fix=f"Did you mean `{near}`?"
-                + (" Write it in the LightningModule or in a Callback." if near in elsewhere else "")
+                + (f" Write it in {place}." if near in elsewhere else "")
                 + " If it is a method of your own, give it a name that is further from a hook's.",
             )
+
+
+def _elsewhere(owner: object, known: set[str]) -> tuple[set[str], str]:
+    """The events that others hear of, and who they are."""
+    if isinstance(owner, LightningDataModule):
+        return _events(vars(ModelHooks)) - known, "the LightningModule or in a Callback"
+    if isinstance(owner, LightningModule):
+        return _events(vars(Callback)) - known, "a Callback"
+    return set(), ""
 
 
 def _known(kind: type[Any]) -> set[str]:
@@ -130,7 +141,7 @@ def closest_hook(name: str, known: set[str]) -> str | None:
     for candidate in (plain, plain.removesuffix("s")):
         if candidate in known:
             return candidate
-    if not name.startswith(("on_", "configure_")) and not name.endswith("_step"):
+    if not name.startswith(("on_", "configure_")) and not "_step" in name:
         return None
     limit = 0 if len(name) < 10 else 1 if len(name) < 14 else 2  # a short word has many neighbours
     near = min(sorted(known), key=lambda hook: _distance(name, hook, limit), default="")

@@ -135,9 +135,9 @@ def _of_callback(
 
 def _of_module(module: LightningModule, event: str, count: int) -> tuple[str, Fire] | None:
     method = overridden(module, event, ModelHooks)
-    if method is None:
+    pattern = getattr(ModelHooks, event, None)
+    if method is None or pattern is None:  # the sanity check is for callbacks alone
         return None
-    pattern = getattr(ModelHooks, event)
     return f"{type(module).__name__}.{event}", fit_arguments(method, count, pattern, _of_loader(event))
 
 

@@ -90,10 +90,12 @@ class Automatic:
         self.batch, self.index = batch, index
         self.closed = closed = last or (index + 1) % self.planned == 0
         if not closed:
-            self.finishes = False
+            self._ran = self.finishes = False
             self.compute()
         else:
             self._ran, self.finishes = False, True
+            if not (self.direct or self.opens):
+                self.window.keep(self.optimizer)
             update, optimizer = self.recipe.update, self.optimizer
             if self.recipe.optimizer_step is not None:
                 self._call_optimizer_step()
@@ -131,6 +133,8 @@ class Automatic:
             The loss, or None where ``training_step`` skipped the batch.
         """
         recipe, hooks, book = self.recipe, self.hooks, self.book
+        if self._ran and not self.opens:  # the optimizer computes the closing batch of a window again
+            self.window.restore()
         self._ran = True
         batch = self.batch
         book.hook, book.entries = "training_step", book.tables["training_step"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from fulmen.utilities.tree import batch_size_of
@@ -34,6 +35,7 @@ class Window:
         """Begins a window."""
         self._first: float | None = None
         self._sum = 0.0
+        self._kept: tuple[float | None, float, list[tuple[Parameter, Tensor | None]]] | None = None
 
     def share(self, loss: Tensor, weight: float | None, batch: Any) -> Tensor:
         """A batch's part of the window's loss.
@@ -57,6 +59,23 @@ class Window:
         if self._first is not None and weight != self._first:
             loss = loss * (weight / self._first)
         return loss
+
+    def keep(self, optimizer: Optimizer) -> None:
+        """Notes what the batches before the closing one have gathered, for an optimizer that computes that one again.
+
+        Args:
+            optimizer: Whose gradients.
+        """
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        gradients = [(p, None if p.grad is None else p.grad.clone()) for p in parameters]
+        self._kept = (self._first, self._sum, gradients)
+
+    def restore(self) -> None:
+        """Goes back to what :meth:`keep` noted, so that computing a batch again does not count it twice."""
+        if self._kept is not None:
+            self._first, self._sum, gradients = self._kept
+            for parameter, gradient in gradients:
+                parameter.grad = None if gradient is None else gradient.clone()
 
     @property
     def correction(self) -> float:

@@ -16,7 +16,7 @@ from fulmen.utilities.parsing import AttributeDict
 _TAG = "__fulmen__"
 # Exact types: a subclass is stored by the name of its class, which a safe load refuses.
 _PLAIN = {
-    type(None), bool, int, float, complex, str, bytes, bytearray,
+    type(None), bool, int, float, complex, str, bytearray,
     torch.Tensor, torch.nn.Parameter, torch.Size, torch.dtype, torch.device, torch.layout,
 }  # fmt: skip
 _MAPPINGS = {dict, OrderedDict, Counter, AttributeDict}
@@ -68,6 +68,8 @@ def _encode(value: Any, name: str, refused: list[str]) -> Any:
         return {_encode(item, f"{name}{{...}}", refused) for item in value}
     if kind in _PLAIN or kind in torch.serialization.get_safe_globals():
         return value
+    if kind is bytes:  # pickle has no form for empty bytes that a safe load takes
+        return {_TAG: "bytes", "value": value.decode("latin-1")}
     if isinstance(value, pathlib.PurePath):
         return {_TAG: "path", "value": str(value)}
     if kind is argparse.Namespace:
@@ -95,6 +97,7 @@ def _numpy_scalar(stored: dict[str, Any]) -> Any:
 _RESTORE: dict[Any, Callable[[dict[str, Any]], Any]] = {
     "path": lambda stored: pathlib.Path(stored["value"]),
     "namespace": lambda stored: argparse.Namespace(**decode(stored["value"])),
+    "bytes": lambda stored: stored["value"].encode("latin-1"),
     "numpy": _numpy_scalar,
     "dict": lambda stored: {key: decode(item) for key, item in stored["value"]},
 }
