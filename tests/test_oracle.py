@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -277,19 +278,18 @@ def lbfgs_by_hand(script: Script) -> Trained:
     optimizer = OPTIMIZERS["lbfgs"](model.parameters())
     losses = []
 
-    def closure(batch: Any) -> Tensor:
+    def closure(batch: Any) -> float:
         with context():
             loss = model.loss(batch)
         losses.append(loss.detach().clone())
         optimizer.zero_grad()
         loss.backward()
         clip_by_hand(script, model)
-        return loss
+        return loss.item()
 
     for _ in range(EPOCHS):
         for inputs, targets in data:
-            batch = (inputs.to(dtype), targets)
-            optimizer.step(lambda batch=batch: closure(batch))
+            optimizer.step(functools.partial(closure, (inputs.to(dtype), targets)))
     return leftovers(losses, model, [optimizer])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ class Plan:
 
     sizes: list[int]
     window: int
-    weights: list[float] | None = None
+    weights: Sequence[float] | None = None
     skipped: frozenset[int] = frozenset()
     clip: tuple[float, str] | None = None
 

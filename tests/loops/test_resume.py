@@ -44,7 +44,9 @@ class Model(pl.LightningModule):
         self.events: list[tuple[str, int, int]] = []
 
     def loss(self, batch: Any) -> Tensor:
-        return ((self.body(batch[0]).squeeze(-1) - batch[1]) ** 2).mean()
+        output: Tensor = self.body(batch[0])
+        error: Tensor = output.squeeze(-1) - batch[1]
+        return error.square().mean()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss = self.loss(batch)
@@ -119,13 +121,13 @@ def assert_same_end(ours: pl.Trainer, theirs: pl.Trainer) -> None:
     torch.testing.assert_close(dict(mine.state_dict()), dict(its.state_dict()), rtol=0, atol=0)
     for one, other in zip(ours.optimizers, theirs.optimizers):
         torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
-    for one, other in zip(ours.lr_scheduler_configs, theirs.lr_scheduler_configs):
-        assert one.scheduler.state_dict().keys() == other.scheduler.state_dict().keys()
-        mine, its = (
-            {name: value for name, value in config.scheduler.state_dict().items() if not callable(value)}
-            for config in (one, other)
-        )
-        assert mine == its
+    for mine_config, its_config in zip(ours.lr_scheduler_configs, theirs.lr_scheduler_configs):
+        assert plain_state(mine_config.scheduler) == plain_state(its_config.scheduler)
+
+
+def plain_state(scheduler: Any) -> dict[str, Any]:
+    """Its state; some keep bound methods in it, which are equal to none but themselves."""
+    return {name: callable(value) or value for name, value in scheduler.state_dict().items()}
 
 
 @given(
@@ -158,7 +160,7 @@ def test_the_end_of_an_epoch_is_a_seam_that_cannot_be_seen(
     whole = Model(optimizer, schedule)
     uncut = fit(whole, callbacks=[each_epoch(folder)], **flags)
     resumed = Model(optimizer, schedule)
-    nn.init.zeros_(resumed.body[0].weight)  # whatever it holds gives way
+    resumed.load_state_dict({name: 0 * value for name, value in resumed.state_dict().items()})  # this gives way
     again = fit(resumed, ckpt_path=folder / f"{cut}.ckpt", **flags)
     assert_same_end(again, uncut)
     steps = -(-BATCHES // accumulate) * (cut + 1)
@@ -203,9 +205,10 @@ def test_the_sanity_check_comes_before_the_epoch_is_counted(tmp_path: Path) -> N
 
 def test_steps_go_on_being_counted(tmp_path: Path) -> None:
     fit(Model(), max_epochs=1, callbacks=[each_epoch(tmp_path)])
-    trainer = fit(Model(), tmp_path / "0.ckpt", max_epochs=-1, max_steps=BATCHES + 2)
+    resumed = Model()
+    trainer = fit(resumed, tmp_path / "0.ckpt", max_epochs=-1, max_steps=BATCHES + 2)
     assert (trainer.current_epoch, trainer.global_step) == (2, BATCHES + 2)
-    assert len(trainer.lightning_module.losses) == 2
+    assert len(resumed.losses) == 2
 
 
 def test_a_finished_run_trains_no_more(tmp_path: Path) -> None:
@@ -346,16 +349,18 @@ def test_the_last_checkpoint_is_found(tmp_path: Path) -> None:
         return ModelCheckpoint(tmp_path, save_last=True)
 
     fit(Model(), max_epochs=2, callbacks=[saves()])
-    trainer = fit(Model(), "last", callbacks=[saves()])
-    assert len(trainer.lightning_module.losses) == (EPOCHS - 2) * BATCHES
+    resumed = Model()
+    trainer = fit(resumed, "last", callbacks=[saves()])
+    assert len(resumed.losses) == (EPOCHS - 2) * BATCHES
     assert_same_end(trainer, fit(Model()))
 
 
 def test_a_second_fit_of_the_same_trainer_goes_on(tmp_path: Path) -> None:
     trainer = fit(Model(), max_epochs=2, callbacks=[each_epoch(tmp_path)])
     trainer.fit_loop.max_epochs = EPOCHS
-    trainer.fit(Model(), loader(), loader(), ckpt_path=tmp_path / "0.ckpt")
-    assert len(trainer.lightning_module.losses) == (EPOCHS - 1) * BATCHES
+    again = Model()
+    trainer.fit(again, loader(), loader(), ckpt_path=tmp_path / "0.ckpt")
+    assert len(again.losses) == (EPOCHS - 1) * BATCHES
     assert_same_end(trainer, fit(Model()))
 
 

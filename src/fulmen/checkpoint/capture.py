@@ -46,6 +46,7 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
         state = precision.state_dict()
         if state:
             checkpoint[type(precision).__qualname__] = state
+        precision.on_save_checkpoint(checkpoint)
     datamodule = trainer.datamodule
     for owner in (module, datamodule):
         if owner is not None:
@@ -60,7 +61,7 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
 
 
 def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Gives the weights, and the states of data module and callbacks, back to their owners."""
+    """Gives the weights, and the states of data module, callbacks and precision, back to their owners."""
     module = trainer.lightning_module
     module.on_load_checkpoint(checkpoint)
     try:
@@ -77,11 +78,16 @@ def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     datamodule = trainer.datamodule
     if datamodule is not None and type(datamodule).__qualname__ in checkpoint:
         datamodule.load_state_dict(checkpoint[type(datamodule).__qualname__])
-    _restore_callbacks(trainer, checkpoint)
+    if "callbacks" in checkpoint:  # it is not in a file of weights alone
+        _restore_callbacks(trainer, checkpoint)
+    precision = trainer.strategy.precision_plugin
+    precision.on_load_checkpoint(checkpoint)
+    if type(precision).__qualname__ in checkpoint:
+        precision.load_state_dict(checkpoint[type(precision).__qualname__])
 
 
 def _restore_callbacks(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    states: dict[Any, Any] = checkpoint.get("callbacks") or {}
+    states: dict[Any, Any] = checkpoint["callbacks"]
     for callback in trainer.callbacks:
         callback.on_load_checkpoint(trainer, trainer.lightning_module, checkpoint)
     known = {callback.state_key for callback in trainer.callbacks}
@@ -97,7 +103,7 @@ def _restore_callbacks(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 
 
 def restore_training(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Gives optimizers, schedulers, precision and counts back to their owners.
+    """Gives optimizers, schedulers and counts back to their owners.
 
     Raises:
         MisconfigurationException: If the file holds weights alone, other optimizers, or more epochs than are asked for.
@@ -109,9 +115,6 @@ def restore_training(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
             fix="Load it with `MyModule.load_from_checkpoint(path)` and fit from there, or save with "
             "`save_weights_only=False`.",
         )
-    precision = trainer.strategy.precision_plugin
-    if type(precision).__qualname__ in checkpoint:
-        precision.load_state_dict(checkpoint[type(precision).__qualname__])
     _restore_progress(trainer, checkpoint)
     states, optimizers = checkpoint["optimizer_states"], trainer.optimizers
     schedulers = checkpoint.get("lr_schedulers", [])

@@ -67,8 +67,8 @@ def check_names(owner: object) -> None:
             continue
         if name in elsewhere:
             warn_once(
-                f"`{base.__name__}.{name}` is never called: `{type(owner).__name__}` does not hear of that event. Write "
-                f"it in {place}."
+                f"`{base.__name__}.{name}` is never called: `{type(owner).__name__}` does not hear of that event. "
+                f"Write it in {place}."
             )
         elif (name in _WITH_OUTPUTS or name in _FORMER) and (name.startswith("on_") or "training_step" in known):
             _check_former(base, name, methods)

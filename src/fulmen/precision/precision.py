@@ -209,7 +209,7 @@ class Precision:
         """Called with a checkpoint before it is written: add to it what you need back."""
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Called with a checkpoint before anything of it is loaded."""
+        """Called with a checkpoint before the state of this precision is loaded."""
 
     def teardown(self) -> None:
         """Called when a run ends."""
