@@ -47,7 +47,7 @@ def _lengthen(functions: set[Any]) -> None:
     """Gives property tests that name a count of their own, and so take none from the profile, the long one, too."""
     for function in functions:
         own = getattr(function, "_hypothesis_internal_use_settings", None)
-        if own is not None:
+        if own is not None and own.max_examples != settings.default.max_examples:
             count = own.max_examples * SOAK_FACTOR
             function._hypothesis_internal_use_settings = settings(own, max_examples=count, derandomize=False)
 

@@ -95,7 +95,7 @@ def test_a_callback_can_say_that_it_does_not_listen() -> None:
 @pytest.mark.parametrize(
     ("answers", "skips"), [([None, -1], True), ([-1, None], True), ([None, 0], False), ([-1.0], False)]
 )
-def test_minus_one_from_anybody_skips(answers: list[Any], skips: bool) -> None:
+def test_minus_one_from_the_module_skips(answers: list[Any], skips: bool) -> None:
     callbacks = [
         type("Answers", (Callback,), {"on_train_batch_start": lambda self, *args, a=answer: a})() for answer in answers
     ]

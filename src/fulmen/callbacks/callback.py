@@ -79,7 +79,7 @@ class Callback:
         """Called when an epoch of training ends."""
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> Any:
-        """Called before a training batch. Returning -1 skips the rest of the epoch."""
+        """Called before a training batch."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

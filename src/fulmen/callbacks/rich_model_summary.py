@@ -25,6 +25,7 @@ class RichModelSummary(ModelSummary):
 
     def __init__(self, max_depth: int = 1, **summarize_kwargs: Any) -> None:
         require("rich", "rich", "RichModelSummary")
+        require("rich.style", "rich", "RichModelSummary")  # draws a number on import, which `require` gives back
         super().__init__(max_depth, **summarize_kwargs)
 
     @staticmethod

@@ -33,7 +33,7 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
         "epoch": trainer.current_epoch,
         "global_step": trainer.global_step,
         "pytorch-lightning_version": "2.6.6",  # the layout of the keys, for programs that ask
-        "fulmen": {"format": FORMAT, "progress": trainer.progress.state_dict()},
+        "fulmen": {"format": FORMAT, "progress": trainer.progress.state_dict(), "plateau": _plateau_metrics(trainer)},
         "state_dict": strategy.lightning_module_state_dict(),
     }
     if not weights_only:
@@ -60,10 +60,21 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
     return checkpoint
 
 
+def _plateau_metrics(trainer: Trainer) -> dict[str, float]:
+    """The new metrics of schedulers whose turn comes at an epoch's end only after the hooks that save."""
+    if not trainer.progress.epoch_done:
+        return {}
+    configs = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
+    names = {str(config.monitor) for config in configs if config.interval == "epoch"}
+    fresh = [name for name in names if trainer.metric_step(name) == trainer.global_step]
+    return {name: float(trainer.callback_metrics[name]) for name in fresh}
+
+
 def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """Gives the weights, and the states of data module, callbacks and precision, back to their owners."""
     module = trainer.lightning_module
     module.on_load_checkpoint(checkpoint)
+    trainer.strategy.precision_plugin.convert_module(module)  # before weights come: double ones would lose digits
     try:
         trainer.strategy.load_model_state_dict(checkpoint, strict=module.strict_loading)
     except RuntimeError as error:
@@ -142,6 +153,7 @@ def _restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     progress = trainer.progress
     if "fulmen" in checkpoint:
         progress.load_state_dict(checkpoint["fulmen"]["progress"])
+        trainer.fit_loop.missed = checkpoint["fulmen"].get("plateau", {})
     else:
         progress.epoch, progress.steps = checkpoint["epoch"], checkpoint["global_step"]
         progress.windows = progress.steps

@@ -155,6 +155,17 @@ class OptimizationMixin:
             MisconfigurationException: If the algorithm is neither.
         """
         trainer = self.trainer
+        for name, given in (
+            ("gradient_clip_val", gradient_clip_val),
+            ("gradient_clip_algorithm", gradient_clip_algorithm),
+        ):
+            own = getattr(trainer, name)
+            if own is not None and given is not None and given != own:
+                raise MisconfigurationException(
+                    f"`{name}` is set in one place: in the Trainer, or in `clip_gradients`.",
+                    got=f"Trainer({name}={own}) and clip_gradients({name}={given})",
+                    fix="Remove one of the two.",
+                )
         value = trainer.gradient_clip_val if gradient_clip_val is None else gradient_clip_val
         if not value:
             return

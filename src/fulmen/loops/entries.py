@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fulmen.core.logging import LogOptions
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType, MisconfiguredValue
+from fulmen.utilities.rank_zero import warn_once
 
 if TYPE_CHECKING:
     from fulmen.loops.results import Results
@@ -39,7 +40,8 @@ class Entry:
         self.on_step, self.on_epoch, self.reduction = meaning
         self.results = results
         self.metric: Any = None
-        self.dtype = torch.get_default_dtype()
+        # the default is half inside a step in true half precision, and too coarse to show a mean
+        self.dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
         self.pending: list[tuple[Tensor, float]] = []
         self.take: Callable[[Any, int | None], None] = self._take_number
         self.reset()
@@ -133,6 +135,11 @@ class Entry:
         value = metric._forward_cache
         if isinstance(value, Mapping) or (isinstance(value, Tensor) and value.numel() != 1):
             raise _no_scalar(self.name, value, of_metric=True)
+        if value is None and not self.on_epoch:
+            warn_once(
+                f"`self.log({self.name!r}, metric, on_step=True)` logs what the metric's last call returned, and it was "
+                "only updated. Call it, `metric(preds, target)`, or log it with `on_epoch=True`."
+            )
         self.metric = metric
         self.value = value
         self.seen = self.results.batch_index

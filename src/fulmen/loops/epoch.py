@@ -73,6 +73,7 @@ class EpochLoop:
         else:
             if not self.is_last_batch:  # the loader gave less than it promised
                 optimization.flush()
+                fit.data.warn_if_short(index + 1)
         results.in_batch = False
 
     def _step_schedulers(self, index: int, last: bool) -> None:

@@ -20,7 +20,7 @@ from fulmen.loops.source import LoaderSource
 from fulmen.loops.transfer import plan_transfer
 from fulmen.loops.watch import watch_feed, watch_strategy, watch_transfer
 from fulmen.utilities.combined_loader import CombinedLoader
-from fulmen.utilities.states import RunningStage
+from fulmen.utilities.states import RunningStage, TrainerFn
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -29,8 +29,12 @@ Outputs = list[dict[str, float]]
 
 
 def evaluation_mode(trainer: Trainer) -> AbstractContextManager[Any]:
-    """The context without gradients that evaluation runs in."""
-    return torch.inference_mode() if trainer.inference_mode else torch.no_grad()
+    """The context without gradients that evaluation runs in.
+
+    Inside `fit` it is ``no_grad``: what validation makes or puts into buffers must be fit for training.
+    """
+    fitting = trainer.state.fn == TrainerFn.FITTING
+    return torch.inference_mode() if trainer.inference_mode and not fitting else torch.no_grad()
 
 
 def as_sequence(loaders: Any) -> list[Any]:

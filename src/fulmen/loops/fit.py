@@ -58,6 +58,7 @@ class FitLoop:
         self.epoch_loop = EpochLoop(self)
         self.validation = EvaluationLoop(trainer, "validate")
         self._said_not_yet = False
+        self.missed: dict[str, float] = {}
 
     def prepare(self) -> None:
         """Resolves what training needs, at the start of `fit`."""
@@ -83,8 +84,15 @@ class FitLoop:
             return
         self._load(first=True)
         if progress.epoch_done:  # went on from a checkpoint of a complete epoch
+            self.rates.make_up(self.missed, progress.epoch)
             progress.next_epoch()
-        if self.data.max_batches == 0 or self.done:
+        if self.data.max_batches == 0:
+            rank_zero_warn(
+                "The training loader has no batches, so nothing is trained. Look at the length of its data set, and at "
+                "`drop_last` with a batch size above that length."
+            )
+            return
+        if self.done:
             return
         trainer.logbook.open(self.results)
         self.metrics.watch(self.results, "epoch")

@@ -141,7 +141,7 @@ def closest_hook(name: str, known: set[str]) -> str | None:
     for candidate in (plain, plain.removesuffix("s")):
         if candidate in known:
             return candidate
-    if not name.startswith(("on_", "configure_")) and not "_step" in name:
+    if not name.startswith(("on_", "configure_")) and "_step" not in name:
         return None
     limit = 0 if len(name) < 10 else 1 if len(name) < 14 else 2  # a short word has many neighbours
     near = min(sorted(known), key=lambda hook: _distance(name, hook, limit), default="")

@@ -105,7 +105,9 @@ class Hooks:
             order = [heard for heard in found if heard not in judges] + ([own] if own else []) + judges
             self.listeners[event] = [label for label, _ in order]
             functions = [wrap(_action(heard, own), heard[1]) if wrap else heard[1] for heard in order]
-            setattr(self, event, _fire(event, functions, book))
+            # the module comes last there, and it alone is asked whether to go on with the epoch
+            asked = own is not None and event == "on_train_batch_start"
+            setattr(self, event, _fire(event, functions, book, asked))
 
 
 def _action(heard: tuple[str, Fire], own: tuple[str, Fire] | None) -> str:
@@ -150,19 +152,17 @@ def _judges(callback: Callback, event: str) -> bool:
     return event == "on_train_epoch_end" and getattr(callback, "judges_epoch", False)
 
 
-def _fire(event: str, listeners: list[Fire], book: LogBook) -> Fire:
+def _fire(event: str, listeners: list[Fire], book: LogBook, asked: bool) -> Fire:
     if not listeners:
         return nobody
 
     def fire(*args: Any) -> Any:
         hook, entries = book.hook, book.entries
         book.hook, book.entries = event, book.tables[event]
-        skip = None
+        answer = None
         for listener in listeners:
             answer = listener(*args)
-            if answer is not None and type(answer) is int and answer == -1:
-                skip = -1
         book.hook, book.entries = hook, entries
-        return skip
+        return -1 if asked and type(answer) is int and answer == -1 else None
 
     return fire

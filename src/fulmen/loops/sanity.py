@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,19 +35,22 @@ def without_trace(module: nn.Module, loaders: list[Any], device: torch.device) -
     """Puts back what a trial run of validation may change: random states, generators, buffers, metrics and workers.
 
     Args:
-        module: The model; its buffers are kept and its TorchMetrics metrics reset.
+        module: The model; its buffers, submodules and TorchMetrics metrics are put back.
         loaders: The loaders whose generators are put back. Workers that would outlive the trial are ended: they have
             drawn their seeds too early.
         device: Where the model lies.
     """
-    tables = [(owner._buffers, dict(owner._buffers)) for owner in module.modules()]
+    tables: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (table, dict(table)) for owner in module.modules() for table in (owner._buffers, owner._modules)
+    ]
+    metrics = {child: _metric_state(child) for child in module.modules() if is_metric(child)}
     values = {buffer: buffer.clone() for buffer in module.buffers()}
     states = {generator: generator.get_state() for generator in _generators(loaders)}
     rested = [loader for loader in _flat(loaders) if getattr(loader, "_iterator", loader) is None]
     with isolate_rng(include_cuda=device.type != "cpu"):
         yield
-    for generator, state in states.items():
-        generator.set_state(state)
+    for generator, drawn in states.items():
+        generator.set_state(drawn)
     for loader in rested:
         if loader._iterator is not None:
             loader._iterator._shutdown_workers()
@@ -57,6 +61,10 @@ def without_trace(module: nn.Module, loaders: list[Any], device: torch.device) -
     with torch.no_grad():
         for buffer, value in values.items():
             buffer.copy_(value)
-    for child in module.modules():
-        if is_metric(child):
-            child.reset()  # type: ignore[operator]
+    for metric, state in metrics.items():
+        metric.__dict__.update(state)
+
+
+def _metric_state(metric: Any) -> dict[str, Any]:
+    names = (*metric._defaults, "_update_count", "_computed", "_forward_cache")
+    return copy.deepcopy({name: metric.__dict__[name] for name in names if name in metric.__dict__})

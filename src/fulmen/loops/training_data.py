@@ -10,7 +10,7 @@ from fulmen.loops.schedule import ValidationPlan
 from fulmen.loops.source import LoaderSource
 from fulmen.utilities.combined_loader import CombinedLoader
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
-from fulmen.utilities.rank_zero import rank_zero_warn
+from fulmen.utilities.rank_zero import rank_zero_warn, warn_once
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -71,6 +71,15 @@ class TrainingData:
         flag = "overfit_batches" if trainer.overfit_batches > 0 else "limit_train_batches"
         self.max_batches = planned_batches(length, trainer.limit_train_batches, flag)
         return True
+
+    def warn_if_short(self, batches: int) -> None:
+        """Warns of a loader that gave fewer batches than its length says."""
+        if self.max_batches == length_of(self.loader):
+            warn_once(
+                f"The training loader has a length of {self.max_batches} and gave {batches} batches: none was known to "
+                "be the last, so what comes with the last one (validation, schedulers by epochs) was left out. Correct "
+                "its `__len__`, or remove it."
+            )
 
     def validation_plan(self, enabled: bool) -> ValidationPlan:
         """When validation falls due, for the loader as it is now.

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from fulmen.utilities.tree import batch_size_of
+from fulmen.utilities.rank_zero import warn_once
+from fulmen.utilities.tree import leaves
 
 
 class Window:
@@ -42,7 +43,8 @@ class Window:
 
         Args:
             loss: The mean loss of the batch.
-            weight: How many samples or tokens it is the mean of; None reads the batch size off the batch.
+            weight: How many samples or tokens it is the mean of; None reads the batch size off the batch, where its
+                tensors agree on it.
             batch: The batch.
 
         Returns:
@@ -52,7 +54,7 @@ class Window:
         if not self.exact:
             return loss
         if weight is None:
-            weight = float(batch_size_of(batch) or 1)
+            weight = _size_of(batch) or self._first or 1.0
         if self._first is None and weight > 0:
             self._first = weight
         self._sum += weight
@@ -83,6 +85,18 @@ class Window:
         if not self.exact or self._first is None:
             return 1.0
         return self.planned * self._first / self._sum
+
+
+def _size_of(batch: Any) -> float | None:
+    """The number of samples in a batch, where all of its tensors agree on it."""
+    sizes = {leaf.shape[0] for leaf in leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim > 0}
+    if len(sizes) > 1:
+        warn_once(
+            "The batches of an accumulation window count the same: their tensors differ in length, so the number of "
+            'samples cannot be read off them. Return `{"loss": loss, "loss_weight": number_of_samples}` from '
+            "`training_step` to weigh them."
+        )
+    return float(sizes.pop()) if len(sizes) == 1 else None
 
 
 def scale_gradients(optimizer: Optimizer, factor: float) -> None:

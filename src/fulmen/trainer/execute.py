@@ -20,6 +20,7 @@ from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, 
 from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
 from fulmen.trainer.hyper_parameters import log_hyper_parameters
 from fulmen.trainer.profiling import begin_profile, end_profile
+from fulmen.utilities.combined_loader import CombinedLoader, stop_workers
 from fulmen.utilities.exceptions import MisconfiguredType
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.states import RunningStage, TrainerFn, TrainerStatus
@@ -123,6 +124,8 @@ def begin(trainer: Trainer, job: Job) -> None:
     trainer.metrics.reset()
     trainer.metrics.watch(None)
     attach_callbacks(trainer, module)
+    for callback in trainer.callbacks:
+        callback.__dict__.update(log=module.log, log_dict=module.log_dict)
     check_ready(trainer, module, fn)
     trainer._ckpt_path = find_checkpoint(trainer, job.ckpt_path, fn, model_given=job.model is not None)
     if fitting:
@@ -143,6 +146,7 @@ def begin(trainer: Trainer, job: Job) -> None:
         set_up_optimizers(trainer, module)
         trainer.should_stop = False
         trainer.hooks.on_fit_start()
+        trainer.progress.epoch_done = False  # an epoch that a failed run left without its end is run again
         if checkpoint is not None:
             restore_training(trainer, checkpoint)
         trainer.fit_loop.prepare()
@@ -214,12 +218,29 @@ def end(trainer: Trainer, fn: TrainerFn) -> None:
     watch_hook(trainer, module, "teardown")(stage=fn)
     for logger in trainer.loggers:
         logger.finalize("success")
-    trainer.logbook.open(None)
-    trainer.metrics.watch(None)
+    let_go(trainer)
     if trainer.profile_wrapper() is not None:
         end_profile(trainer, report=True)
     trainer.strategy.teardown()
     trainer.state.status, trainer.state.stage = TrainerStatus.FINISHED, None
+
+
+def let_go(trainer: Trainer) -> None:
+    """Ends what only a run needs: logging, and workers that loaders keep between passes."""
+    trainer.logbook.open(None)
+    trainer.metrics.watch(None)
+    for callback in trainer.callbacks:
+        callback.__dict__.pop("log", None)
+        callback.__dict__.pop("log_dict", None)
+    fn = trainer.state.fn
+    if fn is None or fn == TrainerFn.FITTING:
+        fit = trainer.fit_loop
+        loaders = [fit.data.loader, *fit.validation.data.loaders]
+    else:
+        loaders = trainer.loop_of(fn).data.loaders
+    for loader in loaders:
+        for one in loader.flattened if isinstance(loader, CombinedLoader) else [loader]:
+            stop_workers(one)
 
 
 def interrupted(trainer: Trainer, error: BaseException) -> None:
@@ -229,14 +250,16 @@ def interrupted(trainer: Trainer, error: BaseException) -> None:
         rank_zero_info("Ctrl-C: training stops here.")
     trainer.logbook.hook = None
     for callback in trainer.callbacks:
-        callback.on_exception(trainer, trainer.lightning_module, error)
+        try:
+            callback.on_exception(trainer, trainer.lightning_module, error)
+        except Exception as failure:  # the first error is the one to be mended
+            rank_zero_warn(f"`{type(callback).__name__}.on_exception` failed in turn: {failure!r}")
     if trainer.datamodule is not None and hasattr(trainer.datamodule, "on_exception"):
         trainer.datamodule.on_exception(error)
     trainer.strategy.on_exception(error)
     for logger in trainer.loggers:
         logger.finalize("failed")
-    trainer.logbook.open(None)
-    trainer.metrics.watch(None)
+    let_go(trainer)
     if trainer.profile_wrapper() is not None:
         end_profile(trainer, report=isinstance(error, KeyboardInterrupt))
     if not isinstance(error, KeyboardInterrupt):

@@ -176,8 +176,8 @@ class DataViews(ProgressViews):
 
     @property
     def _validation_data(self) -> Any:
-        fitting = self.state.fn is None or self.state.fn == TrainerFn.FITTING
-        return (self.fit_loop.validation if fitting else self.validate_loop).data
+        alone = self.state.fn == TrainerFn.VALIDATING
+        return (self.validate_loop if alone else self.fit_loop.validation).data
 
     @property
     def num_training_batches(self) -> int | float:

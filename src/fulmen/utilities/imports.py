@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import random
 from types import ModuleType
 
 
@@ -29,6 +30,7 @@ def require(package: str, extra: str, purpose: str) -> ModuleType:
     Raises:
         ModuleNotFoundError: If it is not installed; says how to install it.
     """
+    state = random.getstate()  # rich draws from it when it is imported, which must not reach training
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
@@ -40,3 +42,5 @@ def require(package: str, extra: str, purpose: str) -> ModuleType:
             f"What to do: `pip install fulmen[{extra}]`, or `pip install {root}`.",
             name=root,
         ) from None
+    finally:
+        random.setstate(state)

@@ -39,9 +39,9 @@ def apply_to_collection(
         if type(data) is dict:
             return items
         try:
-            copy = data.copy()  # type: ignore[attr-defined]
-            copy.update(items)
-            return copy
+            twin = data.copy()  # type: ignore[attr-defined]
+            twin.update(items)
+            return twin
         except (AttributeError, TypeError):
             return items
     if _is_namedtuple(data):
@@ -49,12 +49,12 @@ def apply_to_collection(
     if isinstance(data, (list, tuple)):
         return type(data)([apply_to_collection(value, dtype, function, *args, **kwargs) for value in data])
     if dataclasses.is_dataclass(data) and not isinstance(data, type):
-        changed = {
-            field.name: apply_to_collection(getattr(data, field.name), dtype, function, *args, **kwargs)
-            for field in dataclasses.fields(data)
-            if field.init
-        }
-        return dataclasses.replace(data, **changed)
+        rebuilt = copy.copy(data)  # not `replace`, which would run `__post_init__` again
+        for field in dataclasses.fields(data):
+            if hasattr(data, field.name):
+                value = apply_to_collection(getattr(data, field.name), dtype, function, *args, **kwargs)
+                object.__setattr__(rebuilt, field.name, value)
+        return rebuilt
     return data
 
 

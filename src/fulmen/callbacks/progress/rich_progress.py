@@ -98,6 +98,7 @@ class RichProgressBar(ClockedBar):
         console_kwargs: dict[str, Any] | None = None,
     ) -> None:
         require("rich", "rich", "RichProgressBar")
+        require("rich.style", "rich", "RichProgressBar")  # draws a number on import, which `require` gives back
         if refresh_rate < 0:
             raise MisconfigurationException(
                 "`refresh_rate` must be 0 or more.", got=refresh_rate, fix="Pass drawings a second, or 0 for no bar."
