@@ -168,8 +168,8 @@ def test_the_trainers_flags_are_the_defaults() -> None:
             assert (gradient_clip_val, gradient_clip_algorithm) == (0.5, "value")
             self.clip_gradients(optimizer)
             assert torch.equal(self.layer.weight.grad, torch.full((1, 2), 0.5))
-            super().configure_gradient_clipping(optimizer, 0.25, "value")
-            assert torch.equal(self.layer.weight.grad, torch.full((1, 2), 0.25))
+            with pytest.raises(MisconfigurationException, match="Remove one of the two"):
+                super().configure_gradient_clipping(optimizer, 0.25, "value")
 
     assert fit(Clips(), gradient_clip_val=0.5, gradient_clip_algorithm="value").global_step == 2
 

@@ -230,7 +230,7 @@ def plans(draw: st.DrawFn) -> Plan:
 @example(plan=Plan([3, 3, 3, 1], window=4, clip=(0.1, "norm")), kind="items", validate_every=0)
 @example(plan=Plan([2, 2, 2], window=3, weights=[0, 5, 1]), kind="items", validate_every=0)
 @example(plan=Plan([2, 2, 2], window=2, skipped=frozenset([0, 2])), kind="items", validate_every=1)
-@pytest.mark.filterwarnings("ignore:.*returned None.*")
+@pytest.mark.filterwarnings("ignore:.*returned None.*", "ignore:The training loader has a length of")
 def test_every_window_gives_the_gradient_of_one_big_batch(plan: Plan, kind: str, validate_every: int) -> None:
     if validate_every:
         module: Curved = Validated(plan)

@@ -204,8 +204,6 @@ def train(data: str, fast: str = "1", **flags: Any) -> Trained:
         trainer = pl.Trainer(max_epochs=EPOCHS, **{**quiet, **flags})
         trainer.fit(module)
     assert all(parameter.isfinite().all() for parameter in module.parameters())
-    if getattr(module.validation_data, "persistent_workers", False):  # torch takes long to end them in passing
-        module.validation_data._iterator._shutdown_workers()
     generator = module.training_data.generator
     states: list[Any] = [torch.get_rng_state(), random.getstate(), repr(numpy.random.get_state())]
     states += [] if generator is None else [generator.get_state()]

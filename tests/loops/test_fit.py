@@ -138,7 +138,8 @@ def test_a_stream_ends_when_it_ends(sanity: int) -> None:
 
 
 def test_a_stream_that_gives_nothing() -> None:
-    trainer = fit(Streams(), DataLoader(Stream(0), batch_size=2), max_epochs=3)
+    with pytest.warns(UserWarning, match="gave no batch, so the epoch was empty"):
+        trainer = fit(Streams(), DataLoader(Stream(0), batch_size=2), max_epochs=3)
     assert (trainer.global_step, trainer.current_epoch) == (0, 3)
 
 

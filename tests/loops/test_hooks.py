@@ -92,14 +92,18 @@ def test_a_callback_can_say_that_it_does_not_listen() -> None:
     assert log == ["Deaf.on_train_end"]
 
 
+def answering(base: type, answer: Any) -> Any:
+    return type("Answers", (base,), {"on_train_batch_start": lambda self, *args: answer})()
+
+
 @pytest.mark.parametrize(
-    ("answers", "skips"), [([None, -1], True), ([-1, None], True), ([None, 0], False), ([-1.0], False)]
+    ("callback", "module", "skips"),
+    [(None, -1, True), (0, -1, True), (-1, None, False), (None, 0, False), (None, -1.0, False), (None, True, False)],
 )
-def test_minus_one_from_the_module_skips(answers: list[Any], skips: bool) -> None:
-    callbacks = [
-        type("Answers", (Callback,), {"on_train_batch_start": lambda self, *args, a=answer: a})() for answer in answers
-    ]
-    assert table(Net(), *callbacks).on_train_batch_start("batch", 0) == (-1 if skips else None)
+def test_minus_one_from_the_module_skips(callback: Any, module: Any, skips: bool) -> None:
+    hooks = table(answering(Net, module), answering(Callback, callback))
+    assert hooks.on_train_batch_start("batch", 0) == (-1 if skips else None)
+    assert table(Net(), answering(Callback, -1)).on_train_batch_start("batch", 0) is None
 
 
 def test_a_listener_set_on_the_instance_counts() -> None:

@@ -137,8 +137,8 @@ class Entry:
             raise _no_scalar(self.name, value, of_metric=True)
         if value is None and not self.on_epoch:
             warn_once(
-                f"`self.log({self.name!r}, metric, on_step=True)` logs what the metric's last call returned, and it was "
-                "only updated. Call it, `metric(preds, target)`, or log it with `on_epoch=True`."
+                f"`self.log({self.name!r}, metric, on_step=True)` logs what the metric's last call returned, and it "
+                "was only updated. Call it, `metric(preds, target)`, or log it with `on_epoch=True`."
             )
         self.metric = metric
         self.value = value

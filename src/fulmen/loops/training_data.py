@@ -73,8 +73,13 @@ class TrainingData:
         return True
 
     def warn_if_short(self, batches: int) -> None:
-        """Warns of a loader that gave fewer batches than its length says."""
-        if self.max_batches == length_of(self.loader):
+        """Warns of a loader that gave fewer batches than its length says, or none at all."""
+        if self.max_batches == float("inf"):
+            warn_once(
+                "The training loader gave no batch, so the epoch was empty. See that its data set yields samples each "
+                "time it is iterated."
+            )
+        elif self.max_batches == length_of(self.loader):
             warn_once(
                 f"The training loader has a length of {self.max_batches} and gave {batches} batches: none was known to "
                 "be the last, so what comes with the last one (validation, schedulers by epochs) was left out. Correct "
