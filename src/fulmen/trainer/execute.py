@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fulmen.checkpoint.capture import restore_model, restore_training
+from fulmen.core.hooks import restore_modes
 from fulmen.core.module import LightningModule
 from fulmen.core.optimizer import LightningOptimizer
 from fulmen.core.optimizer_config import read_optimizers
@@ -249,6 +250,8 @@ def interrupted(trainer: Trainer, error: BaseException) -> None:
     if isinstance(error, KeyboardInterrupt):
         rank_zero_info("Ctrl-C: training stops here.")
     trainer.logbook.hook = None
+    if trainer.lightning_module is not None:
+        restore_modes(trainer.lightning_module)  # an evaluation that failed leaves the model fit for training
     for callback in trainer.callbacks:
         try:
             callback.on_exception(trainer, trainer.lightning_module, error)
