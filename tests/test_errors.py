@@ -699,7 +699,7 @@ def test_what_is_only_warned_of(make: Callable[[Any], Any], advice: str) -> None
         make(fulmen)
 
 
-def test_a_helper_beside_the_hook_is_no_mistake() -> None:
+def test_a_method_beside_the_hook_is_no_mistake() -> None:
     """Only a method in place of the hook is taken for a misspelling."""
-    helpers = {"validation_steps": lambda self: None, "configure_optimizer": lambda self: None}
-    assert fit(fulmen, validating(fulmen, **helpers), data(), data()).global_step == 2
+    own = {"validation_steps": lambda self: None, "configure_optimizer": lambda self: None}
+    assert fit(fulmen, validating(fulmen, **own), data(), data()).global_step == 2

@@ -69,7 +69,7 @@ def test_nothing_is_close_to_nothing() -> None:
     assert closest_hook("on_train_epoch_end", set()) is None
 
 
-def test_a_helper_beside_the_hook() -> None:
+def test_a_method_of_ones_own_beside_the_hook() -> None:
     check_names(with_methods(Net, "on_train_epoch_ends", "on_train_epoch_end"))
     with pytest.raises(MisconfigurationException, match="Did you mean `on_train_epoch_end`"):
         check_names(with_methods(Net, "on_train_epoch_ends"))

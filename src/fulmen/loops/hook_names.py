@@ -51,7 +51,7 @@ _FORMER = {
 def check_names(owner: object) -> None:
     """Raises if a class of the user's has a method whose name is almost, but not quite, a hook's.
 
-    A method of such a name beside the hook itself is taken for a helper of the user's.
+    A method of such a name beside the hook itself is taken for one of the user's own.
 
     Args:
         owner: A module, data module or callback.
