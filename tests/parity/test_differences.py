@@ -323,3 +323,23 @@ def test_a_window_that_the_data_leaves_open_is_used(lightning: ModuleType, fulme
     assert (their_steps, our_steps) == (1, 2)
     assert not torch.allclose(theirs, layer.weight)
     assert torch.allclose(ours, layer.weight)
+
+
+def test_a_callback_that_fails_at_an_exception_hides_nothing(lightning: ModuleType, fulmen: ModuleType) -> None:
+    """Row 38. The step raises ValueError, and the callback KeyError."""
+
+    def script(pl: Any) -> str:
+        class Clumsy(pl.Callback):
+            def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+                raise KeyError("second")
+
+        def broken(self: Any, batch: Any, batch_idx: int) -> None:
+            raise ValueError("first")
+
+        try:
+            trainer(pl, callbacks=[Clumsy()]).fit(model(pl, training_step=broken), batches(1))
+        except (KeyError, ValueError) as error:
+            return type(error).__name__
+        return "nothing"
+
+    assert both(lightning, fulmen, script) == ("KeyError", "ValueError")
