@@ -51,4 +51,4 @@ def test_a_bar_starts_again_without_being_drawn() -> None:
 def test_no_thread_watches_the_bars() -> None:
     cls = tqdm_class(notebook=False)
     cls(total=3, file=io.StringIO()).close()
-    assert cls.monitor is None
+    assert vars(cls).get("monitor") is None  # tqdm's own bars may have one, from elsewhere in the process
