@@ -109,7 +109,7 @@ def load_hparams_from_yaml(config_yaml: str | os.PathLike[str], use_omegaconf: b
                 fix="Write the value as text, a number, a list or a mapping.",
             ) from error
     if use_omegaconf and hparams and available("omegaconf"):
-        return require("omegaconf", "all", "Hyper-parameters of OmegaConf").OmegaConf.create(hparams)
+        return require("omegaconf", "omegaconf", "Hyper-parameters of OmegaConf").OmegaConf.create(hparams)
     return hparams
 
 
@@ -130,7 +130,7 @@ def save_hparams_to_yaml(
     """
     _need_folder(config_yaml)
     if use_omegaconf and available("omegaconf"):
-        omegaconf = require("omegaconf", "all", "Hyper-parameters of OmegaConf").OmegaConf
+        omegaconf = require("omegaconf", "omegaconf", "Hyper-parameters of OmegaConf").OmegaConf
         if omegaconf.is_config(hparams):
             omegaconf.save(hparams, config_yaml)
             return

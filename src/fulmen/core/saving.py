@@ -120,7 +120,7 @@ def _hparams_of(cls: Any, checkpoint: dict[str, Any], hparams_file: str | os.Pat
     hparams = decode(checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {}))
     kind = checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_TYPE)
     if isinstance(kind, str) and kind.startswith("omegaconf."):
-        return require("omegaconf", "all", "This checkpoint").OmegaConf.create(hparams)
+        return require("omegaconf", "omegaconf", "This checkpoint").OmegaConf.create(hparams)
     return AttributeDict(hparams) if isinstance(hparams, dict) else hparams
 
 

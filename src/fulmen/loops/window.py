@@ -58,6 +58,8 @@ class Window:
         if self._first is None and weight > 0:
             self._first = weight
         self._sum += weight
+        if weight == 0:
+            return loss * 0
         if self._first is not None and weight != self._first:
             loss = loss * (weight / self._first)
         return loss

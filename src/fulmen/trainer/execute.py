@@ -250,8 +250,6 @@ def interrupted(trainer: Trainer, error: BaseException) -> None:
     if isinstance(error, KeyboardInterrupt):
         rank_zero_info("Ctrl-C: training stops here.")
     trainer.logbook.hook = None
-    if trainer.lightning_module is not None:
-        restore_modes(trainer.lightning_module)  # an evaluation that failed leaves the model fit for training
     for callback in trainer.callbacks:
         try:
             callback.on_exception(trainer, trainer.lightning_module, error)
@@ -265,5 +263,7 @@ def interrupted(trainer: Trainer, error: BaseException) -> None:
     let_go(trainer)
     if trainer.profile_wrapper() is not None:
         end_profile(trainer, report=isinstance(error, KeyboardInterrupt))
+    if trainer.lightning_module is not None:
+        restore_modes(trainer.lightning_module)  # an evaluation that failed leaves the model fit for training
     if not isinstance(error, KeyboardInterrupt):
         trainer.state.stage = None
