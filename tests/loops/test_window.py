@@ -52,9 +52,9 @@ def test_opening_begins_anew() -> None:
     assert window.correction == 2.0
 
 
-def test_a_window_without_any_weight_is_left_as_it_is() -> None:
+def test_a_batch_without_any_weight_has_no_share() -> None:
     window = Window(2)
-    assert window.share(torch.tensor(1.0), 0.0, None).item() == 0.5
+    assert window.share(torch.tensor(1.0), 0.0, None).item() == 0.0
     assert window.correction == 1.0
 
 
