@@ -16,11 +16,16 @@ from fulmen.utilities import rank_zero
 SOAK = os.environ.get("FULMEN_SOAK") == "1"
 SOAK_FACTOR = 10
 
-# Times vary on a shared machine, so no example has a deadline. The short run draws the same examples every time; the
-# long one draws new ones.
+# Times vary on a shared machine, so no example has a deadline. Both runs draw the same examples every time, so
+# that a failure is one of the change and not of the draw; the long run draws more.
 settings.register_profile("quick", max_examples=25, derandomize=True, deadline=None)
 settings.register_profile(
-    "soak", max_examples=25 * SOAK_FACTOR, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    "soak",
+    max_examples=25 * SOAK_FACTOR,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
 )
 settings.load_profile("soak" if SOAK else "quick")
 
@@ -49,7 +54,7 @@ def _lengthen(functions: set[Any]) -> None:
         own = getattr(function, "_hypothesis_internal_use_settings", None)
         if own is not None and own.max_examples != settings.default.max_examples:
             count = own.max_examples * SOAK_FACTOR
-            function._hypothesis_internal_use_settings = settings(own, max_examples=count, derandomize=False)
+            function._hypothesis_internal_use_settings = settings(own, max_examples=count, derandomize=True)
 
 
 @pytest.fixture(autouse=True)
