@@ -164,14 +164,19 @@ def test_an_exception_before_there_is_a_model() -> None:
 
 
 def test_ctrl_c_is_told() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it
+
     class Interrupted(Module):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             signal.raise_signal(signal.SIGINT)
             time.sleep(5)  # it is heard between two instructions, not necessarily at once
 
     made = trainer()
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
-        made.fit(Interrupted(), datamodule=Data())
+    try:
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            made.fit(Interrupted(), datamodule=Data())
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert calls[-3].startswith("callback KeyboardInterrupt(") and calls[-2].startswith("data KeyboardInterrupt(")
     assert made.interrupted
 
