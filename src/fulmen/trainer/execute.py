@@ -15,13 +15,14 @@ from fulmen.core.hooks import restore_modes
 from fulmen.core.module import LightningModule
 from fulmen.core.optimizer import LightningOptimizer
 from fulmen.core.optimizer_config import read_optimizers
+from fulmen.data.parts import flat
+from fulmen.data.worker_stream import release
 from fulmen.loops.hooks import Hooks
 from fulmen.loops.watch import watch_hook
 from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, check_ready, unwrap
 from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
 from fulmen.trainer.hyper_parameters import log_hyper_parameters
 from fulmen.trainer.profiling import begin_profile, end_profile
-from fulmen.utilities.combined_loader import CombinedLoader, stop_workers
 from fulmen.utilities.exceptions import MisconfiguredType
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.states import RunningStage, TrainerFn, TrainerStatus
@@ -147,7 +148,8 @@ def begin(trainer: Trainer, job: Job) -> None:
         set_up_optimizers(trainer, module)
         trainer.should_stop = False
         trainer.hooks.on_fit_start()
-        trainer.progress.epoch_done = False  # an epoch that a failed run left without its end is run again
+        # an epoch that a failed run left without its end is run again
+        trainer.progress.epoch_done, trainer.progress.phase = False, "between"
         if checkpoint is not None:
             restore_training(trainer, checkpoint)
         trainer.fit_loop.prepare()
@@ -239,9 +241,8 @@ def let_go(trainer: Trainer) -> None:
         loaders = [fit.data.loader, *fit.validation.data.loaders]
     else:
         loaders = trainer.loop_of(fn).data.loaders
-    for loader in loaders:
-        for one in loader.flattened if isinstance(loader, CombinedLoader) else [loader]:
-            stop_workers(one)
+    for one in flat(loaders):
+        release(one)
 
 
 def interrupted(trainer: Trainer, error: BaseException) -> None:
