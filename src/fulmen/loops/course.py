@@ -76,6 +76,9 @@ def _in_an_epoch(fit: FitLoop, exact: bool) -> dict[str, Any]:
         place["optimization"] = {}
     elif progress.phase == "validation" and exact:
         place["validation"] = fit.validation.state_dict()
+    elif progress.phase == "validated":
+        assert fit.validation.results is not None
+        place["validated"] = dump_results(fit.validation.results)
     elif progress.phase == "validation":
         place["progress"]["phase"] = "batch"  # it runs again from its start
     return place
@@ -93,6 +96,9 @@ def load_values(fit: FitLoop, state: dict[str, Any]) -> None:
         load_results(fit.results, state["results"])
     fit.trainer.metrics.load_state_dict(state["metrics"])
     put_metric_states(fit.trainer.lightning_module, state["torchmetrics"])
+    if "validated" in state and fit.validation.results is not None:
+        load_results(fit.validation.results, state["validated"])
+        fit.validation.results.reset()  # and so the metrics that were logged there
     fit.validation.seen = {int(index): count for index, count in state["val_seen"].items()}
 
 

@@ -113,6 +113,7 @@ class EvaluationLoop:
         self.saved: dict[str, Any] | None = None
         self.feed: Feed | None = None
         self.loader_index = self.batches_done = 0
+        self.published = True
         self.inherited: list[Any] = []
 
     @property
@@ -207,6 +208,7 @@ class EvaluationLoop:
         assert self.results is not None
         return {
             "loader": self.loader_index,
+            "published": self.published,
             "feed": self.feed.state_dict(self.batches_done) if self.feed is not None else None,
             "results": dump_results(self.results),
             "seen": {str(index): count for index, count in self.seen.items()},
@@ -225,6 +227,8 @@ class EvaluationLoop:
         self.feed = feed = self._feed(index, limit, saved)
         batches = watch_feed(trainer, f"[_EvaluationLoop].{self.data.stage}_next", feed)
         self.loader_index, self.batches_done = index, feed.begun
+        if saved is not None and not saved["published"]:
+            self._publish_step(index if several else None, index)
         with closing(feed):
             for batch_idx, batch in enumerate(batches, feed.begun):
                 if transfer is not None:
@@ -238,7 +242,7 @@ class EvaluationLoop:
                     with context():
                         output = step(batch, batch_idx, *which)
                 book.enter(None)
-                self.batches_done = batch_idx + 1
+                self.batches_done, self.published = batch_idx + 1, False
                 on_end(output, batch, batch_idx, index)
                 self._publish_step(index if several else None, index)
                 if signals.received:
@@ -267,6 +271,7 @@ class EvaluationLoop:
     def _publish_step(self, table: int | None, index: int) -> None:
         """Sends what was logged with ``on_step=True``; its x axis counts this loader's batches over the whole run."""
         assert self.results is not None
+        self.published = True
         seen = self.seen.get(index, 0)
         if self.sanity_batches is None:
             self.seen[index] = seen + 1

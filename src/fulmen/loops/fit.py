@@ -103,6 +103,8 @@ class FitLoop:
             )
             return
         if self.done and not self._owes:
+            if resumed is not None:
+                load_course(self, resumed)
             return
         trainer.logbook.open(self.results)
         self.metrics.watch(self.results, "epoch")
@@ -283,7 +285,8 @@ class FitLoop:
         """Tries a few validation batches before training, without leaving a trace."""
         trainer = self.trainer
         steps = trainer.num_sanity_val_steps
-        if not trainer.enable_validation or steps == 0:
+        under_way = self.progress.phase not in ("between", "end")  # it has been tried, then
+        if not trainer.enable_validation or steps == 0 or under_way:
             return
         trainer.state.stage = RunningStage.SANITY_CHECKING
         self.hooks.on_sanity_check_start()
