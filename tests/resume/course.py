@@ -124,7 +124,7 @@ def end_of(trainer: pl.Trainer, callbacks: list[Any]) -> dict[str, Any]:
         "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
         "schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
         "callbacks": [callback.state_dict() for callback in callbacks if not isinstance(callback, Saver)],
-        "metrics": {key: value for key, value in trainer.callback_metrics.items()},
+        "metrics": dict(trainer.callback_metrics.items()),
         "counts": (trainer.current_epoch, trainer.global_step, trainer.progress.batches),
         "random": (torch.get_rng_state(), random.getstate(), numpy.random.get_state(legacy=True)[1].tolist()),
     }

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy
 import pytest
 import torch
 import torchmetrics
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
-
-import fulmen as pl
 from tests.conftest import SOAK
 from tests.resume.course import Record, check_every_point, seed
+from tests.resume.loaders import LOADERS, Augmented, memory
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+import fulmen as pl
+from fulmen.utilities.combined_loader import CombinedLoader
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*states of callbacks that this Trainer does not have.*"),
@@ -31,29 +31,17 @@ QUIET = {
 }
 
 
-class Augmented(Dataset[Any]):
-    """Samples with their numbers, to which all three generators add noise."""
-
-    def __init__(self, count: int, noise: bool = True) -> None:
-        fixed = torch.Generator().manual_seed(3)
-        self.inputs = torch.randn(count, 4, generator=fixed)
-        self.labels = (self.inputs.sum(1) > 0).long()
-        self.noise = noise
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def __getitem__(self, index: int) -> Any:
-        inputs = self.inputs[index]
-        if self.noise:
-            inputs = inputs + 0.1 * torch.randn(4) + 0.1 * numpy.random.randn() + 0.1 * random.random()
-        return inputs, self.labels[index], index
-
-
 class Model(pl.LightningModule):
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, norm: bool = True) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.ReLU(), nn.Linear(8, 2))
+        self.net = nn.Sequential(
+            nn.Linear(4, 8),
+            nn.LayerNorm(8),
+            nn.BatchNorm1d(8, momentum=0.2) if norm else nn.Identity(),
+            nn.Dropout(0.3),
+            nn.ReLU(),
+            nn.Linear(8, 2),
+        )
         self.train_accuracy = torchmetrics.Accuracy(task="multiclass", num_classes=2)
         self.collection = torchmetrics.MetricCollection(
             {
@@ -66,27 +54,35 @@ class Model(pl.LightningModule):
         self.record = record
 
     def loss(self, batch: Any, stage: str) -> Tensor:
+        if isinstance(batch, dict):
+            batch = list(batch.values())
+        if isinstance(batch[0], (list, tuple)):  # several loaders, of which some may have ended
+            parts = [part for part in batch if part is not None]
+            batch = [torch.cat([part[field] for part in parts]) for field in range(3)]
         inputs, labels, numbers = batch
+        if inputs.ndim == 1:
+            inputs, labels, numbers = inputs[None], labels.view(1), torch.as_tensor(numbers).view(1)
+        self.labels = labels
         if not self.trainer.sanity_checking:
             self.record.samples.append((stage, numbers.tolist()))
         self.scores = self.net(inputs)
         return nn.functional.cross_entropy(self.scores, labels)
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
         loss = self.loss(batch, "train")
-        self.train_accuracy(self.scores.softmax(1), batch[1])
+        self.train_accuracy(self.scores.softmax(1), self.labels)
         self.log("loss", loss, on_step=True, on_epoch=True, prog_bar=True)
         self.log("accuracy", self.train_accuracy, on_step=True, on_epoch=True)
         self.log("most", loss.item(), on_step=False, on_epoch=True, reduce_fx=torch.max)
         if batch_idx == 0:
             self.log("first", loss, on_step=False, on_epoch=True)
-        return loss
+        return {"loss": loss, "loss_weight": len(self.labels)}
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         loss = self.loss(batch, f"val {dataloader_idx}")
         self.log("val_loss", loss, on_step=True, on_epoch=True)
         if dataloader_idx == 0:
-            self.collection.update(self.scores.softmax(1), batch[1])
+            self.collection.update(self.scores.softmax(1), self.labels)
             self.log_dict(self.collection)
 
     def on_train_epoch_start(self) -> None:
@@ -139,3 +135,22 @@ def test_without_workers(tmp_path: Path, accumulate: int, validate: str) -> None
 
     tried = check_every_point(fit, tmp_path, sampled(24), nothing_else)
     assert set(tried) == {"batch", "inside", "validation", "epoch"}
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+@pytest.mark.filterwarnings("ignore:To go on in the middle of an epoch.*")
+@pytest.mark.filterwarnings("ignore:.*will create 3 worker processes.*")
+@pytest.mark.filterwarnings("ignore:No (positive|negative) samples in targets.*")
+def test_every_kind_of_loader(tmp_path: Path, kind: str) -> None:
+    def fit(record: Record, callbacks: list[pl.Callback], path: Any, number: int) -> pl.Trainer:
+        seed(number)
+        model = Model(record, norm=False)
+        trainer = pl.Trainer(
+            max_epochs=2, logger=record.logger, callbacks=callbacks, accumulate_grad_batches=3,
+            val_check_interval=3 if kind not in ("flow", "stateful flow") else 1.0, **QUIET,
+        )  # fmt: skip
+        val = LOADERS[kind]() if "worker" in kind else DataLoader(memory(8), 4)
+        trainer.fit(model, LOADERS[kind](), CombinedLoader(val, "min_size"), ckpt_path=path)
+        return trainer
+
+    check_every_point(fit, tmp_path, sampled(6 if "worker" in kind else 16), nothing_else)

@@ -74,8 +74,8 @@ class Feed:
     def __iter__(self) -> Iterator[Any]:
         if self.total == 0:
             return iter(())
-        if self.saved and self.saved["ended"] and all(type(stream) is Stream for stream in self.streams):
-            self.total = self.begun  # to read all of it again would bring nothing
+        if self.saved and self.saved["ended"] and self._is_done_with():
+            self.total = self.begun
             return iter(())
         batches = self._opened()
         depth = (self.total == math.inf) + (self.device is not None and has_streams(self.device))
@@ -123,6 +123,17 @@ class Feed:
         """Ends the worker processes of a pass that is not read to its end, except those that the loader keeps."""
         for stream in self.streams:
             stream.close()
+
+    def _is_done_with(self) -> bool:
+        """Ends a pass of which no batch is left, where that is not as simple as asking its loader for another."""
+        if all(type(stream) is Stream for stream in self.streams):
+            return True  # to read all of it again would bring nothing
+        if self._combined or not self.streams[0].stateful:
+            return False
+        # Was it asked already, so that it stands at the start of a new pass? Then it has to stay there.
+        assert self.saved is not None
+        self.streams[0].end(self.saved["streams"][0])
+        return True
 
     def _opened(self) -> Iterator[Any]:
         if isinstance(self.loader, CombinedLoader) and self._combined:
