@@ -134,7 +134,10 @@ def assert_equal(ours: Any, theirs: Any, where: str = "") -> None:
     """Bit by bit."""
     assert type(ours) is type(theirs), where
     if isinstance(ours, list) and len(ours) != len(theirs):
-        raise AssertionError(f"{where}: {len(ours)} begin with {ours[:3]}, {len(theirs)} with {theirs[:3]}")
+        first = next((i for i, (one, other) in enumerate(zip(ours, theirs, strict=False)) if one != other), -1)
+        raise AssertionError(
+            f"{where}: {len(ours)} and {len(theirs)}, which differ from {first}: {ours[first:][:3]}, {theirs[first:][:3]}"
+        )
     if isinstance(ours, torch.Tensor):
         assert ours.dtype == theirs.dtype and torch.equal(ours, theirs), f"{where}: {ours} is not {theirs}"
     elif isinstance(ours, dict):

@@ -256,7 +256,7 @@ LOADERS: dict[str, Callable[[], Any]] = {
     "cycle with workers": lambda: [
         DataLoader(Augmented(26), 4, shuffle=True, num_workers=2),
         DataLoader(Augmented(9), 4, shuffle=True, generator=own()),
-        DataLoader(StatefulFlow(10, []), 4),
+        DataLoader(StatefulFlow(12, []), 4),
     ],
     "longest flows": lambda: CombinedLoader({"a": DataLoader(Flow(26), 4), "b": DataLoader(Flow(9), 4)}, "max_size"),
 }

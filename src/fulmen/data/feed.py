@@ -128,11 +128,14 @@ class Feed:
         """Ends a pass of which no batch is left, where that is not as simple as asking its loader for another."""
         if all(type(stream) is Stream for stream in self.streams):
             return True  # to read all of it again would bring nothing
-        if self._combined or not self.streams[0].stateful:
+        if not any(stream.stateful for stream in self.streams):
             return False
         # Was it asked already, so that it stands at the start of a new pass? Then it has to stay there.
         assert self.saved is not None
-        self.streams[0].end(self.saved["streams"][0])
+        for stream, state in zip(self.streams, self.saved["streams"], strict=True):
+            ended = len(self.streams) == 1 or (state is not None and state["count"] == length_of(stream.loader))
+            if stream.stateful and ended:
+                stream.end(state)
         return True
 
     def _opened(self) -> Iterator[Any]:
