@@ -30,7 +30,7 @@ from fulmen.utilities.parsing import AttributeDict
 from fulmen.utilities.rank_zero import rank_zero_warn, warn_once
 from fulmen.utilities.safe_load import MapLocation, describe, load
 from fulmen.utilities.suggest import did_you_mean
-from fulmen.utilities.unresolved import placeholders
+from fulmen.utilities.unresolved import is_whole, placeholders
 
 CHECKPOINT_HYPER_PARAMS_KEY = "hyper_parameters"
 CHECKPOINT_HYPER_PARAMS_NAME = "hparams_name"
@@ -132,7 +132,7 @@ def _hparams_of(cls: Any, checkpoint: dict[str, Any], hparams_file: str | os.Pat
         return AttributeDict(_read_hparams_file(os.fspath(hparams_file)))
     hparams = checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
     kind = checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_TYPE)
-    if isinstance(kind, str) and kind.startswith("omegaconf.") and not any(placeholders(hparams)):
+    if isinstance(kind, str) and kind.startswith("omegaconf.") and is_whole(hparams):
         return require("omegaconf", "omegaconf", "This checkpoint").OmegaConf.create(hparams)
     return AttributeDict(hparams) if isinstance(hparams, dict) else hparams
 

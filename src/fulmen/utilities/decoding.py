@@ -11,7 +11,7 @@ import torch
 
 from fulmen.utilities.codec_classes import MAKE
 from fulmen.utilities.codec_values import READ, Form, UnresolvableError
-from fulmen.utilities.encoding import MAPPINGS, TAG
+from fulmen.utilities.encoding import MAPPINGS, TAG, Stored
 from fulmen.utilities.foreign import foreign_form
 from fulmen.utilities.places import Place, render
 from fulmen.utilities.safe_load import where_it_was
@@ -42,7 +42,7 @@ class Decoder:
             The value, which is the part itself if there is nothing to make.
         """
         kind = type(value)
-        if kind not in MAPPINGS and kind is not list and kind is not tuple:
+        if kind not in MAPPINGS and kind not in (list, tuple, Stored):
             return value
         place = (id(value), hashing)
         if place in self._done:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import functools
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from fulmen.utilities.exceptions import MisconfiguredType
+from fulmen.utilities.registered import static
 
 
 class UnresolvedError(MisconfiguredType):
@@ -95,6 +97,11 @@ def placeholders(value: Any, seen: set[int] | None = None) -> Iterator[Unresolve
             yield from placeholders(part, seen)
 
 
+def is_whole(value: Any) -> bool:
+    """Whether a value holds no placeholder."""
+    return next(placeholders(value), None) is None
+
+
 def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, Mapping):
         return [*value.keys(), *value.values()]
@@ -106,4 +113,7 @@ def _parts(value: Any) -> Iterable[Any]:
         return value.args, value.keywords
     if isinstance(value, argparse.Namespace):
         return vars(value).values()
-    return [getattr(value, name, None) for name in getattr(type(value), "__dataclass_fields__", ())]
+    if "numpy" in sys.modules and type(value) is sys.modules["numpy"].ndarray:
+        return value.ravel().tolist() if value.dtype == object else ()
+    names = static(type(value), "__dataclass_fields__")
+    return [getattr(value, name, None) for name in names] if isinstance(names, dict) else ()
