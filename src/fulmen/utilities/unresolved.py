@@ -116,4 +116,12 @@ def _parts(value: Any) -> Iterable[Any]:
     if "numpy" in sys.modules and type(value) is sys.modules["numpy"].ndarray:
         return value.ravel().tolist() if value.dtype == object else ()
     names = static(type(value), "__dataclass_fields__")
-    return [getattr(value, name, None) for name in names] if isinstance(names, dict) else ()
+    return _field_values(value, names) if isinstance(names, dict) else ()
+
+
+def _field_values(value: Any, names: Iterable[str]) -> Iterator[Any]:
+    for name in names:
+        try:
+            yield object.__getattribute__(value, name)  # not by a way of the class's own, which is code
+        except AttributeError:
+            pass
