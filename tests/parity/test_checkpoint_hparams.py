@@ -14,21 +14,22 @@ import torch, pytorch_lightning as pl
 from lightning_fabric.utilities.data import AttributeDict as Other
 from pytorch_lightning.utilities.parsing import AttributeDict
 
-class Model(pl.LightningModule):
-    def __init__(self, width, root, space, nested, counts, conf):
-        super().__init__()
-        self.save_hyperparameters()
-        self.layer = torch.nn.Linear(width, 1)
-
+class Trained(pl.LightningModule):
     def training_step(self, batch, batch_idx):
         return self.layer(batch).mean()
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters())
 
-class Holder(Model):
+class Model(Trained):
+    def __init__(self, width, root, space, nested, counts, conf):
+        super().__init__()
+        self.save_hyperparameters()
+        self.layer = torch.nn.Linear(width, 1)
+
+class Holder(Trained):
     def __init__(self, conf):
-        pl.LightningModule.__init__(self)
+        super().__init__()
         self.save_hyperparameters(conf)
         self.layer = torch.nn.Linear(2, 1)
 
