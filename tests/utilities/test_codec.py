@@ -12,6 +12,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+import zoneinfo
 from pathlib import Path
 from typing import Any
 
@@ -457,6 +458,54 @@ def test_an_unknown_tag_is_left_alone() -> None:
 def test_a_broken_form_is_no_crash(kind: str, fields: dict[str, Any]) -> None:
     back = decode({"__fulmen__": kind, **fields})
     assert type(repr(back)) is str
+
+
+def test_forms_of_older_files_are_still_read() -> None:
+    old = {
+        "a": {"__fulmen__": "path", "value": "x/y"},
+        "b": {"__fulmen__": "numpy", "dtype": "<f4", "value": 0.5},
+        "c": {"__fulmen__": "dict", "value": [["__fulmen__", 1]]},
+        "d": {"__fulmen__": "namespace", "value": {"a": {"__fulmen__": "bytes", "value": "x"}}},
+    }
+    new = {"a": Path("x/y"), "b": np.float32(0.5), "c": {"__fulmen__": 1}, "d": argparse.Namespace(a=b"x")}
+    assert decode(old) == new
+
+
+def test_a_class_of_the_script_that_ran(tmp_path: Path) -> None:
+    code = """
+import dataclasses, torch
+from fulmen.utilities.codec import encode, decode
+@dataclasses.dataclass
+class Options:
+    a: int
+torch.save(encode({"x": Options(1)})[0], "x.pt")
+assert decode(torch.load("x.pt", weights_only=True))["x"] == Options(1)
+"""
+    run(code, tmp_path)
+    back = decode(torch.load(tmp_path / "x.pt", weights_only=True))["x"]
+    with pytest.raises(UnresolvedError, match=r"(?s)the script that was run.*Define it in a module of its own"):
+        back.a()
+
+
+def test_a_list_of_numbers_is_looked_at_for_long_ones() -> None:
+    assert decode(through_a_file(encode([1, 2**3000, "x"])[0])) == [1, 2**3000, "x"]
+    numbers = list(range(10))
+    assert encode(numbers)[0] is numbers
+
+
+def test_zones() -> None:
+    there = datetime.datetime(2024, 7, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Paris"), fold=1)
+    back = decode(through_a_file(encode({there: there})[0]))
+    assert back == {there: there}
+    assert back[there].tzinfo is there.tzinfo
+    for key in ("../../etc/passwd", "/etc/passwd", "os"):
+        found = decode({"__fulmen__": "zone", "value": key})
+        assert type(found) is Unresolved
+
+    class Odd(datetime.tzinfo):
+        pass
+
+    assert encode({"x": datetime.datetime(2024, 7, 1, tzinfo=Odd())})[1]
 
 
 def test_copies_of_stored_forms_are_still_known() -> None:

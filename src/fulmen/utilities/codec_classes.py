@@ -69,6 +69,11 @@ def find(codec: Any, form: Form, hashing: bool) -> type:
     kind, name = form["kind"], form["class"]
     found = import_named(name) if codec.trusted else class_named(name)
     place, _, inner = name.partition(":")
+    if found is None and place == "__main__":
+        raise UnresolvableError(
+            f"the script that was run when it was saved defines it as {inner!r}, and this one does not",
+            "Define it in a module of its own, or register it under a name (`fulmen.checkpoint.register`)",
+        )
     if found is None:
         raise UnresolvableError(
             f"no imported module has the class {name!r}, and none is registered as that",
@@ -111,8 +116,12 @@ def _enum(codec: Any, value: Any, path: Place) -> Form | None:
 
 def _standard_flag(cls: type) -> bool:
     """Whether an enum makes its combinations without code of its own."""
-    standard = static(cls, "_missing_") is own(enum.Flag)["_missing_"] and type(cls) is enum.EnumMeta
-    return enum.Flag in bases(cls) and standard and static(cls, "_new_member_") in (object.__new__, int.__new__)
+    if enum.Flag not in bases(cls) or type(cls) is not enum.EnumMeta:
+        return False
+    missing = [own(base)["_missing_"] for base in (enum.Flag, enum.IntFlag) if "_missing_" in own(base)]
+    names = ("_new_member_", "__new_member__")  # since Python 3.11, and before
+    new = next((static(cls, name) for name in names if static(cls, name) is not NOTHING), None)
+    return static(cls, "_missing_") in missing and new in (object.__new__, int.__new__)
 
 
 def make_enum(codec: Any, form: Form, path: Place, hashing: bool) -> Any:

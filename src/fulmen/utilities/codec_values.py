@@ -11,6 +11,7 @@ import pathlib
 import re
 import sys
 import uuid
+import zoneinfo
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import Any
@@ -132,6 +133,8 @@ def _datetime(codec: Any, value: Any, path: Place) -> Form | None:
     if kind == "date":
         return {"kind": kind, "value": (value.year, value.month, value.day)}
     day = (value.year, value.month, value.day) if kind == "datetime" else ()
+    if type(value.tzinfo) not in (type(None), datetime.timezone, zoneinfo.ZoneInfo):
+        return None
     zone = codec.encode(value.tzinfo, (path, "tzinfo"))
     time = (value.hour, value.minute, value.second, value.microsecond)
     return {"kind": kind, "value": (*day, *time), "zone": zone, "fold": value.fold}
@@ -150,6 +153,10 @@ def _timezone(codec: Any, value: Any, path: Place) -> Form:
 
 def _make_timezone(codec: Any, form: Form, path: Place) -> datetime.timezone:
     return datetime.timezone(datetime.timedelta(*form["value"]), *form["name"])
+
+
+def _zone(codec: Any, value: zoneinfo.ZoneInfo, path: Place) -> Form | None:
+    return {"kind": "zone", "value": value.key} if value.key else None
 
 
 def _bounds(codec: Any, value: Any, path: Place) -> Form:
@@ -192,6 +199,7 @@ WRITE: dict[type, Callable[[Any, Any, Place], Form | None]] = {
     datetime.date: _datetime,
     datetime.timedelta: _text("timedelta", lambda value: (value.days, value.seconds, value.microseconds)),
     datetime.timezone: _timezone,
+    zoneinfo.ZoneInfo: _zone,
     decimal.Decimal: _text("decimal", str),
     fractions.Fraction: lambda codec, value, path: {
         "kind": "fraction", "value": tuple(codec.encode(part, path) for part in value.as_integer_ratio()),
@@ -220,6 +228,7 @@ READ: dict[str, Callable[[Any, Form, Place], Any]] = {
     "date": lambda codec, form, path: datetime.date(*form["value"]),
     "timedelta": lambda codec, form, path: datetime.timedelta(*form["value"]),
     "timezone": _make_timezone,
+    "zone": lambda codec, form, path: zoneinfo.ZoneInfo(form["value"]),
     "decimal": lambda codec, form, path: decimal.Decimal(form["value"]),
     "fraction": lambda codec, form, path: fractions.Fraction(*(codec.decode(x, path) for x in form["value"])),
     "uuid": lambda codec, form, path: uuid.UUID(form["value"]),
@@ -249,7 +258,9 @@ def numpy_form(codec: Any, value: Any, path: Place) -> Form | None:
     layout = _layout(numpy, array.dtype)
     if layout is None:
         return None
-    content = torch.frombuffer(bytearray(array.tobytes()), dtype=torch.uint8) if array.nbytes else torch.empty(0)
+    content = torch.empty(0)
+    if array.nbytes:
+        content = torch.from_numpy(numpy.array(array, order="C").reshape(-1).view(numpy.uint8))  # a copy, of its own
     return {"kind": "array", "dtype": layout, "shape": array.shape, "value": content, "scalar": scalar}
 
 

@@ -17,6 +17,8 @@ from fulmen.utilities.places import Place, render
 from fulmen.utilities.safe_load import where_it_was
 from fulmen.utilities.unresolved import Unresolved
 
+_NESTS = {*MAPPINGS, Stored, list, tuple}
+
 
 class Decoder:
     """One pass over what was loaded.
@@ -42,7 +44,7 @@ class Decoder:
             The value, which is the part itself if there is nothing to make.
         """
         kind = type(value)
-        if kind not in MAPPINGS and kind not in (list, tuple, Stored):
+        if kind not in _NESTS:
             return value
         place = (id(value), hashing)
         if place in self._done:
@@ -58,6 +60,9 @@ class Decoder:
         return made
 
     def _make(self, value: Any, kind: Any, path: Place, hashing: bool) -> Any:
+        parts = value if kind is list or kind is tuple else dict.values(value)
+        if _NESTS.isdisjoint(map(type, parts)) and (parts is value or not self._is_form(value, kind)):
+            return value
         if kind is list or kind is tuple:
             items = [self.decode(item, (path, index), hashing) for index, item in enumerate(value)]
             return value if all(map(operator.is_, items, value)) else kind(items)
@@ -78,6 +83,9 @@ class Decoder:
         if kind is OrderedDict:
             vars(made).update(vars(value))
         return made
+
+    def _is_form(self, value: Any, kind: Any) -> bool:
+        return TAG in value or (kind is OrderedDict and TAG in vars(value))
 
     def _restore(self, stored: Any, form: Form, path: Place, hashing: bool) -> Any:
         kind = form["kind"]

@@ -24,6 +24,7 @@ _PLAIN = {
     type(None), bool, int, float, complex, str, bytearray,
     torch.Tensor, torch.nn.Parameter, torch.Size, torch.dtype, torch.device, torch.layout,
 }  # fmt: skip
+_SIMPLE = {type(None), bool, int, float, str}
 _TENSORS = (torch.Tensor, torch.nn.Parameter)
 _LONG = 2032  # bits of the longest number that a safe load reads
 
@@ -96,6 +97,8 @@ class Encoder:
         if kind in MAPPINGS:
             return self._mapping(value, kind, path)
         if kind is list or kind is tuple:
+            if _is_simple(value):  # such as the order of a million samples
+                return value
             items = [self.encode(item, (path, index)) for index, item in enumerate(value)]
             return value if all(map(operator.is_, items, value)) else kind(items)
         if kind is set:
@@ -156,6 +159,11 @@ class Encoder:
         text = type_name(type(value))
         self.refused.append(f"{render(path)} ({text}{', ' if why else ''}{why})")
         return Stored({TAG: "refused", "type": text})
+
+
+def _is_simple(values: Any) -> bool:
+    kinds = set(map(type, values))
+    return kinds <= _SIMPLE and (int not in kinds or all(type(v) is not int or v.bit_length() <= _LONG for v in values))
 
 
 def type_name(kind: type) -> str:

@@ -47,8 +47,8 @@ def register(obj: Any = None, *, name: str | None = None) -> Any:
     """Lets checkpoints hold a class or a function by its name.
 
     A registered class may be a hyper-parameter, and a registered function too, or the one that a
-    ``functools.partial`` calls. Loading a checkpoint may then call it, with data that the file holds: register what
-    does no harm whatever it is called with.
+    ``functools.partial`` calls. Whoever uses what was loaded may then call it with data that the file holds: register
+    what does no harm whatever it is called with.
 
     Args:
         obj: The class or function.
