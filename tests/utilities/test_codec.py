@@ -508,6 +508,23 @@ def test_zones() -> None:
     assert encode({"x": datetime.datetime(2024, 7, 1, tzinfo=Odd())})[1]
 
 
+@pytest.mark.parametrize(
+    "dtype", ["O", "|O8", [("a", "|O")], [("a", "<i4"), ("b", "O8")], "i4,O", "(2,)f4", ("f4", "O")]
+)
+def test_bytes_of_a_file_are_no_objects(dtype: Any) -> None:
+    content = torch.full((64,), 255, dtype=torch.uint8)
+    for kind in ("array", "numpy", "dtype"):
+        for shape in ((8,), (4,), (16,)):
+            form = {"__fulmen__": kind, "dtype": dtype, "shape": shape, "value": content, "scalar": False}
+            if (kind, dtype) != ("array", "O"):  # whose objects are forms of their own
+                assert type(decode(form)) is Unresolved
+
+
+def test_an_empty_content_makes_no_large_array() -> None:
+    form = {"__fulmen__": "array", "dtype": "<f8", "shape": (10**6, 10**6), "value": torch.empty(0), "scalar": False}
+    assert type(decode(form)) is Unresolved
+
+
 def test_copies_of_stored_forms_are_still_known() -> None:
     stored, _ = encode({"x": Path("a")})
     for copied in (copy.deepcopy(stored), copy.copy(stored)):

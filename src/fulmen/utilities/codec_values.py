@@ -7,6 +7,7 @@ import datetime
 import decimal
 import fractions
 import functools
+import operator
 import pathlib
 import re
 import sys
@@ -165,7 +166,12 @@ def _bounds(codec: Any, value: Any, path: Place) -> Form:
 
 
 def _make_slice(codec: Any, form: Form, path: Place) -> slice:
-    return slice(*(codec.decode(bound, path) for bound in form["value"]))
+    return slice(*(codec.decode(bound, path, True) for bound in form["value"]))  # newer Pythons can hash one
+
+
+def _make_fraction(codec: Any, form: Form, path: Place) -> fractions.Fraction:
+    numerator, denominator = (codec.decode(part, path) for part in form["value"])
+    return fractions.Fraction(operator.index(numerator), operator.index(denominator))
 
 
 # What a form's name says of a value, for those that are made of text alone.
@@ -230,7 +236,7 @@ READ: dict[str, Callable[[Any, Form, Place], Any]] = {
     "timezone": _make_timezone,
     "zone": lambda codec, form, path: zoneinfo.ZoneInfo(form["value"]),
     "decimal": lambda codec, form, path: decimal.Decimal(form["value"]),
-    "fraction": lambda codec, form, path: fractions.Fraction(*(codec.decode(x, path) for x in form["value"])),
+    "fraction": _make_fraction,
     "uuid": lambda codec, form, path: uuid.UUID(form["value"]),
     "range": lambda codec, form, path: range(*(codec.decode(bound, path) for bound in form["value"])),
     "slice": _make_slice,
@@ -278,7 +284,10 @@ def _dtype(numpy: Any, layout: Any) -> Any:
     for _, kind, *_shape in fields:
         if not isinstance(kind, str) or not _DTYPE.fullmatch(kind):
             raise UnresolvableError("its dtype is not a plain one")
-    return numpy.dtype(layout)
+    dtype = numpy.dtype(layout)
+    if dtype.hasobject:  # bytes of a file are no addresses
+        raise UnresolvableError("its dtype is not a plain one")
+    return dtype
 
 
 def _make_numpy(codec: Any, form: Form, path: Place) -> Any:
@@ -299,7 +308,7 @@ def _make_numpy(codec: Any, form: Form, path: Place) -> Any:
     if form["value"].numel():
         array = form["value"].cpu().numpy().copy().view(dtype).reshape(form["shape"])
     else:
-        array = numpy.zeros(form["shape"], dtype)
+        array = numpy.zeros(form["shape"] if 0 in form["shape"] or not dtype.itemsize else -1, dtype)
     return array[()] if form["scalar"] else array
 
 

@@ -67,8 +67,8 @@ class Decoder:
             items = [self.decode(item, (path, index), hashing) for index, item in enumerate(value)]
             return value if all(map(operator.is_, items, value)) else kind(items)
         form = foreign_form(value) if kind is OrderedDict else None
-        if form is None and type(value.get(TAG)) is str:
-            form = {"kind": value[TAG], **{key: item for key, item in value.items() if key != "kind"}}
+        if form is None and type(dict.get(value, TAG)) is str:
+            form = {"kind": value[TAG], **{key: item for key, item in dict.items(value) if key != "kind"}}
         if form is not None:
             known = form["kind"] in READ or form["kind"] in MAKE or form["kind"] in ("pickled", "refused")
             return self._restore(value, form, path, hashing) if known else value
