@@ -23,7 +23,9 @@ from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, 
 from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
 from fulmen.trainer.hyper_parameters import log_hyper_parameters
 from fulmen.trainer.profiling import begin_profile, end_profile
+from fulmen.utilities.codec import decode_checkpoint, is_trusted
 from fulmen.utilities.exceptions import MisconfiguredType
+from fulmen.utilities.foreign import well_known
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.states import RunningStage, TrainerFn, TrainerStatus
 from fulmen.utilities.traceback import fold
@@ -138,8 +140,7 @@ def begin(trainer: Trainer, job: Job) -> None:
     _setup_hooks(trainer, module, fn)
     checkpoint = None
     if trainer._ckpt_path is not None:
-        checkpoint = trainer.strategy.load_checkpoint(trainer._ckpt_path, weights_only=job.weights_only)
-        check_checkpoint(checkpoint, trainer._ckpt_path)
+        checkpoint = _read(trainer, trainer._ckpt_path, job.weights_only)
         restore_model(trainer, checkpoint)
     log_hyper_parameters(trainer, module, datamodule)
     trainer.strategy.setup(trainer)
@@ -158,6 +159,13 @@ def begin(trainer: Trainer, job: Job) -> None:
         trainer.loop_of(fn).prepare()
     for logger in trainer.loggers:
         logger.log_graph(module)
+
+
+def _read(trainer: Trainer, path: str, weights_only: bool | None) -> dict[str, Any]:
+    with well_known():
+        checkpoint = trainer.strategy.load_checkpoint(path, weights_only=weights_only)
+    check_checkpoint(checkpoint, path)
+    return decode_checkpoint(checkpoint, is_trusted(weights_only))
 
 
 def _warn_of_eval_mode(module: LightningModule) -> None:
