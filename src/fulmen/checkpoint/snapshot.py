@@ -171,7 +171,10 @@ def _as_bytes(storage: UntypedStorage, start: int, size: int) -> Tensor:
 
 def _place(found: _Found, memories: dict[int, _Memory]) -> tuple[_Memory, int]:
     """Notes which memory something needs, and tells which it is and where it begins."""
-    storage: UntypedStorage = found if isinstance(found, UntypedStorage) else found.untyped_storage()
+    if isinstance(found, Tensor):
+        storage = found.untyped_storage()
+    else:
+        storage = found._untyped_storage if isinstance(found, TypedStorage) else found
     key = storage._cdata
     memory = memories.get(key)
     if memory is None:
@@ -180,7 +183,7 @@ def _place(found: _Found, memories: dict[int, _Memory]) -> tuple[_Memory, int]:
         memory.need_all()
         return memory, 0
     count, item = found.numel(), found.element_size()
-    start = found.storage_offset() * item if count else 0
+    start = int(found.storage_offset()) * item if count else 0
     if count and not found.is_contiguous():
         count = 1 + sum((n - 1) * stride for n, stride in zip(found.shape, found.stride(), strict=True))
     memory.need(start, start + count * item)
