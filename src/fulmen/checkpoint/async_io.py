@@ -16,7 +16,7 @@ from typing import Any
 from fulmen.checkpoint.io import CheckpointIO
 from fulmen.checkpoint.snapshot import Snapshots
 from fulmen.checkpoint.wrapping import _WrappingCheckpointIO
-from fulmen.utilities.exceptions import MisconfiguredRun
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
 
 
 class CheckpointNotSavedError(MisconfiguredRun):
@@ -149,7 +149,7 @@ class AsyncCheckpointIO(_WrappingCheckpointIO):
             remedy()
         raise CheckpointNotSavedError(
             f"The checkpoint {flight.place} was being written while training went on, and could not be.",
-            got=f"{type(error).__name__}: {error}",
+            got=_reason(error),
             fix="Mend what this says, and resume from the checkpoint before it, which is untouched: "
             '`trainer.fit(model, ckpt_path="last")`.',
         ) from error
@@ -201,3 +201,12 @@ class _Flight:
 def _identity(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path)
     return name if "://" in name else os.path.abspath(name)
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong: the system's own words, where torch has others for what came of it."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, (OSError, MisconfigurationException)):
+        inner = inner.__cause__ or inner.__context__
+    shown = error if inner is None else inner
+    return f"{type(shown).__name__}: {shown}"
