@@ -258,7 +258,7 @@ from fulmen.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 class Net(LightningModule):  # all its weights are the number of steps
     def __init__(self):
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(200_000))
+        self.weight = torch.nn.Parameter(torch.zeros(500_000))
     def training_step(self, batch, batch_idx):
         return -self.weight.sum()
     def configure_optimizers(self):
