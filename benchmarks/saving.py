@@ -111,7 +111,9 @@ def measure(layers: int, width: int, rounds: int, folder: str) -> None:
     state = dump(flying)
     tensors = list(tensors_of(state))
     size = sum(tensor.nbytes for tensor in tensors) / 1e6
-    print(f"\nsaving {size:.0f} MB in {len(tensors)} tensors, torch {torch.__version__}, {platform.machine()}, ", end="")
+    print(
+        f"\nsaving {size:.0f} MB in {len(tensors)} tensors, torch {torch.__version__}, {platform.machine()}, ", end=""
+    )
     print(f"{os.cpu_count()} cores, one thread: {rounds} rounds, milliseconds\n")
 
     path = os.path.join(folder, "a.ckpt")
@@ -153,7 +155,9 @@ def show(times: dict[str, list[float]], first_copy: float, first_save: float) ->
         best, median = min(times[name]), statistics.median(times[name])
         print(f"| {title:<37} | {best:8.1f} | {median:8.1f} | {best / min(times['copy']):11.2f} |")
     ratio = first_save / first_copy
-    print(f"\nThe first save of a run, into new memory: {first_save:.1f}, {ratio:.2f} of a first copy ({first_copy:.1f}).")
+    print(
+        f"\nThe first save of a run, into new memory: {first_save:.1f}, {ratio:.2f} of a first copy ({first_copy:.1f})."
+    )
 
 
 if __name__ == "__main__":

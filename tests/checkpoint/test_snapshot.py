@@ -49,6 +49,12 @@ def trained() -> dict[str, Any]:
     return {"state_dict": network.state_dict(), "optimizer_states": [optimizer.state_dict()], "epoch": 3}
 
 
+def memory(snapshots: Snapshots) -> dict[int, int]:
+    """The pieces of memory that are held, and their sizes."""
+    parts = [*snapshots._parts, *(tensor.untyped_storage() for tensor in snapshots._tensors)]
+    return {part.data_ptr(): part.nbytes() for part in parts}
+
+
 def test_gives_the_bytes_of_a_synchronous_save() -> None:
     state = trained()
     assert written(Snapshots().take(state)) == written(state)
@@ -69,9 +75,7 @@ def test_tied_weights_stay_tied_and_are_copied_once() -> None:
     snapshots, state = Snapshots(), trained()["state_dict"]
     copy = snapshots.take(state)
     assert copy["2.weight"].data_ptr() == copy["3.weight"].data_ptr()
-    assert sum(part.nbytes() for part in snapshots._parts) == sum(
-        value.nbytes for name, value in state.items() if name != "3.weight"
-    )
+    assert sum(memory(snapshots).values()) == sum(value.nbytes for name, value in state.items() if name != "3.weight")
 
 
 OTHERS: dict[str, Callable[[], Any]] = {
@@ -128,16 +132,16 @@ slices = st.tuples(st.integers(0, 40), st.integers(0, 40)).map(sorted)
 @given(st.lists(slices, min_size=1, max_size=6), st.lists(slices, max_size=2))
 def test_views_share_what_they_shared_and_no_more_is_copied(views: list[Any], halves: list[Any]) -> None:
     """Views of one memory as floats and, at odd places, as bytes."""
-    memory = torch.arange(40.0)
-    state = [memory[a:b] for a, b in views] + [memory.view(torch.uint8)[a:b] for a, b in halves]
+    floats = torch.arange(40.0)
+    state = [floats[a:b] for a, b in views] + [floats.view(torch.uint8)[a:b] for a, b in halves]
     expected = [value.clone() for value in state]
     snapshots = Snapshots()
     copy = snapshots.take(state)
     needed: set[int] = set()
     for a, b in [(4 * a, 4 * b) for a, b in views] + halves:
         needed.update(range(a, b))
-    assert sum(part.nbytes() for part in snapshots._parts) <= len(needed) + 64 * len(state)
-    memory.fill_(-1)
+    assert sum(memory(snapshots).values()) <= len(needed) + 64 * len(state)
+    floats.fill_(-1)
     assert all(torch.equal(*pair) for pair in zip(copy, expected, strict=True))
     for number, (original, one) in enumerate(zip(state, copy, strict=True)):  # what is written through one view ...
         original.fill_(number)
@@ -148,20 +152,35 @@ def test_views_share_what_they_shared_and_no_more_is_copied(views: list[Any], ha
 def test_memory_is_used_again() -> None:
     snapshots, state = Snapshots(), trained()
     first = snapshots.take(state)
-    places = {part.data_ptr() for part in snapshots._parts}
+    places = memory(snapshots)
     del first
     second = snapshots.take(state)
-    assert {part.data_ptr() for part in snapshots._parts} == places
+    assert memory(snapshots) == places
     snapshots.release()
     assert written(second) == written(state)
 
 
-def test_memory_that_somebody_holds_is_left_alone() -> None:
+KEEP: dict[str, Callable[[dict[str, Tensor]], Any]] = {
+    "the tensor": lambda copy: copy["w"],
+    "a view": lambda copy: copy["w"][:2],  # the tensor of the copy is gone, its memory is not
+    "a storage": lambda copy: copy["w"].untyped_storage(),
+    "an array": lambda copy: copy["w"].numpy(),
+    "the whole": lambda copy: copy,
+}
+
+
+@pytest.mark.parametrize("what", KEEP)
+@pytest.mark.parametrize("names", ["w", "wv"])
+def test_memory_that_somebody_holds_is_left_alone(what: str, names: str) -> None:
+    """Of a tensor that is alone on its memory, and of one that shares it."""
     snapshots, weight = Snapshots(), torch.ones(2)
-    kept = snapshots.take({"w": weight})["w"][1:]  # a view: the tensor of the copy is gone, its memory is not
+    state = {name: weight.view(2) for name in names}
+    kept = KEEP[what](snapshots.take(state))
+    before = pickle.dumps(kept)
     weight.zero_()
-    again = snapshots.take({"w": weight})["w"]
-    assert kept.tolist() == [1] and again.tolist() == [0, 0]
+    for _ in range(2):
+        assert snapshots.take(state)["w"].tolist() == [0, 0]
+    assert pickle.dumps(kept) == before
 
 
 def test_works_in_inference_mode_and_outside() -> None:

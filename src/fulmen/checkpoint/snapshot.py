@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 from bisect import bisect_right
-from typing import Any, TypeAlias
+from collections import Counter
+from collections.abc import Callable
+from itertools import compress
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +18,7 @@ from torch.storage import TypedStorage, UntypedStorage
 _HOSTED = frozenset({"cpu", "cuda", "hpu", "mps", "mtia", "xpu"})  # devices whose memory can be read as bytes
 _ALIGNMENT = 64
 
+_T = TypeVar("_T")
 _Found: TypeAlias = "Tensor | TypedStorage | UntypedStorage"
 
 
@@ -32,7 +37,8 @@ class Snapshots:
     """
 
     def __init__(self) -> None:
-        self._parts: list[UntypedStorage] = []
+        self._tensors: list[Tensor] = []  # copies of tensors that are all that looks at their memory
+        self._parts: list[UntypedStorage] = []  # copies of memory that several look at, or of a part of one
 
     def take(self, state: Any) -> Any:
         """Copies a state.
@@ -60,11 +66,38 @@ class Snapshots:
 
     def release(self) -> None:
         """Gives the memory of the last copy back to the system."""
-        self._parts = []
+        self._tensors, self._parts = [], []
 
     def _copy(self, found: list[_Found]) -> list[_Found]:
+        storages = [_storage(each) for each in found]
+        looking = Counter(storage._cdata for storage in storages)
+        alone = [looking[storage._cdata] == 1 and _fills(each, storage) for each, storage in zip(found, storages)]
+        tensors = iter(self._copy_tensors(list(compress(found, alone))))
+        views = [not single for single in alone]
+        others = iter(self._copy_parts(list(compress(found, views)), list(compress(storages, views))))
+        return [next(tensors if single else others) for single in alone]
+
+    def _copy_tensors(self, found: list[Any]) -> list[Tensor]:
+        free: dict[tuple[Any, ...], list[Tensor]] = {}
+        for tensor in _unheld(self._tensors, lambda: torch.empty(1)):
+            free.setdefault((tensor.dtype, tensor.shape), []).append(tensor)
+        self._tensors = []
+        reused = [free[key].pop() if free.get(key := (each.dtype, each.shape)) else None for each in found]
+        free.clear()  # what does not fit is let go before more is asked for
+        copies = [
+            torch.empty(each.shape, dtype=each.dtype) if copy is None else copy
+            for each, copy in zip(found, reused, strict=True)
+        ]
+        for each, copy in zip(found, copies, strict=True):
+            copy.copy_(each)
+            if copy.requires_grad != each.requires_grad:
+                copy.requires_grad_(each.requires_grad)
+        self._tensors = copies[:]
+        return copies
+
+    def _copy_parts(self, found: list[_Found], storages: list[UntypedStorage]) -> list[_Found]:
         memories: dict[int, _Memory] = {}
-        places = [_place(each, memories) for each in found]
+        places = [_place(each, storage, memories) for each, storage in zip(found, storages, strict=True)]
         stretches = [stretch for memory in memories.values() for stretch in memory.stretches()]
         self._parts = self._targets([end - start for _, start, end in stretches])
         for (memory, start, end), target in zip(stretches, self._parts, strict=True):
@@ -73,12 +106,11 @@ class Snapshots:
 
     def _targets(self, sizes: list[int]) -> list[UntypedStorage]:
         free: dict[int, list[UntypedStorage]] = {}
-        for part in self._parts:
-            if _is_ours_alone(part):
-                free.setdefault(part.nbytes(), []).append(part)
+        for part in _unheld(self._parts, lambda: UntypedStorage(1)):
+            free.setdefault(part.nbytes(), []).append(part)
+        self._parts = []
         reused = [free[size].pop() if free.get(size) else None for size in sizes]
         free.clear()
-        self._parts = []  # what does not fit is let go before more is asked for
         return [UntypedStorage(size) if part is None else part for size, part in zip(sizes, reused, strict=True)]
 
 
@@ -169,16 +201,25 @@ def _as_bytes(storage: UntypedStorage, start: int, size: int) -> Tensor:
     return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage, start, (size,), (1,))
 
 
-def _place(found: _Found, memories: dict[int, _Memory]) -> tuple[_Memory, int]:
-    """Notes which memory something needs, and tells which it is and where it begins."""
+def _storage(found: _Found) -> UntypedStorage:
     if isinstance(found, Tensor):
-        storage = found.untyped_storage()
-    else:
-        storage = found._untyped_storage if isinstance(found, TypedStorage) else found
-    key = storage._cdata
-    memory = memories.get(key)
-    if memory is None:
-        memory = memories[key] = _Memory(storage)
+        return found.untyped_storage()
+    return found._untyped_storage if isinstance(found, TypedStorage) else found
+
+
+def _fills(found: _Found, storage: UntypedStorage) -> bool:
+    """Whether something is a tensor that looks at each byte of its memory, in order."""
+    return (
+        isinstance(found, Tensor)
+        and found.is_contiguous()
+        and found.numel() * found.element_size() == storage.nbytes()
+        and found.storage_offset() == 0
+    )
+
+
+def _place(found: _Found, storage: UntypedStorage, memories: dict[int, _Memory]) -> tuple[_Memory, int]:
+    """Notes which memory something needs, and tells which it is and where it begins."""
+    memory = memories.setdefault(storage._cdata, _Memory(storage))
     if not isinstance(found, Tensor):
         memory.need_all()
         return memory, 0
@@ -201,6 +242,15 @@ def _rebuilt(found: _Found, memory: _Memory, start: int) -> _Found:
     return copy.requires_grad_() if found.requires_grad else copy
 
 
-def _is_ours_alone(storage: UntypedStorage) -> bool:
-    count = getattr(torch._C, "_storage_Use_Count", None)
-    return count is not None and count(storage._cdata) == 1
+def _unheld(copies: list[_T], make: Callable[[], _T]) -> list[_T]:
+    """Those of the copies that nobody else holds, nor a view of them: they count as many holders as a new one does."""
+    if not hasattr(torch._C, "_storage_Use_Count"):
+        return []  # without it there is no telling
+    new = make()
+    *counts, alone = [_holders(each) for each in [*copies, new]]
+    return [each for each, count in zip(copies, counts, strict=True) if count == alone]
+
+
+def _holders(copy: Any) -> tuple[int, int, int]:
+    storage = copy.untyped_storage() if isinstance(copy, Tensor) else copy
+    return sys.getrefcount(copy), sys.getrefcount(storage), torch._C._storage_Use_Count(storage._cdata)
