@@ -128,8 +128,8 @@ def measure(layers: int, width: int, rounds: int, folder: str) -> None:
 
     times: dict[str, list[float]] = {"copy": [], "clone": [], "async": [], "sync": [], "stands": [], "writes": []}
     for _ in range(rounds):
-        times["copy"].append(timed(copy))
         times["clone"].append(timed(lambda: [tensor.clone() for tensor in tensors]))
+        times["copy"].append(timed(copy))
         times["async"].append(timed(lambda: flying.save_checkpoint(path)))
         io.join()  # what the next save would wait for
         times["sync"].append(timed(lambda: plain.save_checkpoint(path)))
@@ -149,11 +149,12 @@ def show(times: dict[str, list[float]], first_copy: float, first_save: float) ->
         "the writing of it, in the background": "writes",
         "the longest pause of steps meanwhile": "stands",
     }
-    print(f"| {'':<37} | {'best':>8} | {'median':>8} | over a copy |")
-    print(f"|:{'-' * 38}|{'-' * 9}:|{'-' * 9}:|{'-' * 12}:|")
+    print(f"| {'':<37} | {'best':>8} | {'median':>8} | best over best copy | median ratio of a round |")
+    print(f"|:{'-' * 38}|{'-' * 9}:|{'-' * 9}:|{'-' * 20}:|{'-' * 24}:|")
     for title, name in rows.items():
         best, median = min(times[name]), statistics.median(times[name])
-        print(f"| {title:<37} | {best:8.1f} | {median:8.1f} | {best / min(times['copy']):11.2f} |")
+        paired = statistics.median(own / base for own, base in zip(times[name], times["copy"], strict=True))
+        print(f"| {title:<37} | {best:8.1f} | {median:8.1f} | {best / min(times['copy']):19.2f} | {paired:23.2f} |")
     ratio = first_save / first_copy
     print(
         f"\nThe first save of a run, into new memory: {first_save:.1f}, {ratio:.2f} of a first copy ({first_copy:.1f})."

@@ -8,6 +8,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,9 @@ from fulmen.checkpoint.io import CheckpointIO
 from fulmen.checkpoint.snapshot import Snapshots
 from fulmen.checkpoint.wrapping import _WrappingCheckpointIO
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
+
+# A thread that begins keeps the interpreter for some milliseconds, unless it lets the one that saves go first.
+_HEAD_START = 0.002
 
 
 class CheckpointNotSavedError(MisconfiguredRun):
@@ -192,6 +196,7 @@ class _Flight:
             self._thread.join()
 
     def _run(self, write: Callable[[], None]) -> None:
+        time.sleep(_HEAD_START)
         try:
             write()
         except BaseException as error:
