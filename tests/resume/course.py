@@ -136,7 +136,7 @@ def assert_equal(ours: Any, theirs: Any, where: str = "") -> None:
     if isinstance(ours, list) and len(ours) != len(theirs):
         first = next((i for i, (one, other) in enumerate(zip(ours, theirs, strict=False)) if one != other), -1)
         raise AssertionError(
-            f"{where}: {len(ours)} and {len(theirs)}, which differ from {first}: {ours[first:][:3]}, {theirs[first:][:3]}"
+            f"{where}: {len(ours)} and {len(theirs)}; from {first} on: {ours[first:][:3]}, {theirs[first:][:3]}"
         )
     if isinstance(ours, torch.Tensor):
         assert ours.dtype == theirs.dtype and torch.equal(ours, theirs), f"{where}: {ours} is not {theirs}"

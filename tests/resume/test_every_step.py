@@ -56,7 +56,7 @@ class Model(pl.LightningModule):
     def loss(self, batch: Any, stage: str) -> Tensor:
         if isinstance(batch, dict):
             batch = list(batch.values())
-        if isinstance(batch[0], (list, tuple)):  # several loaders, of which some may have ended
+        if not isinstance(batch[0], Tensor):  # several loaders, of which some may have ended
             parts = [part for part in batch if part is not None]
             batch = [torch.cat([part[field] for part in parts]) for field in range(3)]
         inputs, labels, numbers = batch

@@ -46,6 +46,7 @@ def dump_course(fit: FitLoop) -> dict[str, Any]:
         "train_loaders": dump_loaders([fit.data.loader]) if fit.data.loader is not None else [],
         "val_loaders": dump_loaders(fit.validation.data.loaders),
         "val_seen": {str(index): count for index, count in fit.validation.seen.items()},
+        "optimization": fit.optimization.state_dict() if hasattr(fit, "optimization") else {},
     }
     if progress.phase in UNDER_WAY:
         state.update(_in_an_epoch(fit, state["exact"]))
@@ -62,7 +63,6 @@ def place_in_epoch(fit: FitLoop) -> dict[str, Any]:
         "progress": fit.progress.state_dict(),
         "feed": fit.feed.state_dict(fit.progress.batch),
         "results": dump_results(fit.results),
-        "optimization": fit.optimization.state_dict(),
     }
 
 
@@ -73,7 +73,7 @@ def _in_an_epoch(fit: FitLoop, exact: bool) -> dict[str, Any]:
         batch = progress.batch - done
         place["progress"].update(batch=batch, batches=progress.batches - done, phase="ready", epoch_done=False)
         place["feed"] = fit.feed.state_dict(batch)
-        place["optimization"] = {}
+        place["optimization"] = fit.optimization.state_dict(failed=True)
     elif progress.phase == "validation" and exact:
         place["validation"] = fit.validation.state_dict()
     elif progress.phase == "validated":
@@ -118,6 +118,8 @@ def load_course(fit: FitLoop, state: dict[str, Any]) -> None:
         )
     fit.inherited = load_loaders([fit.data.loader], state["train_loaders"])
     fit.validation.inherited = load_loaders(fit.validation.data.loaders, state["val_loaders"])
+    if fit.progress.phase == "between":
+        fit.optimization.load_state_dict(state["optimization"])
     set_rng_state(state["rng"][min(trainer.global_rank, len(state["rng"]) - 1)])
 
 

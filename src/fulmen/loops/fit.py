@@ -61,6 +61,7 @@ class FitLoop:
         self.validation = EvaluationLoop(trainer, "validate")
         self._said_not_yet = False
         self.feed: Feed
+        self.optimization: Automatic
         self.inherited: list[Any] | None = None
         self.resumed: dict[str, Any] | None = None
         self.resumed_validation: dict[str, Any] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from fulmen.checkpoint.io import join
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.states import TrainerFn
@@ -29,6 +30,7 @@ def find_checkpoint(trainer: Trainer, ckpt_path: Any, fn: TrainerFn, model_given
         FileNotFoundError: If the path does not exist.
         ValueError: If there is no best checkpoint.
     """
+    join(trainer.strategy.checkpoint_io)  # a file that is still being written is one to be found
     saved = next((cb.best_model_path for cb in trainer.checkpoint_callbacks if getattr(cb, "best_model_path", "")), "")
     if ckpt_path is None:
         if model_given or fn == TrainerFn.FITTING or not saved:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fulmen.checkpoint.capture import restore_model, restore_training
+from fulmen.checkpoint.io import join
 from fulmen.core.hooks import restore_modes
 from fulmen.core.module import LightningModule
 from fulmen.core.optimizer import LightningOptimizer
@@ -267,6 +268,10 @@ def interrupted(trainer: Trainer, error: BaseException) -> None:
     if trainer.datamodule is not None and hasattr(trainer.datamodule, "on_exception"):
         trainer.datamodule.on_exception(error)
     trainer.strategy.on_exception(error)
+    try:
+        join(trainer.strategy.checkpoint_io)
+    except Exception as failure:
+        rank_zero_warn(f"A save was under way when the run ended. {failure}")
     for logger in trainer.loggers:
         logger.finalize("failed")
     let_go(trainer)
