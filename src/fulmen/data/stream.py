@@ -7,7 +7,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from torch.utils.data import DataLoader
@@ -214,10 +214,6 @@ class MapStream(Stream):
         return {**super().place(), "indices": self.indices.states_after(self.count)}
 
 
-# Stateful loaders that have been opened. To ask another for its state may open it, and draw random numbers for it.
-opened: WeakSet[Any] = WeakSet()
-
-
 class StatefulStream(Stream):
     """A loader, or an iterable data set behind a plain one, that says itself where it is.
 
@@ -238,7 +234,6 @@ class StatefulStream(Stream):
     def _open(self) -> Iterator[Any]:
         if "part" in self.saved:
             self.part.load_state_dict(self.saved["part"])
-        opened.add(self.part)
         return open_once(self.loader)
 
     def place(self) -> dict[str, Any]:
