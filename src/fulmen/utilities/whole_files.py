@@ -1,0 +1,148 @@
+"""Which files are whole checkpoints, and when they were written: what a restart has to know of a folder."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any, NamedTuple
+
+from fulmen.utilities.imports import require
+from fulmen.utilities.seal import BrokenSeal, check_seal, read_seal
+
+_LOCAL = ("file://", "local://")
+
+
+class Candidate(NamedTuple):
+    """What can be told of a checkpoint without reading all of it.
+
+    Attributes:
+        created: When it was written, in nanoseconds, as the file or else the file system says.
+        changed: When the file was changed, as the file system says.
+        path: Where it lies.
+        sealed: Whether it has a seal, whole or not.
+        resumable: Whether training can go on from it, as far as its seal says.
+    """
+
+    created: int
+    changed: int
+    path: str
+    sealed: bool
+    resumable: bool
+
+
+def plain_path(path: str | os.PathLike[str]) -> str:
+    """A path as the system takes it: an address of a local file without its ``file://``."""
+    path = os.fspath(path)
+    return next((path[len(scheme) :] for scheme in _LOCAL if path.startswith(scheme)), path)
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path names a store elsewhere, such as ``s3://bucket``."""
+    return "://" in plain_path(path)
+
+
+def remote(path: str, **options: Any) -> tuple[Any, str]:
+    """The file system of an address, as fsspec knows it, and the path in it."""
+    filesystem, inner = require("fsspec", "all", f"The address {path!r}").core.url_to_fs(path, **options)
+    return filesystem, inner
+
+
+@contextmanager
+def opened(path: str) -> Iterator[IO[bytes]]:
+    """Opens a local file or an address for reading."""
+    if is_remote(path):
+        filesystem, inner = remote(path)
+        with filesystem.open(inner, "rb") as file:
+            yield file
+    else:
+        with open(plain_path(path), "rb") as file:
+            yield file
+
+
+def candidate(path: str) -> Candidate | None:
+    """Looks at a file's end, or at the date of a folder.
+
+    Args:
+        path: A local path or an address.
+
+    Returns:
+        What can be told, also of a file that cannot be read; None if there is none.
+    """
+    try:
+        changed, folder = _changed(path)
+    except OSError:
+        return None
+    try:
+        if folder:
+            return Candidate(changed, changed, path, sealed=False, resumable=True)
+        with opened(path) as file:
+            seal = read_seal(file)
+    except (BrokenSeal, OSError):
+        return Candidate(changed, changed, path, sealed=True, resumable=True)
+    if seal is None:
+        return Candidate(changed, changed, path, sealed=False, resumable=True)
+    return Candidate(seal.created, changed, path, sealed=True, resumable=seal.resumable)
+
+
+def _changed(path: str) -> tuple[int, bool]:
+    """When a file or folder was changed, and whether it is a folder."""
+    if not is_remote(path):
+        status = os.stat(plain_path(path))
+        return status.st_mtime_ns, os.path.isdir(plain_path(path))
+    filesystem, inner = remote(path)
+    folder = bool(filesystem.isdir(inner))
+    try:
+        return int(filesystem.modified(inner).timestamp() * 1e9), folder
+    except (NotImplementedError, KeyError, AttributeError, TypeError, FileNotFoundError):
+        return 0, folder  # not every store knows
+
+
+def what_is_wrong(path: str) -> str:
+    """Reads a file and says why it is no whole checkpoint.
+
+    Args:
+        path: A local path or an address; of a folder nothing is known, so it passes.
+
+    Returns:
+        The reason, or nothing. A file without a seal passes if its archive can be listed, or if it is no archive.
+    """
+    try:
+        if _changed(path)[1]:
+            return ""
+        with opened(path) as file:
+            if check_seal(file) is not None:
+                return ""
+            start = file.read(512)
+            if not start.strip(b"\0"):
+                return "there is nothing in it"
+            if start.startswith(b"PK\x03\x04"):
+                zipfile.ZipFile(file).close()
+    except (BrokenSeal, zipfile.BadZipFile, OSError) as error:
+        return str(error)
+    return ""
+
+
+def previous(path: str) -> str | None:
+    """The newest whole file that was written before another one of the same folder and kind.
+
+    Args:
+        path: The other one.
+
+    Returns:
+        Its path; None if there is none, or the folder is not a local one.
+    """
+    if is_remote(path) or not os.path.exists(path := plain_path(path)):
+        return None
+    folder, name = os.path.split(path)
+    extension, own = os.path.splitext(name)[1], candidate(path)
+    others = [os.path.join(folder, other) for other in os.listdir(folder or ".") if other != name]
+    known = (candidate(other) for other in others if os.path.splitext(other)[1] == extension)
+    earlier = [one for one in known if one is not None and (own is None or one.created <= own.created)]
+    return next(whole(earlier), None)
+
+
+def whole(candidates: Iterable[Candidate]) -> Iterator[str]:
+    """The paths of whole checkpoints, the newest first; each is read when its turn comes."""
+    return (one.path for one in sorted(candidates, reverse=True) if not what_is_wrong(one.path))
