@@ -102,6 +102,10 @@ def _load(file: IO[bytes], map_location: Any, weights_only: bool | None, name: s
         raise _damaged(name, error) from error
     except (EOFError, KeyError, IndexError, ValueError, struct.error) as error:
         raise _damaged(name, error) from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # torch looks for a directory before the beginning of a short file
+            raise
+        raise _damaged(name, error) from error
     except RuntimeError as error:
         # a file full of zeros looks like an empty archive of torch's oldest format
         if "PytorchStreamReader" in str(error) or "legacy .tar" in str(error):

@@ -137,10 +137,15 @@ def previous(path: str) -> str | None:
         return None
     folder, name = os.path.split(path)
     extension, own = os.path.splitext(name)[1], candidate(path)
-    others = [os.path.join(folder, other) for other in os.listdir(folder or ".") if other != name]
-    known = (candidate(other) for other in others if os.path.splitext(other)[1] == extension)
-    earlier = [one for one in known if one is not None and (own is None or one.created <= own.created)]
-    return next(whole(earlier), None)
+    names = (other for other in os.listdir(folder or ".") if other != name and not other.startswith("."))
+    others = [os.path.join(folder, other) for other in names]
+    known = [candidate(other) for other in others if os.path.splitext(other)[1] == extension]
+    # the date in a broken seal may be wrong, and then that of the file system has to do
+    for limit in (own.created, max(own.created, own.changed)) if own is not None else ():
+        found = next(whole(one for one in known if one is not None and one.created <= limit), None)
+        if found is not None:
+            return found
+    return None
 
 
 def whole(candidates: Iterable[Candidate]) -> Iterator[str]:
