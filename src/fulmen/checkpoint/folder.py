@@ -35,10 +35,9 @@ def make(folder: str) -> None:
     while not os.path.isdir(above) and above != os.path.dirname(above):
         missing.append(above)
         above = os.path.dirname(above)
-    os.makedirs(folder, exist_ok=True)
-    for made in reversed(missing):
-        with synced(os.path.dirname(made)):
-            pass
+    for new in reversed(missing):
+        with synced(os.path.dirname(new)), suppress(FileExistsError):
+            os.mkdir(new)
 
 
 @contextmanager

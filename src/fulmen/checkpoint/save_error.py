@@ -28,7 +28,7 @@ _ADVICE = {
 
 
 class CheckpointSaveError(MisconfigurationException, OSError):
-    """A checkpoint could not be written. Also an ``OSError``, with the ``errno`` of what failed."""
+    """A checkpoint could not be written, or an old one not removed. Also an ``OSError``, with the ``errno`` of what failed."""
 
     def __init__(self, rule: str = "", got: Any = None, fix: str | None = None, number: int | None = None) -> None:
         super().__init__(rule, got, fix)
@@ -38,12 +38,13 @@ class CheckpointSaveError(MisconfigurationException, OSError):
         return str(self.args[0])  # an OSError with a number would show that alone
 
 
-def save_error(path: str, error: Exception) -> CheckpointSaveError:
+def save_error(path: str, error: Exception, what: str = "written") -> CheckpointSaveError:
     """The error to raise in place of another one.
 
     Args:
         path: Where the checkpoint was to go.
         error: What the system or a remote store said.
+        what: What could not be done.
 
     Returns:
         An error that names the path and says what to do.
@@ -55,7 +56,7 @@ def save_error(path: str, error: Exception) -> CheckpointSaveError:
     else:
         advice = _ADVICE.get(number or 0, _DISK)
     return CheckpointSaveError(
-        f"The checkpoint `{path}` could not be written.",
+        f"The checkpoint `{path}` could not be {what}.",
         got=f"{errno.errorcode.get(number, number)}: {said}" if number else said,
         fix=f"{advice} {_UNTOUCHED}",
         number=number,

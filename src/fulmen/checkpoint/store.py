@@ -60,7 +60,7 @@ def place(path: str | os.PathLike[str], write: Callable[[IO[bytes]], bytes | Non
     try:
         make(folder)
         with synced(folder), part_of(folder, name) as part:
-            with open(part, "r+b", buffering=_BUFFER) as file:
+            with open(part, "wb", buffering=_BUFFER) as file:
                 digest = write(file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -132,14 +132,22 @@ def copy(source: str, path: str) -> None:
 
 
 def remove(path: str | os.PathLike[str]) -> None:
-    """Removes a checkpoint, a file or a folder, local or remote; one that is not there is fine."""
+    """Removes a checkpoint, a file or a folder, local or remote; one that is not there is fine.
+
+    Raises:
+        CheckpointSaveError: If that fails.
+    """
     target = plain_path(path)
     if is_remote(target):
-        remote.remove(target)
-    elif os.path.isdir(target) and not os.path.islink(target):
-        shutil.rmtree(target)
-    elif os.path.lexists(target):
-        os.remove(target)
+        return remote.remove(target)
+    try:
+        if os.path.isdir(target) and not os.path.islink(target):
+            shutil.rmtree(target)
+        else:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.remove(target)
+    except OSError as error:
+        raise save_error(target, error, "removed") from error
 
 
 def _write(obj: Any, file: IO[bytes]) -> bytes:
@@ -162,7 +170,7 @@ def _write(obj: Any, file: IO[bytes]) -> bytes:
 
 def _prove(path: str, digest: bytes | None) -> None:
     """Raises unless a file holds what was written to it."""
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
         if hasattr(os, "posix_fadvise"):  # so that it comes from the disk and not from memory
             try:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -65,8 +65,13 @@ def load(source: PathOrFile, map_location: MapLocation = None, weights_only: boo
         folder, name = os.path.split(path)
         near = did_you_mean(name, os.listdir(folder or ".")) if os.path.isdir(folder or ".") else ""
         raise FileNotFoundError(errno.ENOENT, f"There is no checkpoint at this path. {near}".strip(), path)
-    with opened(path) as file:
-        return _load(file, place, weights_only, path)
+    try:
+        with opened(path) as file:
+            return _load(file, place, weights_only, path)
+    except OSError as error:
+        if error.errno is None or is_remote(path):
+            raise
+        raise OSError(error.errno, f"{error.strerror}.\nWhat to do: see that the file can be read. {_other(path)}\nFile", path) from error
 
 
 def describe(source: PathOrFile) -> str:
@@ -114,14 +119,18 @@ def _load(file: IO[bytes], map_location: Any, weights_only: bool | None, name: s
 
 
 def _damaged(name: str, error: Exception) -> DamagedCheckpointError:
-    earlier = previous(name)
     return DamagedCheckpointError(
         f"`{name}` is no checkpoint, or it is damaged.",
         got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-        fix="Load another checkpoint of the same run."
-        if earlier is None
-        else f"Load the newest whole checkpoint before it: `{earlier}`.",
+        fix=_other(name),
     )
+
+
+def _other(name: str) -> str:
+    earlier = previous(name)
+    if earlier is None:
+        return "Load another checkpoint of the same run."
+    return f"Load the newest whole checkpoint before it: `{earlier}`."
 
 
 def _refused(file: IO[bytes], message: str) -> list[str]:
