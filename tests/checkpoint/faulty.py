@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ ADVICE = {
     errno.EACCES: "Let this user write to the folder",
 }
 KINDS = [(number, lasting) for number in ADVICE for lasting in (False, True)] + [(KILL, False)]
-LONG = torch.arange(300_000)  # more than is buffered, so that it takes several writes
+LONG = torch.arange(150_000)  # more than is buffered, so that it takes several writes
 
 shim = ctypes.CDLL(None)
 shim.fault_name.restype = ctypes.c_char_p
@@ -125,34 +126,47 @@ def newest(folder: Path) -> int:
     return max((load(path)["global_step"] for path in folder.rglob("*.ckpt")), default=0)
 
 
-def in_a_child(folder: Path, errors: Path, steps: int, call: int = 0, kind: int = 0, lasting: bool = False) -> int:
-    """Trains in a process that ends as a script ends. Returns its exit status."""
+def in_a_child(folder: Path, errors: Path, steps: int, fault: Any = None, to_the_end: bool = False) -> int:
+    """Trains in a process of its own. Returns its exit status.
+
+    Args:
+        folder: Of the checkpoints.
+        errors: The file for what it prints.
+        steps: How many.
+        fault: What `arm` takes beside the folder.
+        to_the_end: Whether the process ends as a script ends, which takes a second with all of torch in memory.
+    """
     child = os.fork()
-    if child == 0:
-        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-        if call:
-            arm(folder, call, kind, lasting)
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    if fault:
+        arm(folder, *fault)
+    try:
         train(folder, steps)
-        sys.exit()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    except BaseException:
+        if to_the_end:
+            raise
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
 
 
 def fit_with_faults(folder: Path, samples: int) -> dict[str, int]:
     """Lets calls of a run fail: the second of three that go on from each other."""
     errors, draw = folder.with_suffix(".err"), random.Random(3)
-    folder.mkdir()
-    assert in_a_child(folder, errors, 1) == 0, errors.read_text()
+    train(folder, 1)
     begun = folder.with_suffix(".begun")
     shutil.copytree(folder, begun)
     arm(folder, 0, 0, False)
     train(folder, 3)
     calls = shim.fault_disarm()
     stopped = 0
-    for _ in range(samples):
+    for sample in range(samples):
         shutil.rmtree(folder)
         shutil.copytree(begun, folder)
         call, (kind, lasting) = draw.randint(1, calls), draw.choice(KINDS)
-        status = in_a_child(folder, errors, 3, call, kind, lasting)
+        status = in_a_child(folder, errors, 3, (call, kind, lasting), to_the_end=sample < 3)
         where = f"{kind} at call {call} of {calls}, status {status}: {errors.read_text()}"
         step = newest(folder)
         assert step >= 1, where

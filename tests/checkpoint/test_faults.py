@@ -16,7 +16,8 @@ HERE = Path(__file__).parent
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or COMPILER is None, reason="needs Linux and a C compiler to stand between program and system"
+    sys.platform != "linux" or COMPILER is None,
+    reason="needs Linux and a C compiler to stand between program and system",
 )
 
 

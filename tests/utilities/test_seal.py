@@ -78,7 +78,16 @@ def parts_of(path: Path) -> dict[str, range]:
         headers = {f"header {entry.filename}": entry.header_offset for entry in opened.infolist()}
         directory = opened.start_dir
     found = {name: range(start, start + 30 + len(name) - 7) for name, start in headers.items()}
-    lengths = {"first mark": 8, "format": 2, "flags": 2, "time": 8, "step": 8, "length": 8, "digest": 32, "last mark": 8}
+    lengths = {
+        "first mark": 8,
+        "format": 2,
+        "flags": 2,
+        "time": 8,
+        "step": 8,
+        "length": 8,
+        "digest": 32,
+        "last mark": 8,
+    }
     place = archive
     for name, length in lengths.items():
         found[name] = range(place, place + length)

@@ -28,7 +28,7 @@ _ADVICE = {
 
 
 class CheckpointSaveError(MisconfigurationException, OSError):
-    """A checkpoint could not be written, or an old one not removed. Also an ``OSError``, with the ``errno`` of what failed."""
+    """A checkpoint could not be written, or an old one not removed; also an ``OSError`` with the ``errno`` of that."""
 
     def __init__(self, rule: str = "", got: Any = None, fix: str | None = None, number: int | None = None) -> None:
         super().__init__(rule, got, fix)

@@ -71,7 +71,9 @@ def load(source: PathOrFile, map_location: MapLocation = None, weights_only: boo
     except OSError as error:
         if error.errno is None or is_remote(path):
             raise
-        raise OSError(error.errno, f"{error.strerror}.\nWhat to do: see that the file can be read. {_other(path)}\nFile", path) from error
+        raise OSError(
+            error.errno, f"{error.strerror}.\nWhat to do: see that the file can be read. {_other(path)}\nFile", path
+        ) from error
 
 
 def describe(source: PathOrFile) -> str:
