@@ -116,7 +116,10 @@ def copy(source: str, path: str) -> None:
 
     def write(file: IO[bytes]) -> bytes | None:
         with open(source, "rb") as original:
-            seal = check_seal(original)
+            try:
+                seal = check_seal(original)
+            except BrokenSeal as error:
+                raise failed_proof(source, str(error)) from error
             shutil.copyfileobj(original, file, _BUFFER)
         return seal.digest if seal is not None else None
 

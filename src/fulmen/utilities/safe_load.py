@@ -72,7 +72,7 @@ def load(source: PathOrFile, map_location: MapLocation = None, weights_only: boo
         if error.errno is None or is_remote(path):
             raise
         raise OSError(
-            error.errno, f"{error.strerror}.\nWhat to do: see that the file can be read. {_other(path)}\nFile", path
+            error.errno, f"{error.strerror}.\nWhat to do: see that the file can be read. {_other(path)}\nThe file", path
         ) from error
 
 

@@ -79,6 +79,8 @@ def candidate(path: str) -> Candidate | None:
             return Candidate(changed, changed, path, sealed=False, resumable=True)
         with opened(path) as file:
             seal = read_seal(file)
+    except FileNotFoundError:
+        return None
     except (BrokenSeal, OSError):
         return Candidate(changed, changed, path, sealed=True, resumable=True)
     if seal is None:
