@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import stat
 import tracemalloc
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fulmen.checkpoint import store
-from fulmen.checkpoint.save_error import CheckpointSaveError
+from fulmen.checkpoint.save_error import CheckpointSaveError, save_error
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.safe_load import DamagedCheckpointError
 from fulmen.utilities.seal import check_seal
@@ -107,6 +108,12 @@ def test_an_error_says_what_to_do_and_keeps_its_number(monkeypatch: pytest.Monke
         assert caught.value.errno == number
         assert f"Received: {errno.errorcode[number]}: {os.strerror(number)}" in str(caught.value)
     assert os.listdir() == []
+
+
+def test_an_error_travels_between_processes() -> None:
+    error = save_error("a.ckpt", OSError(errno.ENOSPC, "No space left on device"))
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.errno) == (str(error), error.errno) == (str(error), errno.ENOSPC)
 
 
 def test_names_that_cannot_be_written_to() -> None:

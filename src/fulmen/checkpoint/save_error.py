@@ -30,9 +30,12 @@ _ADVICE = {
 class CheckpointSaveError(MisconfigurationException, OSError):
     """A checkpoint could not be written, or an old one not removed; also an ``OSError`` with the ``errno`` of that."""
 
-    def __init__(self, rule: str = "", got: Any = None, fix: str | None = None, number: int | None = None) -> None:
-        super().__init__(rule, got, fix)
+    def __init__(self, rule: str = "", *parts: Any, number: int | None = None, **named: Any) -> None:
+        super().__init__(rule, *parts, **named)
         self.errno = number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.args, {**self.__dict__, "errno": self.errno}
 
     def __str__(self) -> str:
         return str(self.args[0])  # an OSError with a number would show that alone
