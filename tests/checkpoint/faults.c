@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -110,6 +111,11 @@ BY_FD(off_t, lseek, (int fd, off_t offset, int whence), (fd, offset, whence))
 BY_FD(off64_t, lseek64, (int fd, off64_t offset, int whence), (fd, offset, whence))
 BY_FD(ssize_t, read, (int fd, void *data, size_t size), (fd, data, size))
 BY_FD(ssize_t, pread64, (int fd, void *data, size_t size, off64_t at), (fd, data, size, at))
+
+ssize_t sendfile64(int fd, int from, off64_t *at, size_t size) {
+    if (hit(known(fd), "sendfile64")) return fail();
+    return REAL(sendfile64)(fd, from, at, size);
+}
 
 int posix_fadvise(int fd, off_t from, off_t length, int advice) {
     if (hit(known(fd), "posix_fadvise")) return fail(), kind;

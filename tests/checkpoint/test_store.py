@@ -238,7 +238,7 @@ def test_a_damaged_remote_file_is_noticed() -> None:
     content = bytearray(memory.cat("/damaged/a.ckpt"))
     content[300] ^= 1
     memory.pipe("/damaged/a.ckpt", bytes(content))
-    with pytest.raises(DamagedCheckpointError, match="memory://damaged/a.ckpt"):
+    with pytest.raises(DamagedCheckpointError, match=r"memory://damaged/a\.ckpt"):
         store.load(path)
 
 
