@@ -1,4 +1,7 @@
-"""``kill -9`` at random moments of training: real processes, on the same and on another disk than the temp folder."""
+"""``kill -9`` at random moments of training: real processes, on the same and on another disk than the temp folder.
+
+``FULMEN_KILLS`` sets how many, on each.
+"""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_the_newest_whole_one_is_the_last_and_each_broken_one_is_named() -> None
     trainer = saving("a")
     assert find(trainer, "last", FIT) == find(trainer, "auto", FIT) == paths[3]
     damage(paths[3])
-    with pytest.warns(UserWarning, match=r"fourth\.ckpt is passed over, since it is damaged: .*digest differs"):
+    with pytest.warns(UserWarning, match=r"fourth\.ckpt is damaged, and passed over: .*digest differs"):
         assert find(trainer, "last", FIT) == paths[2]
     Path(paths[2]).write_bytes(Path(paths[2]).read_bytes()[:-1])
     with pytest.warns(UserWarning) as told:
@@ -166,7 +166,7 @@ def test_a_remote_last_one() -> None:
     assert find(trainer, "last") == path
     memory = fsspec.filesystem("memory")
     memory.pipe("/runs/a/second.ckpt", memory.cat("/runs/a/second.ckpt")[:-1])
-    with pytest.warns(UserWarning, match=r"second\.ckpt is passed over"):
+    with pytest.warns(UserWarning, match=r"second\.ckpt is damaged, and passed over"):
         assert find(trainer, "last") == "memory://runs/a/first.ckpt"
 
 
@@ -183,7 +183,7 @@ def test_the_folder_of_a_killed_run_is_found_from_a_new_version() -> None:
     assert trainer.logger is not None and trainer.logger.version == 12
     assert find(trainer, "last") == find(trainer, "auto") == second
     damage(second)
-    with pytest.warns(UserWarning, match="version_10.* is passed over"):
+    with pytest.warns(UserWarning, match="version_10.* is damaged, and passed over"):
         assert find(counted(), "last") == first
 
 
@@ -202,7 +202,7 @@ def test_auto_starts_anew_in_silence_where_there_is_nothing(fn: TrainerFn) -> No
     for trainer in (Trainer(**QUIET), saving("a"), counted()):
         assert find(trainer, "auto", fn) is None
     damage(saved("a/x.ckpt"))
-    with pytest.warns(UserWarning, match=r"x\.ckpt is passed over") as told:
+    with pytest.warns(UserWarning, match=r"x\.ckpt is damaged, and passed over") as told:
         assert find(saving("a"), "auto", fn) is None
     assert len(told) == 1
     with pytest.warns(UserWarning, match="starts from the model as it is"):
@@ -226,13 +226,13 @@ def test_the_next_best_where_the_best_is_damaged() -> None:
     trainer = saving(callbacks=[callback])
     assert find(trainer, "best") == paths[1]
     damage(paths[1])
-    with pytest.warns(UserWarning, match=r"3\.ckpt is passed over, since it is damaged"):
+    with pytest.warns(UserWarning, match=r"3\.ckpt is damaged or gone, and passed over"):
         assert find(trainer, "best") == paths[2]
-    with pytest.warns(UserWarning, match=r"3\.ckpt is passed over, since it is damaged"):
+    with pytest.warns(UserWarning, match=r"3\.ckpt is damaged or gone, and passed over"):
         assert find(trainer, None, model_given=False) == paths[2]
     os.remove(paths[2])
     damage(paths[0])
-    with pytest.warns(UserWarning, match="is passed over"):
+    with pytest.warns(UserWarning, match="is damaged or gone, and passed over"):
         assert find(trainer, "best") == paths[1]  # and reading it says what is wrong
 
 

@@ -110,7 +110,7 @@ def _best_of(callback: Any) -> str:
         wrong = what_is_wrong(path)
         if not wrong:
             return str(path)
-        rank_zero_warn(f"The checkpoint {path} is passed over, since it is damaged: {wrong}.")
+        rank_zero_warn(f"The checkpoint {path} is damaged or gone, and passed over: {wrong}.")
     return best
 
 
@@ -126,7 +126,7 @@ def _last(trainer: Trainer, fn: TrainerFn, silent: bool) -> str | None:
         if not wrong:
             rank_zero_info(f"The newest checkpoint is {one.path}.")
             return one.path
-        rank_zero_warn(f"The checkpoint {one.path} is passed over, since it is damaged: {wrong}.")
+        rank_zero_warn(f"The checkpoint {one.path} is damaged, and passed over: {wrong}.")
     if not silent:
         rank_zero_warn(
             f'`.{fn.value}(ckpt_path="last")`: no checkpoint was found, so the run starts from the model as it is.'
