@@ -91,3 +91,13 @@ def test_a_file_that_cannot_be_read_offers_the_one_before(good: Path) -> None:
     folder.mkdir()
     with pytest.raises(IsADirectoryError, match=f"(?s)What to do: see that the file can be read.*before it: `{good}`"):
         load(folder)
+
+
+def test_a_folder_that_cannot_be_listed_hides_no_damage(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    good.write_bytes(good.read_bytes()[:-1])
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(DamagedCheckpointError, match="Load another checkpoint of the same run"):
+        load(good)

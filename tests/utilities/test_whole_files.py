@@ -4,6 +4,7 @@ import io
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -11,7 +12,17 @@ import torch
 
 from fulmen.checkpoint.store import atomic_save
 from fulmen.utilities.seal import check_seal, read_seal
-from fulmen.utilities.whole_files import candidate, is_remote, opened, plain_path, previous, what_is_wrong, whole
+from fulmen.utilities.whole_files import (
+    Candidate,
+    candidate,
+    is_remote,
+    is_there,
+    opened,
+    plain_path,
+    previous,
+    what_is_wrong,
+    whole,
+)
 
 
 def break_(path: str) -> None:
@@ -66,6 +77,20 @@ def test_a_candidate_that_is_not_there() -> None:
     os.symlink("nowhere", "last.ckpt")
     for path in ("last.ckpt", "none.ckpt", "memory://look/none.ckpt"):
         assert candidate(path) is None
+
+
+def test_what_cannot_be_looked_at_is_there_and_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    atomic_save({}, "a.ckpt")
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refuse)
+        one, there = candidate("a.ckpt"), is_there("a.ckpt")
+    assert one is not None and one > Candidate(time.time_ns(), time.time_ns(), "z.ckpt", True, True)
+    assert there and is_there("a.ckpt") and is_there(f"file://{os.getcwd()}/a.ckpt")
+    assert not is_there("none.ckpt") and not is_there("a.ckpt/none")
 
 
 def test_looking_reads_the_end_alone() -> None:

@@ -43,10 +43,10 @@ def find_checkpoint(trainer: Trainer, ckpt_path: Any, fn: TrainerFn, model_given
         return _best(trainer, fn)
     if ckpt_path in ("last", "auto"):
         return _last(trainer, fn, silent=ckpt_path == "auto")
-    from fulmen.utilities.whole_files import is_remote, plain_path  # only those who name a checkpoint pay for it
+    from fulmen.utilities.whole_files import is_remote, is_there  # only those who name a checkpoint pay for it
 
     path = str(os.fspath(ckpt_path))
-    if not is_remote(path) and not os.path.exists(plain_path(path)):
+    if not is_remote(path) and not is_there(path):
         raise FileNotFoundError(
             f"There is no checkpoint at {path!r}.\nWhat to do: check the path; `trainer.checkpoint_callback"
             ".best_model_path` and `.last_model_path` name the files that a run has written."

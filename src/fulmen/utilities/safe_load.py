@@ -61,19 +61,22 @@ def load(source: PathOrFile, map_location: MapLocation = None, weights_only: boo
     if not isinstance(source, (str, os.PathLike)):
         return _load(source, place, weights_only, describe(source))
     path = plain_path(source)
-    if not is_remote(path) and not os.path.exists(path):
-        folder, name = os.path.split(path)
-        near = did_you_mean(name, os.listdir(folder or ".")) if os.path.isdir(folder or ".") else ""
-        raise FileNotFoundError(errno.ENOENT, f"There is no checkpoint at this path. {near}".strip(), path)
     try:
         with opened(path) as file:
             return _load(file, place, weights_only, path)
     except OSError as error:
         if error.errno is None or is_remote(path):
             raise
-        raise OSError(
-            error.errno, f"{error.strerror}.\nWhat to do: see that the file can be read. {_other(path)}\nThe file", path
-        ) from error
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise _missing(path) from None
+        advice = f"What to do: see that the file can be read. {_other(path)}"
+        raise OSError(error.errno, f"{error.strerror}.\n{advice}\nThe file", path) from error
+
+
+def _missing(path: str) -> FileNotFoundError:
+    folder, name = os.path.split(path)
+    near = did_you_mean(name, os.listdir(folder or ".")) if os.path.isdir(folder or ".") else ""
+    return FileNotFoundError(errno.ENOENT, f"There is no checkpoint at this path. {near}".strip(), path)
 
 
 def describe(source: PathOrFile) -> str:
@@ -129,7 +132,10 @@ def _damaged(name: str, error: Exception) -> DamagedCheckpointError:
 
 
 def _other(name: str) -> str:
-    earlier = previous(name)
+    try:
+        earlier = previous(name)
+    except OSError:  # a folder that cannot be read: the offer is a courtesy and must not hide the error itself
+        earlier = None
     if earlier is None:
         return "Load another checkpoint of the same run."
     return f"Load the newest whole checkpoint before it: `{earlier}`."

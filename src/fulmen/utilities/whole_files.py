@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import IO, Any, NamedTuple
 from fulmen.utilities.imports import require
 from fulmen.utilities.seal import BrokenSeal, check_seal, read_seal
 
+_NEVER = 2**63 - 1
 _LOCAL = ("file://", "local://")
 
 
@@ -49,6 +51,17 @@ def remote(path: str, **options: Any) -> tuple[Any, str]:
     return filesystem, inner
 
 
+def is_there(path: str) -> bool:
+    """Whether there is something of that name in a local folder, also if it cannot be looked at."""
+    try:
+        os.stat(plain_path(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 @contextmanager
 def opened(path: str) -> Iterator[IO[bytes]]:
     """Opens a local file or an address for reading."""
@@ -70,16 +83,14 @@ def candidate(path: str) -> Candidate | None:
     Returns:
         What can be told, also of a file that cannot be read; None if there is none.
     """
+    changed, folder = _NEVER, False  # what cannot be looked at comes first, so that it is named
     try:
         changed, folder = _changed(path)
-    except OSError:
-        return None
-    try:
         if folder:
             return Candidate(changed, changed, path, sealed=False, resumable=True)
         with opened(path) as file:
             seal = read_seal(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (BrokenSeal, OSError):
         return Candidate(changed, changed, path, sealed=True, resumable=True)
@@ -92,7 +103,7 @@ def _changed(path: str) -> tuple[int, bool]:
     """When a file or folder was changed, and whether it is a folder."""
     if not is_remote(path):
         status = os.stat(plain_path(path))
-        return status.st_mtime_ns, os.path.isdir(plain_path(path))
+        return status.st_mtime_ns, stat.S_ISDIR(status.st_mode)
     filesystem, inner = remote(path)
     folder = bool(filesystem.isdir(inner))
     try:
