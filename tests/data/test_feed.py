@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, get_worker_info
 
 from fulmen.data.feed import Feed
+from fulmen.data.worker_stream import release
 from fulmen.utilities.combined_loader import CombinedLoader
 
 
@@ -244,7 +245,7 @@ def test_closing_ends_workers_also_while_the_iterator_is_held() -> None:
     feed = Feed(DataLoader(Workers(), num_workers=2, multiprocessing_context="fork"))
     iterator = iter(feed)
     next(iterator)
-    (inner,) = feed._with_workers
+    inner = feed.streams[0].iterator
     assert alive(inner) == [True, True]
     feed.close()
     assert alive(inner) == [False, False]
@@ -255,11 +256,12 @@ def test_persistent_workers_live_on() -> None:
     first = Feed(loader)
     next(iter(first))
     first.close()
-    workers = loader._iterator._workers  # type: ignore[union-attr]
-    assert len(list(Feed(loader))) == 8
-    assert loader._iterator is not None and loader._iterator._workers is workers  # type: ignore[attr-defined]
-    CombinedLoader([loader]).reset()
-    assert loader._iterator is None and not workers[0].is_alive()
+    workers = first.streams[0].iterator._workers
+    second = Feed(loader)
+    assert len(list(second)) == 8
+    assert second.streams[0].iterator._workers is workers and workers[0].is_alive()
+    release(loader)
+    assert not workers[0].is_alive()
 
 
 def test_batches_are_moved() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import fsspec
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFile
 
 from fulmen.checkpoint.store import atomic_save
-from fulmen.utilities.seal import check_seal, read_seal
+from fulmen.utilities.seal import check_seal, has_directory, read_seal
 from fulmen.utilities.whole_files import (
     Candidate,
     candidate,
@@ -124,7 +125,7 @@ def test_what_is_wrong() -> None:
     Path("zeros.ckpt").write_bytes(bytes(2000))
     for path, reason in {
         "whole.ckpt": "digest differs",
-        "foreign.ckpt": "not a zip file",
+        "foreign.ckpt": "directory is missing",
         "empty.ckpt": "nothing in it",
         "zeros.ckpt": "nothing in it",
         "none.ckpt": "No such file",
@@ -164,3 +165,33 @@ def test_opened_reads_both_kinds() -> None:
     for path in ("a.ckpt", f"file://{os.getcwd()}/a.ckpt", "memory://look/c.ckpt"):
         with opened(path) as file:
             assert file.read(2) == b"PK"
+
+
+def test_what_a_server_gives_only_in_one_go_is_read_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    atomic_save({"w": torch.ones(100)}, "memory://look/d.ckpt")
+    seek = MemoryFile.seek
+
+    def forward(self: Any, position: int, whence: int = 0) -> int:
+        if whence == os.SEEK_END:
+            raise ValueError("no range requests")
+        return seek(self, position, whence)
+
+    monkeypatch.setattr(MemoryFile, "seek", forward, raising=False)
+    assert what_is_wrong("memory://look/d.ckpt") == ""
+    with opened("memory://look/d.ckpt") as file:
+        assert isinstance(file, io.BytesIO) and not isinstance(file, MemoryFile)
+
+
+def test_an_archive_without_its_directory() -> None:
+    torch.save({"w": torch.ones(1000)}, "foreign.ckpt")
+    content = Path("foreign.ckpt").read_bytes()
+    for end in range(0, len(content), 13):
+        Path("foreign.ckpt").write_bytes(content[:end])
+        assert what_is_wrong("foreign.ckpt"), end
+    for comment in (b"", b"a comment", bytes(60_000)):
+        with open("commented.ckpt", "wb") as file:
+            file.write(content[:-2] + len(comment).to_bytes(2, "little") + comment)
+        with open("commented.ckpt", "rb") as file:
+            assert has_directory(file) and file.tell() == 0
+    far = content[:-6] + b"\xff" * 4 + content[-2:]
+    assert has_directory(io.BytesIO(far))

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fulmen.checkpoint.lightning_layout import loops_of, progress_of
+from fulmen.utilities.codec import encode_checkpoint
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_warn
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
-FORMAT = 1
+FORMAT = 2
 
 
 def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
@@ -33,10 +35,13 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
         "epoch": trainer.current_epoch,
         "global_step": trainer.global_step,
         "pytorch-lightning_version": "2.6.6",  # the layout of the keys, for programs that ask
-        "fulmen": {"format": FORMAT, "progress": trainer.progress.state_dict(), "plateau": _plateau_metrics(trainer)},
+        "fulmen": {"format": FORMAT},
         "state_dict": strategy.lightning_module_state_dict(),
     }
     if not weights_only:
+        course = trainer.fit_loop.state_dict()
+        checkpoint["fulmen"]["course"] = course
+        checkpoint["loops"] = loops_of(course["progress"])
         checkpoint["callbacks"] = {
             callback.state_key: state for callback in trainer.callbacks if (state := callback.state_dict())
         }
@@ -57,17 +62,7 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
         for callback in trainer.callbacks:
             callback.on_save_checkpoint(trainer, module, checkpoint)
     module.on_save_checkpoint(checkpoint)
-    return checkpoint
-
-
-def _plateau_metrics(trainer: Trainer) -> dict[str, float]:
-    """The new metrics of schedulers whose turn comes at an epoch's end only after the hooks that save."""
-    if not trainer.progress.epoch_done:
-        return {}
-    configs = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
-    names = {str(config.monitor) for config in configs if config.interval == "epoch"}
-    fresh = [name for name in names if trainer.metric_step(name) == trainer.global_step]
-    return {name: float(trainer.callback_metrics[name]) for name in fresh}
+    return encode_checkpoint(checkpoint)
 
 
 def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
@@ -150,24 +145,20 @@ def restore_training(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 
 
 def _restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    progress = trainer.progress
-    if "fulmen" in checkpoint:
-        progress.load_state_dict(checkpoint["fulmen"]["progress"])
-        trainer.fit_loop.missed = checkpoint["fulmen"].get("plateau", {})
+    progress, fit = trainer.progress, trainer.fit_loop
+    course = checkpoint.get("fulmen", {}).get("course")
+    fit.resumed = course
+    if course is not None:
+        progress.load_state_dict(course["progress"])
     else:
-        progress.epoch, progress.steps = checkpoint["epoch"], checkpoint["global_step"]
-        progress.windows = progress.steps
-        progress.epoch_done = True
-    trainer.fit_loop.epoch_loop.is_last_batch = progress.epoch_done
+        progress.load_state_dict(progress_of(checkpoint))
+        # a file of another program says how many batches of its epoch were used, and no more
+        progress.phase = "ready" if progress.batch and not progress.epoch_done else "between"
+    fit.epoch_loop.is_last_batch = progress.epoch_done
     limit = trainer.max_epochs
     if limit is not None and limit != -1 and progress.epoch > limit:
         raise MisconfigurationException(
             "A run cannot end before the point from which it goes on.",
             got=f"a checkpoint with current_epoch={progress.epoch} and Trainer(max_epochs={limit})",
             fix=f"Set `max_epochs` to more than {progress.epoch}.",
-        )
-    if not progress.epoch_done and progress.batch:
-        rank_zero_warn(
-            f"The checkpoint was saved after batch {progress.batch} of epoch {progress.epoch}, in the middle of it: "
-            "the epoch starts again from its first batch."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,8 +54,52 @@ class CheckpointIO(ABC):
             path: Where it lies.
         """
 
+    def when_saved(
+        self, path: str | os.PathLike[str], action: Callable[[], None], if_failed: Callable[[], None] | None = None
+    ) -> None:
+        """Does something once a checkpoint is in its place: at once here, where saving returns when all is done.
+
+        Args:
+            path: Where the checkpoint was saved to.
+            action: What to do then, such as telling others of the file, or removing the one before it. It runs on
+                the thread that saves.
+            if_failed: What to do instead if the file could not be written after all.
+        """
+        action()
+
+    def poll(self) -> None:  # noqa: B027
+        """Does what was put off with :meth:`when_saved` if its time has come, and waits for nothing."""
+
+    def join(self) -> None:  # noqa: B027
+        """Waits until all that was saved is in its place, and raises what went wrong meanwhile."""
+
     def teardown(self) -> None:  # noqa: B027 - most have nothing to finish
         """Called when the run ends, to finish what is under way."""
+
+
+def when_saved(
+    io: Any, path: str | os.PathLike[str], action: Callable[[], None], if_failed: Callable[[], None] | None = None
+) -> None:
+    """:meth:`CheckpointIO.when_saved` for any object that saves, also one that does not know the method."""
+    method = getattr(io, "when_saved", None)
+    if method is None:
+        action()
+    else:
+        method(path, action, if_failed)
+
+
+def poll(io: Any) -> None:
+    """:meth:`CheckpointIO.poll` for any object that saves, also one that does not know the method."""
+    getattr(io, "poll", _nothing)()
+
+
+def join(io: Any) -> None:
+    """:meth:`CheckpointIO.join` for any object that saves, also one that does not know the method."""
+    getattr(io, "join", _nothing)()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _to_cpu(storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:

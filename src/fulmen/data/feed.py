@@ -8,15 +8,16 @@ from collections import deque
 from collections.abc import Iterator
 from operator import itemgetter
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from fulmen.data.memory import fast_iterator
-from fulmen.data.plain import direct_iterator
-from fulmen.data.transfer import prefetch
-from fulmen.utilities.combined_loader import CombinedLoader, length_of, open_once
+from fulmen.data.parts import is_stateful
+from fulmen.data.read_ahead import ReadAhead
+from fulmen.data.stream import MapStream, Noted, StatefulStream, Stream
+from fulmen.data.transfer import has_streams, prefetch
+from fulmen.data.worker_stream import WorkerStream, carries
+from fulmen.utilities.combined_loader import CombinedLoader, length_of
 
 
 class Feed:
@@ -33,12 +34,16 @@ class Feed:
             left to the loop, which calls the hook at its usual place.
         fast: Whether plain DataLoaders are read by the faster ways of :mod:`fulmen.data.memory` and
             :mod:`fulmen.data.plain`, which give the same batches.
+        saved: What :meth:`state_dict` gave in an earlier run: the pass goes on there.
+        inherited: For each single loader what ``inheritance_of`` gave in an earlier run.
+        window: Batches to be able to go back by.
 
     Attributes:
         total: The number of batches: the loader's length or the limit, whichever is less. Infinity where there is
             neither, until the end is seen, which is before the last batch is handed out; so ``index + 1 == feed.total``
             always tells the last batch. A loader that gives fewer batches than it says, or than `limit` without saying
             anything, ends earlier.
+        begun: The batches of the pass that an earlier run has used.
     """
 
     def __init__(
@@ -48,52 +53,118 @@ class Feed:
         *,
         device: torch.device | None = None,
         fast: bool = True,
+        saved: dict[str, Any] | None = None,
+        inherited: list[Any] | None = None,
+        window: int = 1,
     ) -> None:
         self.loader = loader
         self.device = device
         self.fast = fast
+        self.saved = saved
+        self.window = window
+        self.begun: int = saved["consumed"] if saved else 0
         self._length = length_of(loader)
-        self._with_workers: WeakSet[Any] = WeakSet()
         self.total: int | float = min(self._length, limit)
+        self._combined = type(loader) is CombinedLoader
+        flat = loader.flattened if type(loader) is CombinedLoader else [loader]
+        heirs = inherited or [None] * len(flat)
+        self.streams = [_stream_of(one, fast, heir) for one, heir in zip(flat, heirs, strict=False)]
+        self._ahead: ReadAhead | None = None
 
     def __iter__(self) -> Iterator[Any]:
         if self.total == 0:
             return iter(())
+        if self.saved and self.saved["ended"] and self._is_done_with():
+            self.total = self.begun
+            return iter(())
         batches = self._opened()
+        depth = (self.total == math.inf) + (self.device is not None and has_streams(self.device))
+        if depth or any(type(stream) is StatefulStream for stream in self.streams):
+            pending = self.saved.get("pending") if self.saved else None
+            self._ahead = ReadAhead(batches, self.streams, self.begun, depth + self.window, pending)
+            batches = self._ahead
         if self.total != math.inf:
-            batches = self._limited(batches, int(self.total))
+            batches = self._limited(batches, int(self.total) - self.begun)
         if self.device is not None:
             batches = prefetch(batches, self.device)
         return self._counted(batches) if self.total == math.inf else batches
 
+    def state_dict(self, consumed: int) -> dict[str, Any]:
+        """Where the pass is, as the loop sees it: batches that were read ahead are read again.
+
+        Args:
+            consumed: How many batches of the pass the loop has done.
+
+        Returns:
+            Plain values and tensors.
+        """
+        if self.saved is not None and not any(stream.opens for stream in self.streams):
+            return self.saved
+        places: list[dict[str, Any]] | None = None
+        pending: list[Noted] = []
+        if self._ahead is not None:
+            places, pending = self._ahead.at(consumed)
+        if places is None:
+            places = [stream.place() for stream in self.streams]
+        if not self._combined:
+            places[0]["count"] = consumed if self.streams[0].opens else 0
+        states = [
+            stream.state_dict(place) if place["opens"] else None
+            for stream, place in zip(self.streams, places, strict=True)
+        ]
+        return {
+            "consumed": consumed,
+            "ended": consumed == self.total,
+            "streams": states,
+            "pending": [noted.plain() for noted in pending],
+        }
+
     def close(self) -> None:
         """Ends the worker processes of a pass that is not read to its end, except those that the loader keeps."""
-        for iterator in list(self._with_workers):
-            iterator._shutdown_workers()
-        self._with_workers.clear()
+        for stream in self.streams:
+            stream.close()
+
+    def _is_done_with(self) -> bool:
+        """Ends a pass of which no batch is left, where that is not as simple as asking its loader for another."""
+        if all(type(stream) is Stream for stream in self.streams):
+            return True  # to read all of it again would bring nothing
+        if not any(stream.stateful for stream in self.streams):
+            return False
+        # Was it asked already, so that it stands at the start of a new pass? Then it has to stay there.
+        assert self.saved is not None
+        for stream, state in zip(self.streams, self.saved["streams"], strict=True):
+            ended = len(self.streams) == 1 or (state is not None and state["count"] == length_of(stream.loader))
+            if stream.stateful and ended:
+                stream.end(state)
+        return True
 
     def _opened(self) -> Iterator[Any]:
-        if type(self.loader) is CombinedLoader:
-            return self.loader.rows(self._open_one)
-        if isinstance(self.loader, CombinedLoader):
-            return map(itemgetter(0), self.loader)
-        return self._open_one(self.loader)
+        if isinstance(self.loader, CombinedLoader) and self._combined:
+            saved = self.saved["streams"] if self.saved else []
+            finished = [i for i, state in enumerate(saved) if state is not None and state["opens"] > 1]
+            return self.loader.rows(self._open_counting, finished)
+        batches = self._open_one(0)
+        return map(itemgetter(0), batches) if isinstance(self.loader, CombinedLoader) else batches
 
-    def _open_one(self, loader: Any) -> Iterator[Any]:
-        if not isinstance(loader, DataLoader):
-            return open_once(loader)
-        if loader.num_workers == 0:
-            known = (fast_iterator(loader) or direct_iterator(loader)) if self.fast else None
-            return known or open_once(loader)
-        iterator = iter(loader)
-        # Dropping the last reference to the iterator ends its workers too, but an exception's traceback may hold one.
-        if hasattr(iterator, "_shutdown_workers") and not loader.persistent_workers:
-            self._with_workers.add(iterator)
-        return iterator
+    def _open_one(self, position: int) -> Iterator[Any]:
+        stream = self.streams[position]
+        saved = self.saved["streams"][position] if self.saved and not stream.opens else None
+        return stream.start() if saved is None else stream.resume(saved)
+
+    def _open_counting(self, position: int) -> Iterator[Any]:
+        stream = self.streams[position]
+        batches = self._open_one(position)
+
+        def counting() -> Iterator[Any]:
+            for batch in batches:
+                stream.count += 1
+                yield batch
+
+        return counting()
 
     def _limited(self, batches: Iterator[Any], total: int) -> Iterator[Any]:
         limited = itertools.islice(batches, total)
-        if total < self._length or not isinstance(self.loader, DataLoader):
+        if total + self.begun < self._length or not isinstance(self.loader, DataLoader):
             return limited
         if isinstance(self.loader.dataset, IterableDataset):
             return limited
@@ -103,7 +174,7 @@ class Feed:
 
     def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
         ready = deque(itertools.islice(batches, 1))
-        count = 0
+        count = self.begun
         while ready:
             ready.extend(itertools.islice(batches, 1))
             count += 1
@@ -111,6 +182,34 @@ class Feed:
                 self.total = count
             yield ready.popleft()
         self.total = count
+
+
+def skipping(batches: int, loader: Any) -> dict[str, Any]:
+    """The place in a pass of which nothing is known but how many batches were used.
+
+    Args:
+        batches: How many.
+        loader: The loader.
+
+    Returns:
+        What a :class:`Feed` takes as `saved`.
+    """
+    count = len(loader.flattened) if type(loader) is CombinedLoader else 1
+    stream = {"opens": 1, "count": batches, "opened": None, "first": None, "workers": 0}
+    return {"consumed": batches, "ended": False, "streams": [stream] * count, "pending": []}
+
+
+def _stream_of(loader: Any, fast: bool, inherited: Any) -> Stream:
+    if is_stateful(loader):
+        return StatefulStream(loader, fast, loader)
+    if carries(loader):
+        return WorkerStream(loader, fast, inherited)
+    if isinstance(loader, DataLoader) and loader.num_workers == 0 and type(loader).__iter__ is DataLoader.__iter__:
+        if not isinstance(loader.dataset, IterableDataset):
+            return MapStream(loader, fast)
+        if is_stateful(loader.dataset):
+            return StatefulStream(loader, fast, loader.dataset)
+    return Stream(loader, fast)
 
 
 def _ended(batches: Iterator[Any]) -> Iterator[Any]:

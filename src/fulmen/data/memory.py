@@ -25,6 +25,7 @@ from torch.utils.data import (
     default_collate,
 )
 
+from fulmen.data.indices import Indices, Place
 from fulmen.data.plain import Fetch, collates_by_default, draw_base_seed, fetcher, is_plain, open_indices
 from fulmen.utilities.rank_zero import warn_once
 
@@ -44,13 +45,14 @@ class _Table(NamedTuple):
     device: torch.device
 
 
-def fast_iterator(loader: Any) -> Iterator[list[Tensor]] | None:
+def fast_iterator(loader: Any, indices: Indices | None = None) -> Iterator[list[Tensor]] | None:
     """Opens a pass that fetches each batch by one index tensor.
 
     The environment variable ``FULMEN_FAST_DATA=0`` turns it off.
 
     Args:
         loader: Any loader.
+        indices: What to read in place of its batch sampler, and from where.
 
     Returns:
         The batches that ``iter(loader)`` would give; None where the loader or its data are not of the kind this is
@@ -64,9 +66,10 @@ def fast_iterator(loader: Any) -> Iterator[list[Tensor]] | None:
     select = _selector(table, pinned=_pins(loader))
     sampler = _standard_sampler(loader, table.length)
     if sampler is None:
-        return open_indices(loader, _by_list(loader, table, select))
+        return open_indices(loader, _by_list(loader, table, select), indices)
     draw_base_seed(loader)
-    return map(select, itertools.chain.from_iterable(_cuts(loader.batch_sampler, sampler, table)))
+    place = None if indices is None else indices.place
+    return map(select, itertools.chain.from_iterable(_cuts(loader.batch_sampler, sampler, table, place)))
 
 
 def _table_of(dataset: Any) -> _Table | None:
@@ -200,8 +203,11 @@ def _standard_sampler(loader: DataLoader[Any], length: int) -> SequentialSampler
     return None
 
 
-def _cuts(batches: Any, sampler: SequentialSampler | RandomSampler, table: _Table) -> Iterator[tuple[Tensor, ...]]:
+def _cuts(
+    batches: Any, sampler: SequentialSampler | RandomSampler, table: _Table, place: Place | None
+) -> Iterator[tuple[Tensor, ...]]:
     """Index tensors of one batch each, many at a time; draws as the sampler does, and when it does."""
+    skip = 0 if place is None else place.begin()
     count, size = len(sampler.data_source), batches.batch_size
     generator = None
     if type(sampler) is RandomSampler:
@@ -209,15 +215,17 @@ def _cuts(batches: Any, sampler: SequentialSampler | RandomSampler, table: _Tabl
         order = torch.randperm(count, generator=generator)
     else:
         order = torch.arange(count)
+    if place is not None:
+        place.done()
     order = _located(order.to("cpu"), table)
     whole = count - count % size
-    for start in range(0, whole, size * _CUT):
+    for start in range(skip * size, whole, size * _CUT):
         yield torch.split(order[start : min(start + size * _CUT, whole)], size)
     # The sampler draws a last permutation, of which it gives nothing, when it is asked for more than it has: for the
     # rest that fills no batch, or else after the last batch.
     if generator is not None and generator is getattr(sampler, "generator", None):
         torch.randperm(count, generator=generator)
-    if whole < count and not batches.drop_last:
+    if whole < count and not batches.drop_last and skip * size <= whole:
         yield (order[whole:],)
 
 

@@ -8,8 +8,9 @@ batches and errors are the same, and nothing is read ahead.
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -20,11 +21,15 @@ from torch.utils.data._utils import collate as _collation
 Fetch = Callable[[Any], Any]
 
 
-def direct_iterator(loader: Any) -> Iterator[Any] | None:
+def direct_iterator(
+    loader: Any, indices: Iterable[Any] | None = None, watch: Callable[[Fetch], Fetch] | None = None
+) -> Iterator[Any] | None:
     """Opens a pass over a plain DataLoader over a map-style data set, without workers and without pinning.
 
     Args:
         loader: Any loader.
+        indices: What to read; None for what the loader's sampler gives.
+        watch: Wraps what fetches the first batch.
 
     Returns:
         The batches that ``iter(loader)`` would give; None where the loader is not of this kind, in which case nothing
@@ -32,7 +37,8 @@ def direct_iterator(loader: Any) -> Iterator[Any] | None:
     """
     if not is_plain(loader) or loader.pin_memory:
         return None
-    return open_indices(loader, fetcher(loader))
+    fetch = fetcher(loader)
+    return open_indices(loader, fetch, indices, None if watch is None else watch(fetch))
 
 
 def is_plain(loader: Any) -> bool:
@@ -50,18 +56,29 @@ def is_plain(loader: Any) -> bool:
     )
 
 
-def open_indices(loader: DataLoader[Any], fetch: Fetch) -> Iterator[Any]:
+def open_indices(
+    loader: DataLoader[Any], fetch: Fetch, indices: Iterable[Any] | None = None, first: Fetch | None = None
+) -> Iterator[Any]:
     """Opens the loader's sampler and draws its base seed, in the order in which ``iter(loader)`` does.
 
     Args:
         loader: A plain loader.
         fetch: Makes a batch of what the sampler gives.
+        indices: What to read in place of the sampler.
+        first: Makes the first batch; None for `fetch`.
 
     Returns:
         The batches. An exception or StopIteration of the data set's comes through as it does from the loader.
     """
     # `map` asks the sampler for its iterator once; some samplers shuffle each time they are asked.
-    batches = map(fetch, loader.sampler if loader.batch_sampler is None else loader.batch_sampler)
+    if indices is None:
+        indices = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
+    batches: Iterator[Any]
+    if first is None:
+        batches = map(fetch, indices)
+    else:
+        rest = iter(indices)
+        batches = itertools.chain(map(first, itertools.islice(rest, 1)), map(fetch, rest))
     draw_base_seed(loader)
     return batches
 

@@ -26,8 +26,8 @@ class Entry:
     """What was logged under one key in one hook."""
 
     __slots__ = (
-        "asked", "dtype", "hook", "metric", "name", "on_epoch", "on_step", "pending", "reduction", "results",
-        "seen", "take", "total", "value", "weight", "where",
+        "asked", "dtype", "hook", "metric", "name", "on_epoch", "on_step", "pending", "reduction", "restored",
+        "results", "seen", "take", "total", "value", "weight", "where",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +40,7 @@ class Entry:
         self.on_step, self.on_epoch, self.reduction = meaning
         self.results = results
         self.metric: Any = None
+        self.restored = False  # from a checkpoint, which knows less of the options than a call says
         # the default is half inside a step in true half precision, and too coarse to show a mean
         self.dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
         self.pending: list[tuple[Tensor, float]] = []
@@ -55,6 +56,14 @@ class Entry:
         self.pending.clear()
         if self.metric is not None:
             self.metric.reset()
+
+    def adopt(self, asked: tuple[Any, ...], meaning: tuple[bool, bool, str], value: Any) -> None:
+        """Goes on with the options of the first call after it was restored."""
+        self.asked = asked
+        self.on_step, self.on_epoch, self.reduction = meaning
+        self.restored = False
+        if is_metric(value):
+            self.metric = value
 
     def prepare(self, value: Any) -> None:
         """Chooses how values are taken, by the first one."""

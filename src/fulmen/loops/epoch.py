@@ -20,61 +20,99 @@ class EpochLoop:
     def __init__(self, fit_loop: FitLoop) -> None:
         self.fit_loop = fit_loop
         self.is_last_batch = False
+        self.cut_short = False
         self.batch_idx = -1
 
     def run(self, feed: Feed | WatchedFeed) -> None:
         """Trains on every batch of a feed, and validates in between where it is due.
 
         Args:
-            feed: The batches of the epoch.
+            feed: The batches of the epoch, or those that are left of it.
         """
         fit = self.fit_loop
         trainer, hooks, progress, results, metrics = fit.trainer, fit.hooks, fit.progress, fit.results, fit.metrics
-        optimization, rates, plan, transfer = fit.optimization, fit.rates, fit.validation_plan, fit.transfer
+        optimization, transfer, signals = fit.optimization, fit.transfer, trainer.signals
         scheduled = fit.schedules
-        index = -1
-        self.is_last_batch = False
+        index = progress.batch - 1
+        self.batch_idx = index
+        self.is_last_batch = progress.epoch_done
+        self.cut_short = self._is_over()
+        if self.cut_short:
+            self.cut_short = not self.is_last_batch
+            return
         for batch in feed:
             index += 1
             self.batch_idx = index
             self.is_last_batch = last = index + 1 == feed.total
+            progress.phase = "step"
             if transfer is not None:
                 batch = transfer(batch)
             results.begin_batch(batch, index)
             metrics.results, metrics.phase = results, "step"
             if hooks.on_train_batch_start(batch, index) == -1:
-                self.is_last_batch = True
-                if scheduled:
-                    rates.step("step", False, index)
-                    rates.step("epoch", False, progress.epoch)
+                self._leave_early(index)
                 break
             outputs = optimization.step(batch, index, last)
-            closed = optimization.closed
             if scheduled:
                 self._step_schedulers(index, last)
             progress.batch = index + 1
             progress.batches += 1
             progress.epoch_done = last
+            progress.phase = "batch"
             hooks.on_train_batch_end(outputs, batch, index)
-            if closed and metrics.due_at(progress.windows):
+            if optimization.closed and metrics.due_at(progress.windows):
                 metrics.send_step()
-
-            stopping = trainer.should_stop and fit.may_stop
-            if plan.due(index, progress.batches - 1, progress.epoch, last, stopping):
-                fit.validate()
-            if rates.every_step_plateau and closed:
-                rates.step("step", True, index)
-            if closed:
-                progress.windows += 1
-            if stopping or progress.steps >= fit.last_step:
-                break
-            if trainer.should_stop and fit.may_stop:  # validation may have asked for it
+            hooks.after_train_batch(outputs, batch, index)
+            if signals.received:
+                signals.obey(trainer)
+            if self._finish_batch(index, last):
+                self.cut_short = not last
                 break
         else:
             if not self.is_last_batch:  # the loader gave less than it promised
                 optimization.flush()
                 fit.data.warn_if_short(index + 1)
         results.in_batch = False
+
+    def _is_over(self) -> bool:
+        """Does what a batch of an earlier run still waits for.
+
+        Returns:
+            Whether the epoch ends with that.
+        """
+        progress = self.fit_loop.progress
+        if progress.phase in ("batch", "validation", "validated"):
+            return self._finish_batch(progress.batch - 1, progress.epoch_done)
+        return False
+
+    def _finish_batch(self, index: int, last: bool) -> bool:
+        """What follows on a batch, once a checkpoint could have been written.
+
+        Returns:
+            Whether training leaves the epoch.
+        """
+        fit = self.fit_loop
+        trainer, progress, closed = fit.trainer, fit.progress, fit.optimization.closed
+        stopping = trainer.should_stop and fit.may_stop
+        if progress.phase != "validated":
+            resumed = progress.phase == "validation"
+            if resumed or fit.validation_plan.due(index, progress.batches - 1, progress.epoch, last, stopping):
+                fit.validate(resumed)
+        if fit.rates.every_step_plateau and closed:
+            fit.rates.step("step", True, index)
+        if closed:
+            progress.windows += 1
+        progress.phase = "ready"
+        # validation may have asked to stop
+        return stopping or progress.steps >= fit.last_step or (trainer.should_stop and fit.may_stop)
+
+    def _leave_early(self, index: int) -> None:
+        """Ends the epoch because somebody asked for it at the start of a batch."""
+        fit = self.fit_loop
+        self.is_last_batch = True
+        if fit.schedules:
+            fit.rates.step("step", False, index)
+            fit.rates.step("epoch", False, fit.progress.epoch)
 
     def _step_schedulers(self, index: int, last: bool) -> None:
         """Steps the schedulers that need no metric, before anybody hears of the batch's end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +14,9 @@ from fulmen.core.module import LightningModule
 from fulmen.data.epochs import set_epoch
 from fulmen.data.feed import Feed
 from fulmen.data.loaders import check_loader, length_of, planned_batches, prepare
+from fulmen.data.parts import flat
 from fulmen.loops.recipe import step_function
+from fulmen.loops.result_state import dump_results, load_results
 from fulmen.loops.results import Results
 from fulmen.loops.source import LoaderSource
 from fulmen.loops.transfer import plan_transfer
@@ -108,6 +110,11 @@ class EvaluationLoop:
         self.restarting = False
         self.seen: dict[int, int] = {}
         self.sanity_batches: list[int | float] | None = None
+        self.saved: dict[str, Any] | None = None
+        self.feed: Feed | None = None
+        self.loader_index = self.batches_done = 0
+        self.published = True
+        self.inherited: list[Any] = []
 
     @property
     def max_batches(self) -> list[int | float]:
@@ -135,8 +142,11 @@ class EvaluationLoop:
         """
         return step_function(self.module, f"{self.event}_step", 3 if len(self.max_batches) > 1 else 2)
 
-    def run(self) -> Outputs:
+    def run(self, saved: dict[str, Any] | None = None) -> Outputs:
         """One pass over all loaders.
+
+        Args:
+            saved: What :meth:`state_dict` gave in an earlier run, to go on there.
 
         Returns:
             For each loader the epoch's values by key.
@@ -153,13 +163,17 @@ class EvaluationLoop:
         with evaluation_mode(trainer):
             keep_modes(module)
             getattr(module, f"on_{self.event}_model_eval")()
-            results.reset()
-            book.open(results)
-            metrics.watch(results, "step")
-            getattr(hooks, f"on_{self.event}_start")()
-            getattr(hooks, f"on_{self.event}_epoch_start")()
+            self.saved = saved
+            if saved is None:
+                results.reset()
+                book.open(results)
+                metrics.watch(results, "step")
+                getattr(hooks, f"on_{self.event}_start")()
+                getattr(hooks, f"on_{self.event}_epoch_start")()
+            else:
+                self._restore(saved)
             for index, limit in enumerate(self.max_batches):
-                if limit:
+                if limit and (self.saved is None or index >= self.saved["loader"]):
                     self._run_loader(index, limit, several, step)
             book.open(results)
             results.in_batch = False
@@ -167,43 +181,97 @@ class EvaluationLoop:
             getattr(hooks, f"on_{self.event}_epoch_end")()
             outputs = self._publish(several)
             metrics.watch(None)
+            self._note_end()
             getattr(hooks, f"on_{self.event}_end")()
             book.open(None)
             results.reset()
             getattr(module, f"on_{self.event}_model_train")()
         return outputs
 
+    def _note_end(self) -> None:
+        """Takes note that a validation inside `fit` is over, for those who save at its end."""
+        progress = self.trainer.progress
+        if progress.phase == "validation" and self.sanity_batches is None:
+            progress.phase = "validated"
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        results, book, metrics = self.results, self.trainer.logbook, self.trainer.metrics
+        assert results is not None
+        results.reset()
+        load_results(results, saved["results"])
+        self.seen = {int(index): count for index, count in saved["seen"].items()}
+        book.open(results)
+        metrics.watch(results, "step")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where a pass is, after one of its batches."""
+        assert self.results is not None
+        return {
+            "loader": self.loader_index,
+            "published": self.published,
+            "feed": self.feed.state_dict(self.batches_done) if self.feed is not None else None,
+            "results": dump_results(self.results),
+            "seen": {str(index): count for index, count in self.seen.items()},
+        }
+
     def _run_loader(self, index: int, limit: int | float, several: bool, step: Callable[..., Any]) -> None:
         trainer, hooks, results = self.trainer, self.trainer.hooks, self.results
         assert results is not None
-        book, transfer, context = trainer.logbook, self.transfer.apply, self.context
+        book, transfer, context, signals = trainer.logbook, self.transfer.apply, self.context, trainer.signals
         event, name = self.event, f"{self.event}_step"
         on_start, on_end = getattr(hooks, f"on_{event}_batch_start"), getattr(hooks, f"on_{event}_batch_end")
         which = (index,) if several else ()
         book.open(results, index if several else None)
         set_epoch(self.data.loaders[index], trainer.current_epoch)
-        feed = Feed(self.data.loaders[index], limit, device=self.transfer.device, fast=trainer.fast_data)
+        saved = self.saved if self.saved is not None and self.saved["loader"] == index else None
+        self.feed = feed = self._feed(index, limit, saved)
         batches = watch_feed(trainer, f"[_EvaluationLoop].{self.data.stage}_next", feed)
-        for batch_idx, batch in enumerate(batches):
-            if transfer is not None:
-                batch = transfer(batch, index)
-            results.begin_batch(batch, batch_idx)
-            on_start(batch, batch_idx, index)
-            book.enter(name)
-            if context is None:
-                output = step(batch, batch_idx, *which)
-            else:
-                with context():
-                    output = step(batch, batch_idx, *which)
-            book.enter(None)
-            on_end(output, batch, batch_idx, index)
+        self.loader_index, self.batches_done = index, feed.begun
+        if saved is not None and not saved["published"]:
             self._publish_step(index if several else None, index)
+        with closing(feed):
+            for batch_idx, batch in enumerate(batches, feed.begun):
+                if transfer is not None:
+                    batch = transfer(batch, index)
+                results.begin_batch(batch, batch_idx)
+                on_start(batch, batch_idx, index)
+                book.enter(name)
+                if context is None:
+                    output = step(batch, batch_idx, *which)
+                else:
+                    with context():
+                        output = step(batch, batch_idx, *which)
+                book.enter(None)
+                self.batches_done, self.published = batch_idx + 1, False
+                on_end(output, batch, batch_idx, index)
+                self._publish_step(index if several else None, index)
+                if signals.received:
+                    signals.obey(trainer)
         if several and self.sanity_batches is None:
             trainer.metrics.collect(results.entries_of(index), on_step=False, training=False)
+
+    def _feed(self, index: int, limit: int | float, saved: dict[str, Any] | None) -> Feed:
+        return Feed(
+            self.data.loaders[index],
+            limit,
+            device=self.transfer.device,
+            fast=self.trainer.fast_data,
+            saved=saved["feed"] if saved is not None else None,
+            inherited=self._inheritance(index),
+        )
+
+    def _inheritance(self, index: int) -> list[Any] | None:
+        """What is to be known, once, of workers of an earlier run that lived on between its passes."""
+        before = sum(len(list(flat([loader]))) for loader in self.data.loaders[:index])
+        count = len(list(flat([self.data.loaders[index]])))
+        heirs = self.inherited[before : before + count]
+        self.inherited[before : before + count] = [None] * len(heirs)
+        return heirs if any(heirs) else None
 
     def _publish_step(self, table: int | None, index: int) -> None:
         """Sends what was logged with ``on_step=True``; its x axis counts this loader's batches over the whole run."""
         assert self.results is not None
+        self.published = True
         seen = self.seen.get(index, 0)
         if self.sanity_batches is None:
             self.seen[index] = seen + 1

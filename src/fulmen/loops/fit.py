@@ -10,17 +10,19 @@ import torch
 from fulmen.core.module import LightningModule
 from fulmen.data.epochs import set_epoch
 from fulmen.data.feed import Feed
+from fulmen.loops.course import dump_course, foreign_course, load_course, load_values, place_in_epoch
 from fulmen.loops.describe import describe
 from fulmen.loops.epoch import EpochLoop
 from fulmen.loops.evaluate import EvaluationLoop
-from fulmen.loops.optimize import Automatic, Manual
+from fulmen.loops.manual import Manual
+from fulmen.loops.optimize import Automatic
 from fulmen.loops.progress import Progress
 from fulmen.loops.results import Results
 from fulmen.loops.sanity import without_trace
 from fulmen.loops.schedule import LearningRates
 from fulmen.loops.training_data import TrainingData
 from fulmen.loops.transfer import plan_transfer
-from fulmen.loops.watch import watch, watch_feed, watch_training, watch_transfer
+from fulmen.loops.watch import WatchedFeed, watch, watch_feed, watch_training, watch_transfer
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.seed import isolate_rng
 from fulmen.utilities.states import RunningStage
@@ -58,7 +60,11 @@ class FitLoop:
         self.epoch_loop = EpochLoop(self)
         self.validation = EvaluationLoop(trainer, "validate")
         self._said_not_yet = False
-        self.missed: dict[str, float] = {}
+        self.feed: Feed
+        self.inherited: list[Any] | None = None
+        self.resumed: dict[str, Any] | None = None
+        self.resumed_validation: dict[str, Any] | None = None
+        self.place_of_cut: dict[str, Any] | None = None
 
     def prepare(self) -> None:
         """Resolves what training needs, at the start of `fit`."""
@@ -83,8 +89,12 @@ class FitLoop:
         if trainer.limit_train_batches == 0:
             return
         self._load(first=True)
-        if progress.epoch_done:  # went on from a checkpoint of a complete epoch
-            self.rates.make_up(self.missed, progress.epoch)
+        resumed, self.resumed, self.place_of_cut = self.resumed, None, None
+        if resumed is not None:
+            load_values(self, resumed)
+        if progress.phase == "end":
+            self._end_values()
+        if progress.phase == "end" or (progress.epoch_done and progress.phase == "between"):
             progress.next_epoch()
         if self.data.max_batches == 0:
             rank_zero_warn(
@@ -92,23 +102,72 @@ class FitLoop:
                 "`drop_last` with a batch size above that length."
             )
             return
-        if self.done:
+        if self.done and not self._owes:
+            if resumed is not None:
+                load_course(self, resumed)
             return
         trainer.logbook.open(self.results)
         self.metrics.watch(self.results, "epoch")
         hooks.on_train_start()
-        while not self.done:
-            self._begin_epoch()
-            hooks.on_train_epoch_start()
-            self.optimization.begin_epoch()
-            feed = Feed(self.data.loader, self.data.max_batches, device=self.device, fast=trainer.fast_data)
-            batches = watch_feed(trainer, "[_TrainingEpochLoop].train_dataloader_next", feed)
-            with closing(feed):
+        if resumed is not None:
+            load_course(self, resumed)
+        while self._owes or not self.done:
+            if progress.phase == "between":
+                batches = self._open_epoch()
+            else:
+                batches = self._reopen_epoch(resumed or foreign_course(self))
+            with closing(self.feed):
                 watch(trainer, "run_training_epoch", self.epoch_loop.run)(batches)
             self._end_epoch()
             progress.next_epoch()
         trainer.logbook.open(None)
         hooks.on_train_end()
+
+    @property
+    def _owes(self) -> bool:
+        """Whether a batch of an earlier run still waits for what follows on it, whatever the limits say."""
+        return self.progress.phase in ("batch", "validation", "validated")
+
+    def _open_epoch(self) -> Feed | WatchedFeed:
+        """The batches of a new epoch, after what comes before its first."""
+        self._begin_epoch()
+        self.hooks.on_train_epoch_start()
+        self.optimization.begin_epoch()
+        return self._make_feed(None)
+
+    def _reopen_epoch(self, resumed: dict[str, Any]) -> Feed | WatchedFeed:
+        """The batches that are left of an epoch that an earlier run began.
+
+        Args:
+            resumed: Where that run was.
+        """
+        trainer = self.trainer
+        set_epoch(self.data.loader, self.progress.epoch)
+        self.optimization.begin_epoch()
+        self.optimization.load_state_dict(resumed.get("optimization", {}))
+        trainer.should_stop = resumed.get("should_stop", False)
+        self.resumed_validation = resumed.get("validation")
+        trainer.logbook.open(self.results)
+        self.metrics.watch(self.results, "step" if self.progress.batch else "epoch")
+        return self._make_feed(resumed["feed"])
+
+    def _make_feed(self, saved: dict[str, Any] | None) -> Feed | WatchedFeed:
+        trainer, inherited = self.trainer, self.inherited
+        self.inherited = None
+        self.feed = Feed(
+            self.data.loader,
+            self.data.max_batches,
+            device=self.device,
+            fast=trainer.fast_data,
+            saved=saved,
+            inherited=inherited,
+            window=trainer.accumulate_grad_batches,
+        )
+        return watch_feed(trainer, "[_TrainingEpochLoop].train_dataloader_next", self.feed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run is; see :mod:`fulmen.loops.course`."""
+        return dump_course(self)
 
     def default_limit(self) -> None:
         """Sets an end to training where nobody did."""
@@ -177,16 +236,24 @@ class FitLoop:
         set_epoch(self.data.loader, progress.epoch)
         progress.batch = 0
         progress.epoch_done = False
+        self.place_of_cut = None
         self.metrics.watch(self.results, "epoch")  # until the first batch
         trainer.logbook.open(self.results)
 
     def _end_epoch(self) -> None:
         """What happens after an epoch's last batch."""
-        trainer, metrics, results, progress = self.trainer, self.metrics, self.results, self.progress
-        metrics.settle()
+        self.metrics.settle()
         self.optimization.end_epoch()
-        metrics.watch(results, "epoch")
+        if self.epoch_loop.cut_short:
+            self.place_of_cut = place_in_epoch(self)
+        self.progress.phase = "end"
+        self.metrics.watch(self.results, "epoch")
         self.hooks.on_train_epoch_end()
+        self._end_values()
+
+    def _end_values(self) -> None:
+        """What becomes of an epoch's values, once a checkpoint could have been written."""
+        trainer, metrics, results, progress = self.trainer, self.metrics, self.results, self.progress
         values = metrics.collect(results.entries(), on_step=False, training=True)
         if progress.epoch_done:
             self.rates.step("epoch", True, progress.epoch)
@@ -195,15 +262,22 @@ class FitLoop:
         results.reset()
         trainer.logbook.open(results)
 
-    def validate(self) -> None:
-        """Validates in the middle of training, and goes back to it."""
+    def validate(self, resumed: bool = False) -> None:
+        """Validates in the middle of training, and goes back to it.
+
+        Args:
+            resumed: Whether to go on with a validation that an earlier run left.
+        """
         trainer, results, book = self.trainer, self.results, self.trainer.logbook
         trainer.state.stage = RunningStage.VALIDATING
         self.metrics.settle()
         book.open(None)
-        if self.optimization.closed:
+        if self.optimization.closed and not resumed:
             trainer.lightning_module.on_validation_model_zero_grad()
-        self.validation.run()
+        self.progress.phase = "validation"
+        self.validation.run(self.resumed_validation if resumed else None)
+        self.progress.phase = "validated"
+        self.resumed_validation = None
         trainer.state.stage = RunningStage.TRAINING
         book.open(results)
 
@@ -211,7 +285,8 @@ class FitLoop:
         """Tries a few validation batches before training, without leaving a trace."""
         trainer = self.trainer
         steps = trainer.num_sanity_val_steps
-        if not trainer.enable_validation or steps == 0:
+        under_way = self.progress.phase not in ("between", "end")  # it has been tried, then
+        if not trainer.enable_validation or steps == 0 or under_way:
             return
         trainer.state.stage = RunningStage.SANITY_CHECKING
         self.hooks.on_sanity_check_start()

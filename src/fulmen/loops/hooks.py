@@ -1,7 +1,8 @@
 """The hook table: for each event the listeners that there really are, resolved once, before the first batch.
 
 The order is that of every event: callbacks in the order in which the Trainer holds them, then the module. At the end
-of a training epoch those callbacks that judge it (checkpoints, early stopping) come after the module.
+of a training epoch those callbacks that judge it (checkpoints, early stopping) come after the module, and at the end of
+a batch or a validation those that save: what they write holds what all others did.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Hooks:
     on_train_epoch_end: Fire
     on_train_batch_start: Fire
     on_train_batch_end: Fire
+    after_train_batch: Fire
     on_before_zero_grad: Fire
     on_before_backward: Fire
     on_after_backward: Fire
@@ -101,13 +103,21 @@ class Hooks:
         for event, count in ARGUMENTS.items():
             found = [heard for cb in callbacks if (heard := _of_callback(cb, event, count, trainer, module))]
             own = _of_module(module, event, count)
-            judges = [heard for cb, heard in zip(_hearing(callbacks, event), found, strict=True) if _judges(cb, event)]
-            order = [heard for heard in found if heard not in judges] + ([own] if own else []) + judges
-            self.listeners[event] = [label for label, _ in order]
-            functions = [wrap(_action(heard, own), heard[1]) if wrap else heard[1] for heard in order]
+            late = [heard for cb, heard in zip(_hearing(callbacks, event), found, strict=True) if _is_late(cb, event)]
+            order = [heard for heard in found if heard not in late] + ([own] if own else [])
+            self.listeners[event] = [label for label, _ in order + late]
             # the module comes last there, and it alone is asked whether to go on with the epoch
             asked = own is not None and event == "on_train_batch_start"
-            setattr(self, event, _fire(event, functions, book, asked))
+
+            def fire(heard: list[tuple[str, Fire]], event: str = event, own: Any = own, asked: bool = asked) -> Fire:
+                functions = [wrap(_action(one, own), one[1]) if wrap else one[1] for one in heard]
+                return _fire(event, functions, book, asked)
+
+            if event == "on_train_batch_end":  # the loggers get the batch's values in between
+                setattr(self, event, fire(order))
+                self.after_train_batch = fire(late)
+            else:
+                setattr(self, event, fire(order + late))
 
 
 def _action(heard: tuple[str, Fire], own: tuple[str, Fire] | None) -> str:
@@ -148,8 +158,10 @@ def _of_loader(event: str) -> bool:
     return "batch_" in event and "train" not in event
 
 
-def _judges(callback: Callback, event: str) -> bool:
-    return event == "on_train_epoch_end" and getattr(callback, "judges_epoch", False)
+def _is_late(callback: Callback, event: str) -> bool:
+    if event == "on_train_epoch_end":
+        return bool(getattr(callback, "judges_epoch", False))
+    return event in ("on_train_batch_end", "on_validation_end") and bool(getattr(callback, "saves", False))
 
 
 def _fire(event: str, listeners: list[Fire], book: LogBook, asked: bool) -> Fire:

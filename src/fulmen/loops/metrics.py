@@ -43,6 +43,24 @@ class Metrics:
         for values in (self._callback, self._logged, self._bar, self._made_at):
             values.clear()
 
+    def state_dict(self) -> dict[str, Any]:
+        """The newest values, for a checkpoint."""
+        self._refresh()
+        return {
+            "callback": {key: value.detach() for key, value in self._callback.items()},
+            "logged": {key: value.detach() for key, value in self._logged.items()},
+            "bar": dict(self._bar),
+            "made_at": dict(self._made_at),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what :meth:`state_dict` gave."""
+        self.reset()
+        self._callback.update(state["callback"])
+        self._logged.update(state["logged"])
+        self._bar.update(state["bar"])
+        self._made_at.update(state["made_at"])
+
     def watch(self, results: Results | None, phase: Phase = "step") -> None:
         """Turns to the results of the pass that runs; None: nothing new will come."""
         self.results = results

@@ -1,4 +1,4 @@
-"""One training step, under automatic or manual optimization.
+"""One training step, under automatic optimization.
 
 The order of events does not depend on how the optimizer is stepped: ``training_step``, zero_grad (at the start of an
 accumulation window), backward, and at a window's end ``on_before_optimizer_step``, clipping, the update. A closure goes
@@ -7,7 +7,7 @@ to ``optimizer.step`` only where it is needed, because handing one over costs a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +20,7 @@ from fulmen.loops.progress import Progress
 from fulmen.loops.recipe import Recipe, needs_closure
 from fulmen.loops.window import Window, scale_gradients
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
+from fulmen.utilities.grads import gradients_of, put_gradients
 from fulmen.utilities.rank_zero import warn_once
 from fulmen.utilities.tree import apply_to_collection
 
@@ -71,7 +72,8 @@ class Automatic:
         self.wrapped = trainer.strategy._lightning_optimizers[0]
         self.wrapped._stepper = self.step_from_hook
         self.direct = recipe.optimizer_step is None and not needs_closure(self.optimizer)
-        self.keeps_outputs = self.hooks.on_train_batch_end is not nobody
+        hooks = self.hooks
+        self.keeps_outputs = hooks.on_train_batch_end is not nobody or hooks.after_train_batch is not nobody
         self.planned = trainer.accumulate_grad_batches
         self.window = Window(self.planned, exact=trainer.exact_accumulation)
         self.opens = self.closed = True
@@ -125,6 +127,23 @@ class Automatic:
     def end_epoch(self) -> None:
         """Lets go of the last batch."""
         self.batch = None
+
+    def batches_in_window(self, index: int) -> int:
+        """How many batches of the window that a batch belongs to come before it."""
+        return index % self.planned
+
+    def state_dict(self) -> dict[str, Any]:
+        """What an accumulation window that is open has gathered; empty where none is."""
+        if self.closed:
+            return {}
+        return {"window": self.window.state_dict(), "gradients": gradients_of(self.module)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what :meth:`state_dict` gave, after :meth:`begin_epoch`."""
+        if "window" in state:
+            factor = self.window.load_state_dict(state["window"])
+            put_gradients(self.module, state["gradients"], factor)
+            self.opens = self.closed = False
 
     def compute(self) -> Tensor | None:
         """Loss and gradients of the running batch; the closure of a step.
@@ -245,7 +264,7 @@ class Automatic:
         if isinstance(output, dict) and isinstance(output.get("loss"), Tensor):
             weight = output.get("loss_weight") if self.planned > 1 else None
             return output["loss"], None if weight is None else _weight(weight)
-        raise _wrong_output(
+        raise wrong_output(
             output,
             "automatic",
             'the loss: a tensor, a dict with a tensor under the key "loss", or None to skip the batch',
@@ -258,80 +277,6 @@ class Automatic:
             self._outputs = {**extras, "loss": loss.detach()}
         else:
             self._outputs = {"loss": loss.detach()}
-
-
-class Manual(Automatic):
-    """``training_step`` calls backward and steps the optimizers itself."""
-
-    def check(self) -> None:
-        """Complains of flags that have no effect under manual optimization.
-
-        Raises:
-            MisconfigurationException: Naming the flag.
-        """
-        trainer = self.trainer
-        for value, flag in (
-            (trainer.accumulate_grad_batches != 1, f"accumulate_grad_batches={trainer.accumulate_grad_batches}"),
-            (trainer.gradient_clip_val is not None, f"gradient_clip_val={trainer.gradient_clip_val}"),
-        ):
-            if value:
-                raise MisconfigurationException(
-                    f"Under manual optimization `Trainer({flag})` has no effect: the steps are yours.",
-                    fix=f"Remove `{flag}` from the Trainer and do it in `training_step` (for clipping: "
-                    "`self.clip_gradients(optimizer, 1.0)`), or leave `automatic_optimization` on.",
-                )
-
-    def begin_epoch(self) -> None:
-        """Looks up everything that a step needs."""
-        self.recipe = Recipe(self.trainer, self.module)
-        for wrapped in self.trainer.strategy._lightning_optimizers:
-            wrapped._stepper = self.step_from_hook
-        self.closed = True
-
-    def step(self, batch: Any, index: int, last: bool) -> Any:
-        """Runs one batch; see ``Automatic.step``."""
-        recipe, book = self.recipe, self.book
-        book.hook, book.entries = "training_step", book.tables["training_step"]
-        if recipe.context is None:
-            output = recipe.step(batch, index)
-        else:
-            with recipe.context():
-                output = recipe.step(batch, index)
-        book.hook = None
-        if output is None or isinstance(output, Tensor):
-            return {} if output is None else {"loss": output.detach()}
-        if isinstance(output, Mapping):
-            return apply_to_collection(output, Tensor, torch.Tensor.detach)
-        raise _wrong_output(
-            output,
-            "manual",
-            "nothing, or for `on_train_batch_end` the loss as a tensor or a dict",
-            fix='Leave the `return` out, or write `return {"loss": loss.detach(), ...}`.',
-        )
-
-    def flush(self) -> None:
-        """Nothing is left open: the steps are the user's."""
-
-    def step_from_hook(self, optimizer: Optimizer, closure: Callable[[], Any], **kwargs: Any) -> Any:
-        """What ``optimizer.step()`` means in ``training_step``."""
-        recipe, hooks = self.recipe, self.hooks
-
-        def finishing() -> Any:
-            loss = closure()
-            if recipe.unscale is not None:
-                recipe.unscale(optimizer)
-            hooks.on_before_optimizer_step(optimizer)
-            return loss
-
-        if recipe.update is not None:
-            result = recipe.update(optimizer, model=self.module, closure=finishing, **kwargs)
-        elif needs_closure(optimizer):
-            result = optimizer.step(finishing, **kwargs)
-        else:
-            result = finishing()
-            optimizer.step(**kwargs)
-        self.progress.steps += 1
-        return result
 
 
 def _closure_not_run(module: LightningModule, optimizer: Optimizer) -> MisconfigurationException:
@@ -368,7 +313,8 @@ def _why_no_backward(loss: Tensor, error: RuntimeError, alone: bool) -> Misconfi
     return None
 
 
-def _wrong_output(output: Any, kind: str, wanted: str, fix: str) -> MisconfigurationException:
+def wrong_output(output: Any, kind: str, wanted: str, fix: str) -> MisconfigurationException:
+    """The error for what ``training_step`` returned."""
     got = f"{type(output).__name__}"
     if isinstance(output, dict):
         loss = f", and {type(output['loss']).__name__} under it" if "loss" in output else ""

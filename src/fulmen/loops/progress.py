@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Phase = Literal["between", "step", "batch", "validation", "validated", "ready", "end"]
 
 
 @dataclass(slots=True)
@@ -16,6 +19,9 @@ class Progress:
         steps: Optimizer steps taken.
         windows: Accumulation windows closed, the x axis of what is logged while training.
         epoch_done: Whether the running epoch has seen its last batch.
+        phase: Where in a run it is, which says what is still to be done: ``"between"`` epochs; in a ``"step"``; after
+            a ``"batch"``, before what follows on it; in a ``"validation"``; with that behind it, ``"validated"``;
+            ``"ready"`` for the next batch; at the ``"end"`` of an epoch.
     """
 
     epoch: int = 0
@@ -24,18 +30,20 @@ class Progress:
     steps: int = 0
     windows: int = 0
     epoch_done: bool = False
+    phase: Phase = "between"
 
     def next_epoch(self) -> None:
         """Counts the running epoch as complete."""
         self.epoch += 1
         self.batch = 0
         self.epoch_done = False
+        self.phase = "between"
 
-    def state_dict(self) -> dict[str, int | bool]:
+    def state_dict(self) -> dict[str, Any]:
         """The counts, for a checkpoint."""
         return asdict(self)
 
-    def load_state_dict(self, state: dict[str, int | bool]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what :meth:`state_dict` gave."""
         for name, value in state.items():
             setattr(self, name, value)

@@ -57,17 +57,6 @@ class LearningRates:
             if (index + 1) % config.frequency == 0:
                 self._step_one(config)
 
-    def make_up(self, metrics: dict[str, float], epoch: int) -> None:
-        """Steps the schedulers whose turn at the end of an epoch came after its checkpoint was written.
-
-        Args:
-            metrics: Their metrics, from the checkpoint.
-            epoch: The epoch, from 0.
-        """
-        for config in self._by_kind["epoch", True]:
-            if (epoch + 1) % config.frequency == 0 and config.monitor in metrics:
-                self._step_with(config, metrics[config.monitor])
-
     def _step_one(self, config: LRSchedulerConfig) -> None:
         metric: Any = None
         if config.reduce_on_plateau:

@@ -51,7 +51,8 @@ class TrainingData:
         self._loaded_at = epoch
         self.original = self.source.request(trainer)
         check_loader(self.original, self.source.hook)
-        if hasattr(self.original, "__next__") and not every and trainer.max_epochs != 1:
+        read_once = hasattr(self.original, "__next__") and not isinstance(self.original, CombinedLoader)
+        if read_once and not every and trainer.max_epochs != 1:
             rank_zero_warn(
                 f"`{self.source.hook}` is an iterator, which can be read once: epochs after the first will have no "
                 "batches. Make it a `DataLoader`, a list or an object with `__iter__`, or pass "

@@ -38,6 +38,19 @@ class Window:
         self._sum = 0.0
         self._kept: tuple[float | None, float, list[tuple[Parameter, Tensor | None]]] | None = None
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the batches of an open window weigh, for a checkpoint."""
+        return {"planned": self.planned, "first": self._first, "sum": self._sum}
+
+    def load_state_dict(self, state: dict[str, Any]) -> float:
+        """Takes back what :meth:`state_dict` gave.
+
+        Returns:
+            What gradients gathered so far have to be multiplied with, if another number of batches is planned now.
+        """
+        self._first, self._sum = state["first"], state["sum"]
+        return float(state["planned"]) / self.planned
+
     def share(self, loss: Tensor, weight: float | None, batch: Any) -> Tensor:
         """A batch's part of the window's loss.
 

@@ -7,11 +7,14 @@ from fulmen.utilities.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "AsyncCheckpointIO": "fulmen.checkpoint.async_io",
+        "CheckpointIO": "fulmen.checkpoint.io",
         "ClusterEnvironment": "fulmen.environments.cluster_environment",
         "DoublePrecision": "fulmen.precision.double",
         "HalfPrecision": "fulmen.precision.half",
         "LightningEnvironment": "fulmen.environments.lightning",
         "MixedPrecision": "fulmen.precision.amp",
         "Precision": "fulmen.precision.precision",
+        "TorchCheckpointIO": "fulmen.checkpoint.io",
     },
 )

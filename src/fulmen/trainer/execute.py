@@ -15,14 +15,17 @@ from fulmen.core.hooks import restore_modes
 from fulmen.core.module import LightningModule
 from fulmen.core.optimizer import LightningOptimizer
 from fulmen.core.optimizer_config import read_optimizers
+from fulmen.data.parts import flat
+from fulmen.data.worker_stream import release
 from fulmen.loops.hooks import Hooks
 from fulmen.loops.watch import watch_hook
 from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, check_ready, unwrap
 from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
 from fulmen.trainer.hyper_parameters import log_hyper_parameters
 from fulmen.trainer.profiling import begin_profile, end_profile
-from fulmen.utilities.combined_loader import CombinedLoader, stop_workers
+from fulmen.utilities.codec import decode_checkpoint, is_trusted
 from fulmen.utilities.exceptions import MisconfiguredType
+from fulmen.utilities.foreign import well_known
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.states import RunningStage, TrainerFn, TrainerStatus
 from fulmen.utilities.traceback import fold
@@ -137,8 +140,7 @@ def begin(trainer: Trainer, job: Job) -> None:
     _setup_hooks(trainer, module, fn)
     checkpoint = None
     if trainer._ckpt_path is not None:
-        checkpoint = trainer.strategy.load_checkpoint(trainer._ckpt_path, weights_only=job.weights_only)
-        check_checkpoint(checkpoint, trainer._ckpt_path)
+        checkpoint = _read(trainer, trainer._ckpt_path, job.weights_only)
         restore_model(trainer, checkpoint)
     log_hyper_parameters(trainer, module, datamodule)
     trainer.strategy.setup(trainer)
@@ -147,7 +149,8 @@ def begin(trainer: Trainer, job: Job) -> None:
         set_up_optimizers(trainer, module)
         trainer.should_stop = False
         trainer.hooks.on_fit_start()
-        trainer.progress.epoch_done = False  # an epoch that a failed run left without its end is run again
+        # an epoch that a failed run left without its end is run again
+        trainer.progress.epoch_done, trainer.progress.phase = False, "between"
         if checkpoint is not None:
             restore_training(trainer, checkpoint)
         trainer.fit_loop.prepare()
@@ -156,6 +159,13 @@ def begin(trainer: Trainer, job: Job) -> None:
         trainer.loop_of(fn).prepare()
     for logger in trainer.loggers:
         logger.log_graph(module)
+
+
+def _read(trainer: Trainer, path: str, weights_only: bool | None) -> dict[str, Any]:
+    with well_known():
+        checkpoint = trainer.strategy.load_checkpoint(path, weights_only=weights_only)
+    check_checkpoint(checkpoint, path)
+    return decode_checkpoint(checkpoint, is_trusted(weights_only))
 
 
 def _warn_of_eval_mode(module: LightningModule) -> None:
@@ -239,9 +249,8 @@ def let_go(trainer: Trainer) -> None:
         loaders = [fit.data.loader, *fit.validation.data.loaders]
     else:
         loaders = trainer.loop_of(fn).data.loaders
-    for loader in loaders:
-        for one in loader.flattened if isinstance(loader, CombinedLoader) else [loader]:
-            stop_workers(one)
+    for one in flat(loaders):
+        release(one)
 
 
 def interrupted(trainer: Trainer, error: BaseException) -> None:

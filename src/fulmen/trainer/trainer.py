@@ -20,6 +20,7 @@ from fulmen.loops.progress import Progress
 from fulmen.trainer.flags import count, names_checked, settle
 from fulmen.trainer.machine import make_strategy, set_backends
 from fulmen.trainer.parts import add_defaults, check_callbacks, make_loggers
+from fulmen.trainer.signals import Signals
 from fulmen.trainer.views import PartViews
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.states import TrainerFn, TrainerState
@@ -204,6 +205,7 @@ class Trainer(PartViews):
         self.metrics = Metrics(self.progress)
         self.metrics.log_every_n_steps = self.settings.display.log_every_n_steps
         self.logbook = LogBook()
+        self.signals = Signals()
 
     # Loops and default callbacks are made on first use, so that a Trainer costs what is used of it.
 

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from fulmen.utilities.exceptions import MisconfigurationException
 
-Opener = Callable[[Any], Iterator[Any]]
+# Opens a pass over the loader at a position.
+Opener = Callable[[int], Iterator[Any]]
 Item = tuple[Any, int, int]
 
 _NESTS = (dict, OrderedDict, defaultdict, list, tuple, deque)
@@ -141,26 +142,37 @@ class CombinedLoader(Iterable[Item]):
     def _attribute(self, name: str) -> Any:
         return _packer(self._shape)(getattr(loader, name, None) for loader in self._flattened)
 
-    def rows(self, opener: Opener = open_once) -> Iterator[Any]:
+    def rows(self, opener: Opener | None = None, finished: Iterable[int] = ()) -> Iterator[Any]:
         """One pass that gives the batches alone and is independent of `iter(self)`.
 
         Args:
-            opener: Opens a pass over one loader; what it gives must return itself from ``iter``.
+            opener: Opens a pass over one loader, given its position in :attr:`flattened`; what it gives must return
+                itself from ``iter``.
+            finished: Under ``"max_size_cycle"``, the positions of loaders that have been read to their end before.
 
         Returns:
             The batches; of the mode ``"sequential"``, one loader's after the other's.
         """
+        opener = opener or self._open
         if self._mode == "sequential":
             return (batch for batch, _, _ in self._in_turn(opener))
-        return map(_packer(self._shape), map(iter, _ROWS[self._mode](self._flattened, opener)))
+        positions = range(len(self._flattened))
+        if self._mode == "max_size_cycle":
+            found = _max_size_cycle(positions, opener, finished)
+        else:
+            found = _ROWS[self._mode](positions, opener)
+        return map(_packer(self._shape), map(iter, found))
+
+    def _open(self, position: int) -> Iterator[Any]:
+        return open_once(self._flattened[position])
 
     def _in_turn(self, opener: Opener) -> Iterator[Item]:
         limits = self._limits or [math.inf] * len(self._flattened)
-        first = opener(self._flattened[0])
+        first = opener(0)
 
         def items() -> Iterator[Item]:
-            for position, (loader, limit) in enumerate(zip(self._flattened, limits, strict=True)):
-                batches = first if position == 0 else opener(loader)
+            for position, limit in enumerate(limits):
+                batches = first if position == 0 else opener(position)
                 stop = None if limit == math.inf else math.ceil(limit)
                 for index, batch in enumerate(itertools.islice(batches, stop)):
                     yield batch, index, position
@@ -176,7 +188,7 @@ class CombinedLoader(Iterable[Item]):
     def __iter__(self) -> CombinedLoader:
         self._iterator = None
         if self._mode == "sequential":
-            self._iterator = self._in_turn(open_once)
+            self._iterator = self._in_turn(self._open)
         else:
             self._iterator = zip(self.rows(), itertools.count(), itertools.repeat(0))
         return self
@@ -215,9 +227,9 @@ def stop_workers(loader: Any) -> None:
         loader._iterator = None
 
 
-def _max_size_cycle(loaders: list[Any], opener: Opener) -> Iterator[tuple[Any, ...]]:
-    iterators = [opener(loader) for loader in loaders]
-    unfinished = set(range(len(loaders)))
+def _max_size_cycle(positions: range, opener: Opener, finished: Iterable[int]) -> Iterator[tuple[Any, ...]]:
+    iterators = [opener(position) for position in positions]
+    unfinished = set(positions) - set(finished)
 
     def following(position: int) -> Any:
         try:
@@ -226,13 +238,13 @@ def _max_size_cycle(loaders: list[Any], opener: Opener) -> Iterator[tuple[Any, .
             unfinished.discard(position)
             if not unfinished:
                 raise
-        iterators[position] = opener(loaders[position])
+        iterators[position] = opener(position)
         return next(iterators[position])
 
     def rows() -> Iterator[tuple[Any, ...]]:
         while True:
             row = []
-            for position in range(len(loaders)):
+            for position in positions:
                 try:
                     row.append(following(position))
                 except StopIteration:
@@ -242,10 +254,9 @@ def _max_size_cycle(loaders: list[Any], opener: Opener) -> Iterator[tuple[Any, .
     return rows()
 
 
-_ROWS: dict[str, Callable[[list[Any], Opener], Iterator[tuple[Any, ...]]]] = {
-    "min_size": lambda loaders, opener: zip(*[opener(loader) for loader in loaders], strict=False),
-    "max_size_cycle": _max_size_cycle,
-    "max_size": lambda loaders, opener: itertools.zip_longest(*[opener(loader) for loader in loaders]),
+_ROWS: dict[str, Callable[[range, Opener], Iterator[tuple[Any, ...]]]] = {
+    "min_size": lambda positions, opener: zip(*map(opener, positions), strict=False),
+    "max_size": lambda positions, opener: itertools.zip_longest(*map(opener, positions)),
 }
 _LENGTHS: dict[str, Callable[[list[int | float]], int | float]] = {
     "min_size": min,

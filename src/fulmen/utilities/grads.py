@@ -1,6 +1,8 @@
-"""Norms of gradients, for looking at them."""
+"""Gradients: their norms, for looking at them, and their way into a checkpoint and back."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -47,3 +49,22 @@ def grad_norm(module: nn.Module, norm_type: float | int | str, group_separator: 
     if norms:
         norms[f"grad_{order}_norm_total"] = torch.stack(list(norms.values())).norm(order)
     return norms
+
+
+def gradients_of(module: nn.Module) -> dict[str, Tensor]:
+    """A module's gradients by the names of its parameters."""
+    return {name: p.grad.detach() for name, p in module.named_parameters() if p.grad is not None}
+
+
+def put_gradients(module: nn.Module, gradients: Mapping[str, Tensor], factor: float = 1.0) -> None:
+    """Gives a module gradients that :func:`gradients_of` found.
+
+    Args:
+        module: The module.
+        gradients: By the names of its parameters; names that are not there any more are passed over.
+        factor: What to multiply them with.
+    """
+    for name, parameter in module.named_parameters():
+        if name in gradients:
+            gradient = gradients[name].to(parameter.device)
+            parameter.grad = gradient * factor if factor != 1.0 else gradient.clone()

@@ -21,7 +21,7 @@ _HEADER = struct.Struct("<8sHHqqQ")
 _END = struct.Struct("<32s8s")  # digest, last mark
 SIZE = _HEADER.size + _END.size
 
-_ARCHIVE = b"PK\x03\x04"
+ARCHIVE = b"PK\x03\x04"
 _DIRECTORY_END = b"PK\x05\x06"
 _DIRECTORY_END_SIZE = 22
 _LONGEST_COMMENT = 0xFFFF
@@ -140,7 +140,7 @@ def read_seal(file: IO[bytes]) -> Seal | None:
         if end.startswith(_DIRECTORY_END) and end.endswith(b"\0\0"):
             return None
         file.seek(start)
-        if file.read(len(_ARCHIVE)) != _ARCHIVE:
+        if file.read(len(ARCHIVE)) != ARCHIVE:
             return None
         longest = _LONGEST_COMMENT + _DIRECTORY_END_SIZE
         if _promises_a_comment(_from(file, start + max(0, size - longest))):
@@ -179,6 +179,31 @@ def check_seal(file: IO[bytes]) -> Seal | None:
     if left or found.digest() != seal.digest:
         raise BrokenSeal("its content is not what was written: the digest differs")
     return seal
+
+
+def has_directory(file: IO[bytes]) -> bool:
+    """Whether an archive has its directory, which a file cut short has lost.
+
+    ``zipfile`` would read all of it, and import what it takes to do so.
+
+    Args:
+        file: An archive at its beginning; left where it was.
+    """
+    start = file.tell()
+    try:
+        file.seek(0, os.SEEK_END)
+        size = file.tell() - start
+        tail = _from(file, start + max(0, size - _LONGEST_COMMENT - _DIRECTORY_END_SIZE))
+        end = tail.rfind(_DIRECTORY_END)
+        if end < 0 or len(tail) - end < _DIRECTORY_END_SIZE:
+            return False
+        (position,) = struct.unpack_from("<I", tail, end + 16)
+        if position == 0xFFFFFFFF:  # it is too far away for this number, and another record says where
+            return True
+        file.seek(start + position)
+        return file.read(4) == b"PK\x01\x02"
+    finally:
+        file.seek(start)
 
 
 def _from(file: IO[bytes], position: int) -> bytes:

@@ -132,8 +132,12 @@ def _numpy_state() -> dict[str, Any]:
 
     found = numpy.random.get_state(legacy=False)
     assert isinstance(found, dict)
-    inner = {name: _to_tensor(value) for name, value in found["state"].items()}
-    return {**found, "state": inner}
+    return plain_numpy_state(found)
+
+
+def plain_numpy_state(found: dict[str, Any]) -> dict[str, Any]:
+    """A state of numpy's generator as tensors and plain values, which a safe load reads back."""
+    return {**found, "state": {name: _to_tensor(value) for name, value in found["state"].items()}}
 
 
 def _to_tensor(value: Any) -> Any:
@@ -143,14 +147,21 @@ def _to_tensor(value: Any) -> Any:
     return torch.from_numpy(value.astype(numpy.int64)) if isinstance(value, numpy.ndarray) else int(value)
 
 
-def _set_numpy_state(state: dict[str, Any]) -> None:
+def whole_numpy_state(state: dict[str, Any]) -> dict[str, Any]:
+    """What :func:`plain_numpy_state` took apart, as numpy takes it."""
     import numpy
 
     inner = {
         name: value.numpy().astype(numpy.uint32) if isinstance(value, torch.Tensor) else value
         for name, value in state["state"].items()
     }
-    numpy.random.set_state({**state, "state": inner})
+    return {**state, "state": inner}
+
+
+def _set_numpy_state(state: dict[str, Any]) -> None:
+    import numpy
+
+    numpy.random.set_state(whole_numpy_state(state))
 
 
 @contextmanager

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
-import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, NamedTuple
 
 from fulmen.utilities.imports import require
-from fulmen.utilities.seal import BrokenSeal, check_seal, read_seal
+from fulmen.utilities.seal import ARCHIVE, BrokenSeal, check_seal, has_directory, read_seal
 
 _NEVER = 2**63 - 1
 _LOCAL = ("file://", "local://")
@@ -64,14 +64,29 @@ def is_there(path: str) -> bool:
 
 @contextmanager
 def opened(path: str) -> Iterator[IO[bytes]]:
-    """Opens a local file or an address for reading."""
+    """Opens a local file or an address for reading; what a server gives only in one go is held in memory."""
     if is_remote(path):
         filesystem, inner = remote(path)
         with filesystem.open(inner, "rb") as file:
-            yield file
+            if _gives_any_part(file):
+                yield file
+                return
+        with filesystem.open(inner, "rb") as file:
+            content = io.BytesIO(file.read())
+        yield content
     else:
         with open(plain_path(path), "rb") as file:
             yield file
+
+
+def _gives_any_part(file: IO[bytes]) -> bool:
+    try:
+        file.seek(-1, os.SEEK_END)
+        file.read(1)
+        file.seek(0)
+    except (ValueError, OSError, NotImplementedError):
+        return False
+    return True
 
 
 def candidate(path: str) -> Candidate | None:
@@ -130,9 +145,10 @@ def what_is_wrong(path: str) -> str:
             start = file.read(512)
             if not start.strip(b"\0"):
                 return "there is nothing in it"
-            if start.startswith(b"PK\x03\x04"):
-                zipfile.ZipFile(file).close()
-    except (BrokenSeal, zipfile.BadZipFile, OSError) as error:
+            file.seek(0)
+            if start.startswith(ARCHIVE) and not has_directory(file):
+                return "it is an archive whose directory is missing"
+    except (BrokenSeal, OSError) as error:
         return str(error)
     return ""
 

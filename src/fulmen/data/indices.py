@@ -1,0 +1,139 @@
+"""The indices of a loader's samples, from a place in a pass: no sample is loaded to get there."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from types import GeneratorType
+from typing import Any, Protocol
+
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+
+from fulmen.data.parts import index_parts
+from fulmen.utilities.rank_zero import warn_once
+
+# Their order depends on their generator alone, so drawing it again is sure to give the same.
+_KNOWN = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler, DistributedSampler)
+
+
+_END = object()
+
+
+class Place(Protocol):
+    """Where a pass begins."""
+
+    def begin(self) -> int:
+        """Called when the first indices of a pass are asked for; returns how many batches to leave out."""
+
+    def done(self) -> None:
+        """Called when they have been left out."""
+
+
+class Indices:
+    """What a loader's sampler gives, batch by batch; it takes the place of the sampler.
+
+    Args:
+        loader: A DataLoader over map-style data.
+        place: Where the pass begins.
+        fillers: Empty batches that come first in a pass that leaves batches out; they bring those that follow to the
+            workers that would have got them.
+        remember: How many states of samplers that have one are kept, for batches that were asked for ahead of time.
+    """
+
+    def __init__(self, loader: DataLoader[Any], place: Place, fillers: int = 0, remember: int = 0) -> None:
+        self.sampler: Any = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
+        self.place = place
+        self.fillers = fillers
+        self.stateful = index_parts(loader)
+        self.states: deque[tuple[int, list[Any]]] = deque(maxlen=remember or None)
+        self.remembers = bool(remember and self.stateful)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Any]:
+        # Asked for now: there are samplers that draw when they are asked, and not when they give their first index.
+        sampler = self.sampler
+        return self._drawn(None if type(sampler) is BatchSampler else iter(sampler))
+
+    def _drawn(self, batches: Iterator[Any] | None) -> Iterator[Any]:
+        for _ in range(self.fillers):
+            yield []
+        self.fillers = 0
+        skip = self.place.begin()
+        sampler = self.sampler
+        if self.stateful:  # the samplers know where they are
+            batches = iter(sampler)
+        elif batches is None:
+            batches = _batches_after(sampler, skip)
+        elif skip:
+            _tell(sampler)
+            _leave_out(batches, skip)
+        self.place.done()
+        if self.remembers:
+            batches = self._remembering(batches, skip)
+        if isinstance(batches, GeneratorType):
+            yield from batches
+        else:  # `yield from` would ask it for its iterator once more, and there are those that shuffle then
+            while (batch := next(batches, _END)) is not _END:
+                yield batch
+
+    def _remembering(self, batches: Iterator[Any], count: int) -> Iterator[Any]:
+        while (batch := next(batches, _END)) is not _END:
+            count += 1
+            self.states.append((count, [part.state_dict() for part in self.stateful]))
+            yield batch
+
+    def states_after(self, count: int) -> list[Any] | None:
+        """The samplers' states after so many batches of the pass; None where nothing is known of them."""
+        if not self.remembers:
+            return [part.state_dict() for part in self.stateful] if self.stateful else None
+        known = [states for number, states in self.states if number <= count]
+        return known[-1] if known else None
+
+
+class _Given:
+    """A sampler that goes on with an iterator that has begun."""
+
+    def __init__(self, indices: Iterator[Any]) -> None:
+        self.indices = indices
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.indices
+
+
+def _batches_after(sampler: BatchSampler, skip: int) -> Iterator[Any]:
+    if not skip:
+        return iter(sampler)
+    inner: Any = sampler.sampler
+    if type(inner) not in _KNOWN:
+        _tell(inner)
+    indices: Iterator[Any]
+    if type(inner) is SequentialSampler:
+        indices = iter(range(min(skip * sampler.batch_size, len(inner)), len(inner)))
+    else:
+        indices = iter(inner)
+        _leave_out(indices, skip * sampler.batch_size)
+    return iter(BatchSampler(_Given(indices), sampler.batch_size, sampler.drop_last))
+
+
+def _leave_out(iterator: Iterator[Any], count: int) -> None:
+    deque(itertools.islice(iterator, count), maxlen=0)
+
+
+def _tell(sampler: Any) -> None:
+    if type(sampler) not in _KNOWN:
+        warn_once(
+            f"To go on in the middle of an epoch, `{type(sampler).__name__}` draws its indices again and those that "
+            "were used are left out. That gives the same order if the sampler depends on nothing but the random state "
+            "that its pass began with. If there is more to it, give it `state_dict` and `load_state_dict`."
+        )

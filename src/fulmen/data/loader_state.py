@@ -1,0 +1,60 @@
+"""What loaders remember from one pass to the next: their generators, states of their own, and workers that live on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fulmen.data.parts import flat, generators_of, index_parts, is_stateful
+from fulmen.data.stream import opened
+from fulmen.data.worker_stream import inheritance_of
+from fulmen.utilities import rng
+
+
+def dump_loaders(loaders: list[Any]) -> list[dict[str, Any]]:
+    """What loaders remember, as tensors and plain values.
+
+    Args:
+        loaders: Loaders, among them combined ones.
+
+    Returns:
+        For each single loader.
+    """
+    return [
+        {
+            "generators": rng.note_generators(generators_of(loader)),
+            "parts": [part.state_dict() for part in _stateful_parts(loader)],
+            "workers": inheritance_of(loader),
+        }
+        for loader in flat(loaders)
+    ]
+
+
+def load_loaders(loaders: list[Any], states: list[dict[str, Any]]) -> list[Any]:
+    """Gives loaders back what :func:`dump_loaders` found.
+
+    Args:
+        loaders: The loaders.
+        states: What was found.
+
+    Returns:
+        What is to be known of workers that live on, for each single loader; see ``Feed(inherited=)``.
+    """
+    inherited = []
+    for loader, state in zip(flat(loaders), states, strict=False):
+        rng.put_generators(generators_of(loader), state["generators"])
+        parts = state["parts"]
+        if parts and is_stateful(loader):
+            opened.add(loader)
+        for part, own in zip(_stateful_parts(loader), parts, strict=False):
+            part.load_state_dict(own)
+        inherited.append(state["workers"])
+    return inherited
+
+
+def _stateful_parts(loader: Any) -> list[Any]:
+    if is_stateful(loader):
+        return [loader] if loader in opened else []
+    data = getattr(loader, "dataset", None)
+    # Workers have copies of the data set: what they make of theirs does not come back.
+    here = [data] if is_stateful(data) and not getattr(loader, "num_workers", 0) else []
+    return here + index_parts(loader)

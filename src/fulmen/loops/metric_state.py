@@ -1,0 +1,51 @@
+"""What TorchMetrics metrics have counted so far. Most of them leave it out of ``state_dict``."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import nn
+
+from fulmen.loops.entries import is_metric
+
+_BESIDE = ("_update_count", "_computed", "_forward_cache")
+
+
+def metric_states(module: nn.Module) -> dict[str, dict[str, Any]]:
+    """Copies of what the metrics among a module's children hold.
+
+    Args:
+        module: The module.
+
+    Returns:
+        By the metric's path in the module: its attributes by name.
+    """
+    for child in module.modules():
+        if _is_collection(child):
+            child.items()  # type: ignore[operator]  # metrics that share their counts get their part of them
+    return {path: _state_of(child) for path, child in module.named_modules() if is_metric(child)}
+
+
+def put_metric_states(module: nn.Module, states: dict[str, dict[str, Any]]) -> None:
+    """Gives metrics what :func:`metric_states` found; those that are not there any more are passed over."""
+    for path, child in module.named_modules():
+        if path in states and is_metric(child):
+            child.__dict__.update(copy.deepcopy(states[path]))
+
+
+def path_of(module: nn.Module, metric: Any) -> str | None:
+    """The path of a metric in a module; None if it is no child of it."""
+    return next((path for path, child in module.named_modules() if child is metric), None)
+
+
+def _is_collection(child: object) -> bool:
+    return any(
+        base.__name__ == "MetricCollection" and base.__module__.startswith("torchmetrics")
+        for base in type(child).__mro__
+    )
+
+
+def _state_of(metric: Any) -> dict[str, Any]:
+    names = (*metric._defaults, *_BESIDE)
+    return copy.deepcopy({name: metric.__dict__[name] for name in names if name in metric.__dict__})
