@@ -174,12 +174,14 @@ class ModelCheckpoint(CheckpointStore):
         return event != "on_train_batch_end" or bool(self._every_n_train_steps or self._train_time_interval is not None)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Finds the folder."""
+        """Finds the folder, and clears it of what a killed run left half written."""
         self.dirpath = trainer.strategy.broadcast(self.dirpath or self._default_dirpath(trainer))
         if stage != "fit":
             return
         self._forget_run()
         self._shared = trainer.world_size > 1
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            files.clean(self.dirpath, depth=self._template.count("/"))
         writes = self.save_top_k != 0 and not trainer.fast_dev_run
         if trainer.is_global_zero and writes and files.names_in(self.dirpath):
             rank_zero_warn(f"The folder of checkpoints {self.dirpath} is not empty.")

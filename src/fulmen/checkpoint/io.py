@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fulmen.checkpoint import store
 from fulmen.utilities.exceptions import MisconfiguredType
-from fulmen.utilities.safe_load import MapLocation
+
+if TYPE_CHECKING:
+    from fulmen.utilities.safe_load import MapLocation
 
 
 class CheckpointIO(ABC):
@@ -114,10 +114,12 @@ class TorchCheckpointIO(CheckpointIO):
     ) -> None:
         if storage_options is not None:
             raise MisconfiguredType(
-                "`TorchCheckpointIO` writes local files, which have no `storage_options`.",
+                "`TorchCheckpointIO` takes no `storage_options`.",
                 got=storage_options,
                 fix="Leave it out, or give the Trainer a `CheckpointIO` of your own: `Trainer(plugins=[MyIO()])`.",
             )
+        from fulmen.checkpoint import store  # only those who save and load pay for it
+
         store.atomic_save(checkpoint, path)
 
     def load_checkpoint(
@@ -126,11 +128,12 @@ class TorchCheckpointIO(CheckpointIO):
         map_location: MapLocation = _to_cpu,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
+        from fulmen.checkpoint import store
+
         checkpoint: dict[str, Any] = store.load(path, map_location, weights_only)
         return checkpoint
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        if os.path.isdir(path):
-            shutil.rmtree(path)
-        elif os.path.lexists(path):
-            os.remove(path)
+        from fulmen.checkpoint import store
+
+        store.remove(path)
