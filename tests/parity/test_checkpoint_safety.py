@@ -47,6 +47,7 @@ def _model(package: ModuleType) -> Any:
 def test_a_file_from_an_address_runs_nothing(
     lightning: ModuleType, fulmen: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Row 40. What the address holds is a program."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     content = {"pytorch-lightning_version": "2.6.6", "epoch": 0, "global_step": 0, "extra": _Marker()}
     torch.save({**content, "state_dict": _model(fulmen)().state_dict()}, tmp_path / "evil.ckpt")
@@ -72,7 +73,7 @@ def test_a_file_from_an_address_runs_nothing(
 def test_an_argument_that_the_file_lacks_is_asked_for(
     lightning: ModuleType, fulmen: ModuleType, tmp_path: Path
 ) -> None:
-    """Lightning takes the default of ``__init__``: another loss than the model was trained with."""
+    """Row 41. Lightning takes the default of ``__init__``: another loss than the model was trained with."""
 
     def loaded(package: ModuleType) -> Any:
         model = _model(package)

@@ -57,7 +57,7 @@ def _train(pl: Any, folder: Path | None, epochs: int, path: Any = None, **flags:
 
 
 def test_a_flipped_bit(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
-    """A weight is read that nobody wrote."""
+    """Row 42. A weight is read that nobody wrote."""
 
     def read(pl: Any) -> Any:
         module = model(pl)
@@ -82,6 +82,8 @@ def test_a_flipped_bit(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path
 
 
 def test_the_last_one_is_torn(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
+    """Row 43. The newest file was cut short."""
+
     def resumed(pl: Any) -> Any:
         folder = tmp_path / pl.__name__
         _train(pl, folder, 2)
@@ -98,7 +100,7 @@ def test_the_last_one_is_torn(lightning: ModuleType, fulmen: ModuleType, tmp_pat
 
 
 def test_the_last_one_of_the_run_before(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
-    """The logger opens a new version each time the script is started."""
+    """Row 44. The logger opens a new version each time the script is started."""
 
     def steps(pl: Any) -> int:
         for epochs in (1, 2):
@@ -114,7 +116,7 @@ def test_the_last_one_of_the_run_before(lightning: ModuleType, fulmen: ModuleTyp
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux, and a C compiler")
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs another disk for temporary files")
 def test_a_full_disk(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
-    """The only checkpoint is saved anew, temporary files lie on another disk, and there is no space from some call on.
+    """Row 45. The only checkpoint is saved anew, temporary files lie on another disk, and there is no space from some call on.
 
     Counts the calls at which the file is lost.
     """
