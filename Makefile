@@ -41,6 +41,7 @@ soak: $(READY)
 bench: $(READY)
 	$(RUN) $(BIN)/python benchmarks/overhead.py $(BENCH)
 	$(RUN) $(BIN)/python benchmarks/saving.py $(BENCH)
+	$(RUN) $(BIN)/python benchmarks/resume.py $(filter --quick,$(BENCH))
 
 lint: $(READY)
 	$(BIN)/ruff check .

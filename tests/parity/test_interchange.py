@@ -122,6 +122,7 @@ def test_the_middle_of_an_epoch_of_lightnings(
     lightning: ModuleType, fulmen: ModuleType, tmp_path: Path, step: int
 ) -> None:
     """Its file says how many batches were used: in a loader that does not shuffle, these are known."""
+
     class Save(lightning.Callback):  # type: ignore[name-defined,misc]
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
             if trainer.global_step == step:
