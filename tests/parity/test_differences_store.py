@@ -116,7 +116,7 @@ def test_the_last_one_of_the_run_before(lightning: ModuleType, fulmen: ModuleTyp
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux, and a C compiler")
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs another disk for temporary files")
 def test_a_full_disk(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
-    """Row 45. The only checkpoint is saved anew, temporary files lie on another disk, and there is no space from some call on.
+    """Row 45. The only checkpoint is saved anew, temporary files lie on another disk, and space ends at some call.
 
     Counts the calls at which the file is lost.
     """

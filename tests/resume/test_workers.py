@@ -17,6 +17,7 @@ import fulmen as pl
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*states of callbacks that this Trainer does not have.*"),
     pytest.mark.filterwarnings("ignore:.*has a `validation_step`, but there is no validation loader.*"),
+    pytest.mark.filterwarnings("ignore:.*shuffles its samples.*"),
     pytest.mark.filterwarnings("ignore:.*will create 3 worker processes.*"),
     pytest.mark.filterwarnings("ignore:'set_vital' is deprecated.*"),  # torchdata's
 ]
@@ -128,3 +129,48 @@ def test_a_loader_without_batches_of_its_own(tmp_path: Path) -> None:
         return fit(record, DataLoader(Ready(), batch_size=None, shuffle=True), callbacks, path)
 
     check_every_point(run, tmp_path, sampled(8), nothing_else)
+
+
+@pytest.mark.parametrize("change", ["length", "shape", "less"])
+def test_another_loader_is_told_of(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "cut.ckpt"
+    fit(Record(), DataLoader(Augmented(26), 4), [Save(path, 4)])
+    changed: Any = {
+        "length": lambda: DataLoader(Augmented(34), 4),
+        "shape": lambda: [DataLoader(Augmented(34), 4), DataLoader(Augmented(34), 4)],
+        "less": lambda: DataLoader(Augmented(14), 4),
+    }[change]()
+    record = Record()
+    with pytest.warns(UserWarning, match="loader of 7 batches.*first 5 batches are left out.*the same loader"):
+        fit(record, changed, [], path)
+    if change == "less":
+        assert samples(record)[0] == [0, 1, 2, 3]  # of the next epoch
+    else:
+        assert samples(record)[0][:4] == [20, 21, 22, 23]
+
+
+def test_loaders_are_made_anew_when_they_would_have_been(tmp_path: Path) -> None:
+    def run(record: Record, callbacks: list[pl.Callback], path: Any, number: int) -> pl.Trainer:
+        class Makes(Model):
+            def train_dataloader(self) -> Any:
+                record.notes.append(f"train {self.current_epoch}")
+                return DataLoader(Augmented(18), 4, shuffle=True, generator=own(int(torch.randint(99, ()))))
+
+            def val_dataloader(self) -> Any:
+                return DataLoader(Augmented(8), 4, shuffle=True, generator=own(int(torch.randint(99, ()))))
+
+        seed(number)
+        trainer = pl.Trainer(
+            max_epochs=5, logger=record.logger, callbacks=callbacks, reload_dataloaders_every_n_epochs=2,
+            check_val_every_n_epoch=2, **QUIET,
+        )  # fmt: skip
+        trainer.fit(Makes(record), ckpt_path=path)
+        if path is not None:
+            record.notes.pop(0)  # the loader of the epoch that goes on
+        return trainer
+
+    def in_epochs_of_one_loader(points: list[Any]) -> list[Any]:
+        # a loader that is made of random numbers is another one in a process that begins in the middle of its time
+        return [one for one in points if one[1][0] == "epoch"][1::2]
+
+    check_every_point(run, tmp_path, in_epochs_of_one_loader, nothing_else)

@@ -18,6 +18,7 @@ from fulmen.data.stream import MapStream, Noted, StatefulStream, Stream
 from fulmen.data.transfer import has_streams, prefetch
 from fulmen.data.worker_stream import WorkerStream, carries
 from fulmen.utilities.combined_loader import CombinedLoader, length_of
+from fulmen.utilities.rank_zero import rank_zero_warn
 
 
 class Feed:
@@ -60,16 +61,29 @@ class Feed:
         self.loader = loader
         self.device = device
         self.fast = fast
-        self.saved = saved
         self.window = window
-        self.begun: int = saved["consumed"] if saved else 0
         self._length = length_of(loader)
         self.total: int | float = min(self._length, limit)
         self._combined = type(loader) is CombinedLoader
         flat = loader.flattened if type(loader) is CombinedLoader else [loader]
-        heirs = inherited or [None] * len(flat)
+        heirs = itertools.chain(inherited or [], itertools.repeat(None))
         self.streams = [_stream_of(one, fast, heir) for one, heir in zip(flat, heirs, strict=False)]
+        self.saved = None if saved is None else self._fitting(saved)
+        self.begun: int = self.saved["consumed"] if self.saved else 0
         self._ahead: ReadAhead | None = None
+
+    def _fitting(self, saved: dict[str, Any]) -> dict[str, Any]:
+        """What is known of an earlier pass, as far as the loader is still the same."""
+        consumed = saved["consumed"]
+        same_shape = len(saved["streams"]) == len(self.streams)
+        length = saved.get("length", self._length)
+        if not same_shape or length != self._length:
+            rank_zero_warn(
+                f"The epoch that goes on was read from a loader of {length} batches, and this is another one (of "
+                f"{self._length}). Its first {consumed} batches are left out. What to do: the same loader, to see the "
+                "samples that are left and no others."
+            )
+        return saved if same_shape else skipping(consumed, self.loader)
 
     def __iter__(self) -> Iterator[Any]:
         if self.total == 0:
@@ -84,7 +98,7 @@ class Feed:
             self._ahead = ReadAhead(batches, self.streams, self.begun, depth + self.window, pending)
             batches = self._ahead
         if self.total != math.inf:
-            batches = self._limited(batches, int(self.total) - self.begun)
+            batches = self._limited(batches, max(int(self.total) - self.begun, 0))
         if self.device is not None:
             batches = prefetch(batches, self.device)
         return self._counted(batches) if self.total == math.inf else batches
@@ -115,6 +129,7 @@ class Feed:
         return {
             "consumed": consumed,
             "ended": consumed == self.total,
+            "length": self._length,
             "streams": states,
             "pending": [noted.plain() for noted in pending],
         }

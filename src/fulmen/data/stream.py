@@ -234,6 +234,8 @@ class StatefulStream(Stream):
     def _open(self) -> Iterator[Any]:
         if "part" in self.saved:
             self.part.load_state_dict(self.saved["part"])
+        elif self.skip:
+            return super()._open()
         return open_once(self.loader)
 
     def place(self) -> dict[str, Any]:

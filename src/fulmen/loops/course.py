@@ -45,6 +45,7 @@ def dump_course(fit: FitLoop) -> dict[str, Any]:
         "torchmetrics": metric_states(trainer.lightning_module),
         "train_loaders": dump_loaders([fit.data.loader]) if fit.data.loader is not None else [],
         "val_loaders": dump_loaders(fit.validation.data.loaders),
+        "loaded_at": [fit.data.loaded_at, fit.validation.data.loaded_at],
         "val_seen": {str(index): count for index, count in fit.validation.seen.items()},
         "optimization": fit.optimization.state_dict() if hasattr(fit, "optimization") else {},
     }
@@ -116,6 +117,7 @@ def load_course(fit: FitLoop, state: dict[str, Any]) -> None:
             "accumulation window that was under way, so that none is left out; not as they were at that point are "
             "buffers, random states, means of the running epoch and what callbacks keep."
         )
+    fit.data.loaded_at, fit.validation.data.loaded_at = state["loaded_at"]
     fit.inherited = load_loaders([fit.data.loader], state["train_loaders"])
     fit.validation.inherited = load_loaders(fit.validation.data.loaders, state["val_loaders"])
     if fit.progress.phase == "between":

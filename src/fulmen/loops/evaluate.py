@@ -61,12 +61,12 @@ class LoaderSet:
         self.original: Any = None
         self.loaders: list[Any] = []
         self.max_batches: list[int | float] = []
-        self._loaded_at: int | None = None
+        self.loaded_at: int | None = None
 
     def attach(self, *owners: Any) -> None:
         """Takes note of where loaders come from; see ``LoaderSource.attach``."""
         self.source.attach(*owners)
-        self.loaders, self.max_batches, self._loaded_at, self.original = [], [], None, None
+        self.loaders, self.max_batches, self.loaded_at, self.original = [], [], None, None
 
     @property
     def limit(self) -> int | float:
@@ -77,12 +77,12 @@ class LoaderSet:
         """Asks for the loaders, where that was not done yet or they are to be made anew."""
         every = self.trainer.reload_dataloaders_every_n_epochs
         epoch = self.trainer.current_epoch
-        stale = bool(every) and self._loaded_at is not None and epoch - self._loaded_at >= every
-        if self._loaded_at is not None and not (stale and self.stage == "val"):
+        stale = bool(every) and self.loaded_at is not None and epoch - self.loaded_at >= every
+        if self.loaded_at is not None and not (stale and self.stage == "val"):
             return
         if self.limit == 0 or not self.source.defined:
             return
-        self._loaded_at = epoch
+        self.loaded_at = epoch
         self.original = self.source.request(self.trainer)
         check_loader(self.original, self.source.hook)
         overfit, rank = self.trainer.overfit_batches > 0, self.trainer.global_rank

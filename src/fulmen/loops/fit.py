@@ -150,7 +150,10 @@ class FitLoop:
         self.resumed_validation = resumed.get("validation")
         trainer.logbook.open(self.results)
         self.metrics.watch(self.results, "step" if self.progress.batch else "epoch")
-        return self._make_feed(resumed["feed"])
+        batches = self._make_feed(resumed["feed"])
+        if self.feed.begun >= self.feed.total:  # the loader, or the limit, is shorter now
+            self.progress.epoch_done = True
+        return batches
 
     def _make_feed(self, saved: dict[str, Any] | None) -> Feed | WatchedFeed:
         trainer, inherited = self.trainer, self.inherited
@@ -210,7 +213,9 @@ class FitLoop:
         """Gets the loaders, where they are not there or are to be made anew."""
         if self.data.load() or first:
             in_this_epoch = (self.progress.epoch + 1) % (self.trainer.check_val_every_n_epoch or 1) == 0
-            if first and self.trainer.enable_validation and in_this_epoch:
+            # a run that goes on gives its loaders back what they remember
+            known = self.resumed is not None and bool(self.resumed["val_loaders"])
+            if first and self.trainer.enable_validation and (in_this_epoch or known):
                 self.load_validation()
             if self.data.max_batches:
                 self.validation_plan = self.data.validation_plan(self.trainer.enable_validation)
