@@ -122,6 +122,26 @@ class StatefulFlow(IterableDataset[Any]):
         self.own.setstate((version, tuple(own), gauss))
 
 
+class ShardedFlow(IterableDataset[Any]):
+    """Has a state that ends with its pass, and begins anew when it is opened without being given one."""
+
+    def __init__(self, count: int) -> None:
+        self.data = Augmented(count)
+        self.starts = self.position = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.position, self.starts = self.starts, 0
+        while self.position < len(self.data):
+            self.position += 1
+            yield self.data[self.position - 1]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.starts = self.position = state["position"]
+
+
 class StatefulLoader:
     """A loader of the user's own that says where it is."""
 
@@ -237,6 +257,8 @@ LOADERS: dict[str, Callable[[], Any]] = {
     "flow": lambda: DataLoader(Flow(26), 4),
     "sized flow": lambda: DataLoader(SizedFlow(26), 4),
     "stateful flow": lambda: DataLoader(StatefulFlow(26, []), 4),
+    "sharded flow": lambda: DataLoader(ShardedFlow(26), 4),
+    "sharded flow, divisible": lambda: DataLoader(ShardedFlow(24), 4),
     "stateful loader": lambda: StatefulLoader(26),
     "plain": lambda: Plain(26),
     "two workers": lambda: DataLoader(Augmented(26), 4, shuffle=True, num_workers=2),

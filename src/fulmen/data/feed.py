@@ -216,14 +216,14 @@ def skipping(batches: int, loader: Any) -> dict[str, Any]:
 
 def _stream_of(loader: Any, fast: bool, inherited: Any) -> Stream:
     if is_stateful(loader):
-        return StatefulStream(loader, fast, loader)
+        return StatefulStream(loader, fast, loader, bool(inherited))
     if carries(loader):
         return WorkerStream(loader, fast, inherited)
     if isinstance(loader, DataLoader) and loader.num_workers == 0 and type(loader).__iter__ is DataLoader.__iter__:
         if not isinstance(loader.dataset, IterableDataset):
             return MapStream(loader, fast)
         if is_stateful(loader.dataset):
-            return StatefulStream(loader, fast, loader.dataset)
+            return StatefulStream(loader, fast, loader.dataset, bool(inherited))
     return Stream(loader, fast)
 
 

@@ -43,5 +43,5 @@ def load_loaders(loaders: list[Any], states: list[dict[str, Any]]) -> list[Any]:
         rng.put_generators(generators_of(loader), state["generators"])
         for part, own in zip(remembering_parts(loader), state["parts"], strict=False):
             part.load_state_dict(own)
-        inherited.append(state["workers"])
+        inherited.append(state["workers"] or ({"loaded": True} if state["parts"] else None))
     return inherited

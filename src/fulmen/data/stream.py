@@ -222,11 +222,29 @@ class StatefulStream(Stream):
         loader: The loader.
         fast: See :class:`Stream`.
         part: The loader or its data set.
+        loaded: Whether it has been given the state that an earlier run ended a pass with.
     """
 
-    def __init__(self, loader: Any, fast: bool, part: Any) -> None:
+    def __init__(self, loader: Any, fast: bool, part: Any, loaded: bool = False) -> None:
         super().__init__(loader, fast)
         self.part = part
+        self.loaded = loaded
+
+    def start(self) -> Iterator[Any]:
+        batches = super().start()
+        return self._or_anew(batches) if self.loaded else batches
+
+    def _or_anew(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """For those whose state stays at the end of a pass, and who begin another when they are opened without it."""
+        self.loaded = False
+        first = next(batches, _END)
+        if first is not _END:
+            yield first
+        else:
+            assert self.opened is not None
+            self.opened.put(self.generators)
+            batches = self._open()
+        yield from batches
 
     @property
     def stateful(self) -> list[Any]:
