@@ -35,8 +35,11 @@ STEP = 0.004
 class Samples(Dataset[Any]):
     """Numbers with their ids, changed at random, as an augmentation does."""
 
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
     def __len__(self) -> int:
-        return BATCHES * SIZE
+        return self.batches * SIZE
 
     def __getitem__(self, index: int) -> Any:
         return index, torch.full((3,), float(index)) / 16 + torch.rand(3) + random.random()
@@ -91,11 +94,11 @@ def train(folder: Path, order: dict[str, Any], shared: mmap.mmap) -> None:
     saves = ModelCheckpoint(folder / "saved", monitor="val", save_last=True)
     trainer = Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[saves],
-        max_epochs=EPOCHS, val_check_interval=0.5, limit_val_batches=CHECKS, log_every_n_steps=1,
+        max_epochs=EPOCHS, val_check_interval=0.5, log_every_n_steps=1,
         accumulate_grad_batches=order["accumulate"],
     )  # fmt: skip
-    loader = DataLoader(Samples(), SIZE, shuffle=True, **workers)  # type: ignore[arg-type]
-    checks: DataLoader[Any] = DataLoader(Samples(), SIZE, **workers)  # type: ignore[arg-type]
+    loader = DataLoader(Samples(BATCHES), SIZE, shuffle=True, **workers)  # type: ignore[arg-type]
+    checks: DataLoader[Any] = DataLoader(Samples(CHECKS), SIZE, **workers)  # type: ignore[arg-type]
     trainer.fit(module, loader, checks, ckpt_path="last")
     optimizer, schedule = trainer.optimizers[0], trainer.lr_scheduler_configs[0].scheduler
     final = {

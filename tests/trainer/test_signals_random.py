@@ -19,7 +19,14 @@ from .signalled import EVENTS, STEP
 MOMENTS = 100 if os.environ.get("FULMEN_SOAK") == "1" else 10
 IN_A_ROW = 3  # how often one run is stopped
 EXIT = {"SIGTERM": 143, "SIGINT": -2}
-KINDS = [(0, 1, False), (2, 3, False), (0, 3, False), (2, 1, True), (2, 1, False), (2, 3, True)]  # workers, window, kept
+KINDS = [
+    (0, 1, False),
+    (2, 3, False),
+    (0, 3, False),
+    (2, 1, True),
+    (2, 1, False),
+    (2, 3, True),
+]  # workers, window, kept
 
 
 class Server:
