@@ -17,6 +17,7 @@ from fulmen.callbacks.callback import Callback
 from fulmen.callbacks.checkpoint import Checkpoint
 from fulmen.callbacks.model_checkpoint import ModelCheckpoint
 from fulmen.checkpoint.io import TorchCheckpointIO
+from fulmen.trainer.signals import Signals
 from fulmen.trainer.trainer import Trainer
 from fulmen.utilities.exceptions import SIGTERMException
 
@@ -192,6 +193,15 @@ def test_a_step_that_was_saved_in_an_earlier_batch_is() -> None:
     assert again.seen == ["train 3", "train 4", "train 5"]
 
 
+def test_a_file_that_somebody_removed_is_written_again() -> None:
+    def remove() -> None:
+        os.remove("saved/step=2.ckpt")
+
+    with pytest.raises(SIGTERMException):
+        made(saves(), Raises("on_train_end", TERM, then=remove)).fit(Trains(), data(2))
+    assert names() == ["step=2.ckpt"]
+
+
 # What becomes of the other files
 
 
@@ -347,6 +357,20 @@ def test_what_is_ignored_stays_ignored() -> None:
     finally:
         signal.signal(INT, signal.default_int_handler)
     assert len(module.seen) == 3
+
+
+def test_a_signal_while_handlers_are_put_back_is_obeyed(monkeypatch: Any) -> None:
+    restore = Signals.restore
+
+    def late(self: Signals) -> None:
+        if not self.came:
+            signal.raise_signal(TERM)
+        restore(self)
+
+    monkeypatch.setattr(Signals, "restore", late)
+    with pytest.raises(SIGTERMException):
+        made(saves(every_n_epochs=5)).fit(Trains(), data(2))
+    assert names() == ["step=2.ckpt"]
 
 
 def test_a_handler_that_came_during_the_run_stays() -> None:

@@ -263,7 +263,7 @@ class ModelCheckpoint(CheckpointStore):
         Returns:
             The path of the file.
         """
-        if self._is_saved(trainer):
+        if self._is_saved(trainer) and self.file_exists(self._newest_path, trainer):
             return self._newest_path
         path = fresh_path(self, trainer)
         chosen, self.save_weights_only = self.save_weights_only, False
