@@ -193,6 +193,17 @@ def test_a_step_that_was_saved_in_an_earlier_batch_is() -> None:
     assert again.seen == ["train 3", "train 4", "train 5"]
 
 
+def test_a_validation_goes_on_also_where_its_step_was_saved() -> None:
+    flags = {"num_sanity_val_steps": 0}
+    trainer = made(Raises("on_validation_batch_start", TERM, at=1), saves(every_n_train_steps=2), **flags)
+    with pytest.raises(SIGTERMException):
+        trainer.fit(Both(), data(2), data(3))
+    assert names() == ["step=2-v1.ckpt", "step=2.ckpt"]
+    again = Both()
+    made(saves(every_n_train_steps=2), **flags).fit(again, data(2), data(3), ckpt_path="saved/step=2-v1.ckpt")
+    assert again.seen == ["val 2"]
+
+
 def test_a_file_that_somebody_removed_is_written_again() -> None:
     def remove() -> None:
         os.remove("saved/step=2.ckpt")
