@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = attach(
         "seed_everything": "fulmen.utilities.seed",
         "accelerators": "fulmen.accelerators",
         "callbacks": "fulmen.callbacks",
+        "checkpoint": "fulmen.checkpoint",
         "core": "fulmen.core",
         "data": "fulmen.data",
         "loggers": "fulmen.loggers",
@@ -36,6 +37,7 @@ __getattr__, __dir__, __all__ = attach(
 if TYPE_CHECKING:
     from fulmen import accelerators as accelerators
     from fulmen import callbacks as callbacks
+    from fulmen import checkpoint as checkpoint
     from fulmen import core as core
     from fulmen import data as data
     from fulmen import loggers as loggers

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from fulmen.callbacks import ModelCheckpoint
 from fulmen.callbacks import model_checkpoint as module
+from fulmen.checkpoint.folder import part_name
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.states import TrainerFn, TrainerState
 
@@ -411,6 +412,22 @@ def test_a_save_that_fails_does_not_hide_the_exception(tmp_path: Path) -> None:
     simulated.before_write = full
     with pytest.warns(UserWarning, match=r"After a RuntimeError \(boom\).*disk full"):
         simulated.fire("on_exception", RuntimeError("boom"))
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "left"), [("fit", {}, 0), ("validate", {}, 1), ("fit", {"fast_dev_run": True}, 1)]
+)
+@pytest.mark.parametrize("rank_zero", [True, False])
+def test_training_begins_with_cleaning_up(
+    tmp_path: Path, stage: str, settings: dict[str, Any], left: int, rank_zero: bool
+) -> None:
+    """What a save that was killed left half written, in the folder or as deep below as file names reach."""
+    (tmp_path / "checkpoints/deep").mkdir(parents=True)
+    (tmp_path / "checkpoints" / part_name("a.ckpt")).touch()
+    (tmp_path / "checkpoints/deep" / part_name("b.ckpt")).touch()
+    callback = ModelCheckpoint(filename="deep/{step}", save_top_k=0)
+    SimulatedRun(callback, tmp_path, is_global_zero=rank_zero, **settings).fire("setup", stage)
+    assert len(list(tmp_path.rglob("*.part"))) == (2 * left if rank_zero else 2)
 
 
 # Mistakes

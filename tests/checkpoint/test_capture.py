@@ -102,8 +102,8 @@ def trained(**flags: Any) -> Trainer:
 def test_keys_are_those_that_people_know() -> None:
     checkpoint = dump(trained())
     assert list(checkpoint) == [
-        "epoch", "global_step", "pytorch-lightning_version", "fulmen", "state_dict", "callbacks", "optimizer_states",
-        "lr_schedulers", "Exact", "hparams_name", "hyper_parameters", "Data", "mine",
+        "epoch", "global_step", "pytorch-lightning_version", "fulmen", "state_dict", "loops", "callbacks",
+        "optimizer_states", "lr_schedulers", "Exact", "hparams_name", "hyper_parameters", "Data", "mine",
     ]  # fmt: skip
     assert (checkpoint["epoch"], checkpoint["global_step"]) == (2, 4)
     assert checkpoint["callbacks"] == {"Counts": {"count": 4}}
@@ -189,7 +189,7 @@ def resaved(change: Any) -> str:
         (lambda c: c["lr_schedulers"].clear(), "Return the same ones"),
         (lambda c: c["state_dict"].pop("layer.bias"), r"self\.strict_loading = False"),
         (lambda c: c["optimizer_states"][0]["param_groups"].append({"params": []}), "same groups of parameters"),
-        (lambda c: c["fulmen"]["progress"].update(epoch=5), "`max_epochs` to more than 5"),
+        (lambda c: c["fulmen"]["course"]["progress"].update(epoch=5), "`max_epochs` to more than 5"),
     ],
 )
 def test_what_does_not_fit(change: Any, advice: str) -> None:
@@ -219,20 +219,27 @@ def test_files_of_others_know_epochs_and_steps_alone() -> None:
     """They are saved at the end of an epoch, which is not counted as complete yet."""
 
     def as_of_others(checkpoint: dict[str, Any]) -> None:
-        del checkpoint["fulmen"]
+        del checkpoint["fulmen"], checkpoint["loops"]
         checkpoint["epoch"] = 1
 
     trainer = fit_from(Scheduled(), resaved(as_of_others), max_epochs=4)
     assert (trainer.current_epoch, trainer.global_step) == (4, 4 + 2 * 3)
 
 
-def test_a_file_from_the_middle_of_an_epoch_is_said() -> None:
+def test_a_file_of_another_program_from_the_middle_of_an_epoch() -> None:
+    """It says how many batches were used, and these are left out."""
+
     class Saves(Scheduled):
         def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
             if self.global_step == 2:
                 self.trainer.save_checkpoint("middle.ckpt")
 
-    fit(Saves(), data(3))
-    with pytest.warns(UserWarning, match="after batch 2 of epoch 0, in the middle of it"):
-        trainer = fit_from(Scheduled(), "middle.ckpt")
-    assert trainer.current_epoch == 1
+    whole = fit(Saves(), data(3))
+    checkpoint = torch.load("middle.ckpt", weights_only=True)
+    del checkpoint["fulmen"]
+    torch.save(checkpoint, "foreign.ckpt")
+    for name in ("middle.ckpt", "foreign.ckpt"):
+        trainer = fit_from(Scheduled(), name)
+        assert (trainer.current_epoch, trainer.global_step) == (1, 3)
+        for one, other in zip(trainer.lightning_module.parameters(), whole.lightning_module.parameters(), strict=True):
+            assert torch.equal(one, other)

@@ -3,10 +3,14 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
+import enum
+import functools
 import io
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -237,19 +241,100 @@ def test_is_read_without_running_code() -> None:
         assert isinstance(load_from_checkpoint(Model, PATH, weights_only=False).hparams.lr, nn.ReLU)
 
 
-def test_what_cannot_be_read_back_is_left_out() -> None:
+def _score(value: torch.Tensor) -> torch.Tensor:
+    return value
+
+
+def test_what_has_no_form_is_named_when_it_is_saved() -> None:
     with pytest.warns(UserWarning, match="`net` is an `nn.Module`"):
-        model = Model(2, lr=0.1, net=nn.ReLU(), deep={"fn": [print]})
-    with pytest.warns(UserWarning, match=r"ignore=\['deep', 'net'\]") as caught:
+        model = Model(2, lr=0.1, net=nn.ReLU(), deep={"fn": [_score]}, score=lambda x: x)
+    with pytest.warns(UserWarning, match=r"ignore=\['deep', 'net', 'score'\]") as caught:
         entries = dump_hparams(model)
-    assert "deep.fn[0] (builtins.builtin_function_or_method)" in str(caught[0].message)
-    assert "net (torch.nn.modules.activation.ReLU)" in str(caught[0].message)
-    assert entries["hyper_parameters"] == {"width": 2, "lr": 0.1}
-    assert dump_hparams(model) == entries  # without saying it again
+    assert len(caught) == 1
+    text = str(caught[0].message)
+    assert "stored as pickles, which only `weights_only=False` reads: net (torch.nn.modules.activation.ReLU)" in text
+    assert "deep.fn[0] (function), and are left out: score (function)" in text
+    assert entries["hyper_parameters"].keys() == {"width", "lr", "net", "deep", "score"}
+    assert dump_hparams(model).keys() == entries.keys()  # without saying it again
+
+
+@pytest.mark.filterwarnings("ignore:Hyper-parameters are stored", "ignore:The hyper-parameter `net`")
+def test_what_was_not_made_is_asked_for_by_name_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Net(LightningModule):
+        built = 0
+
+        def __init__(self, net: Any = None, score: Any = None, note: Any = "") -> None:
+            super().__init__()
+            self.save_hyperparameters()
+            type(self).built += 1
+
+    save(Net(nn.ReLU(), score=lambda x: x, note="n"))
+    Net.built = 0
+    ways = r"(?s)'net' \(pickled `.*ReLU`\).*'score'.*could not be saved.*Net.load_from_checkpoint\(path, net=\.\.\., "
+    with pytest.raises(TypeError, match=ways + r"score=\.\.\.\).*weights_only=False") as caught:
+        load_from_checkpoint(Net, PATH)
+    assert "note" not in str(caught.value)
+    assert Net.built == 0
+    loaded = load_from_checkpoint(Net, PATH, net=nn.Tanh(), score=abs)
+    assert isinstance(loaded.hparams.net, nn.Tanh)
+    assert (loaded.hparams.score, loaded.hparams.note) == (abs, "n")
+
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    with pytest.warns(UserWarning, match="TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
+        assert isinstance(load_from_checkpoint(Net, PATH, score=abs).hparams.net, nn.ReLU)
+    monkeypatch.delenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+    assert isinstance(load_from_checkpoint(Net, PATH, weights_only=False, score=abs).hparams.net, nn.ReLU)
+    with pytest.raises(TypeError, match=r"'score'.*could not be saved"):  # and not its default
+        load_from_checkpoint(Net, PATH, weights_only=False)
+
+
+@pytest.mark.filterwarnings("ignore:Hyper-parameters are stored")
+def test_arguments_that_init_does_not_take_are_not_asked_for() -> None:
+    save(Model(2, x=_score))
+    assert load_from_checkpoint(Fixed, PATH).given["width"] == 2
+    with pytest.raises(TypeError, match=r"(?s)'x' \(pickled.*weights_only=False"):
+        load_from_checkpoint(Model, PATH)
+
+
+@pytest.mark.filterwarnings("ignore:Hyper-parameters are stored")
+def test_one_argument_that_holds_all_asks_for_what_is_missing_in_it() -> None:
+    class Holder(LightningModule):
+        def __init__(self, conf: Any) -> None:
+            super().__init__()
+            self.save_hyperparameters(conf)
+
+    save(Holder({"a": 1, "score": _score}))
+    with pytest.raises(TypeError, match=r"'conf'.*pickle"):
+        load_from_checkpoint(Holder, PATH)
+    assert load_from_checkpoint(Holder, PATH, score=abs).hparams.score is abs
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    root: Path
+    colour: Colour = Colour.RED
+
+
+def test_ordinary_kinds_come_back_and_so_do_later_changes() -> None:
+    options = Options(Path("x"))
+    model = Model(2, functools.partial(torch.optim.SGD, lr=0.1), options=options, kind=nn.ReLU, day=date(2024, 1, 1))
+    model.hparams.options = dataclasses.replace(options, root=Path("y"))
+    model.hparams.more = np.float32(0.5)
+    del model.hparams["day"]
+    save(model)
+    hparams = load_from_checkpoint(Model, PATH).hparams
+    assert hparams.options == Options(Path("y"))
+    assert (hparams.kind, hparams.more, type(hparams.more)) == (nn.ReLU, 0.5, np.float32)
+    assert (hparams.lr.func, hparams.lr.keywords) == (torch.optim.SGD, {"lr": 0.1})
+    assert "day" not in hparams
 
 
 class Scored(LightningModule):
-    """Takes a function, which no checkpoint holds."""
+    """Takes a function, which only a load that trusts the file brings back."""
 
     def __init__(self, width: int, score: Any) -> None:
         super().__init__()
@@ -273,12 +358,12 @@ def test_training_goes_on_where_something_is_left_out() -> None:
         quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
         return Trainer(max_epochs=epochs, accelerator="cpu", logger=False, callbacks=[saving], **quiet)
 
-    model = Scored(2, torch.square)
+    model = Scored(2, _score)
     with pytest.warns(UserWarning, match=r"score \(.*\). Say so with .*ignore=\['score'\]"):
         trainer(2).fit(model, data)
-    assert torch.load(PATH, weights_only=True)["hyper_parameters"] == {"width": 2}
+    assert torch.load(PATH, weights_only=True)["hyper_parameters"]["width"] == 2
 
-    with pytest.raises(TypeError, match=r"(?s)'score'.*Scored.load_from_checkpoint\(path, name=value\)"):
+    with pytest.raises(TypeError, match=r"(?s)'score'.*Scored.load_from_checkpoint\(path, score=\.\.\.\)"):
         Scored.load_from_checkpoint(PATH)
     loaded = Scored.load_from_checkpoint(PATH, score=torch.abs)
     assert loaded.score is torch.abs
@@ -286,7 +371,7 @@ def test_training_goes_on_where_something_is_left_out() -> None:
 
     going_on = trainer(3)
     with pytest.warns(UserWarning, match="The folder of checkpoints"):
-        going_on.fit(Scored(2, torch.square), data, ckpt_path=PATH)
+        going_on.fit(Scored(2, _score), data, ckpt_path=PATH)
     assert going_on.global_step == 6
 
 

@@ -226,29 +226,29 @@ def test_a_finished_run_goes_on_with_more_epochs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("every", [1, 2, 4])
-def test_in_the_middle_the_epoch_starts_again(tmp_path: Path, every: int) -> None:
+def test_in_the_middle_the_epoch_goes_on(tmp_path: Path, every: int) -> None:
     saves = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, every_n_train_steps=every, auto_insert_metric_name=False)
-    fit(Model(), max_epochs=2, callbacks=[saves])
+    whole = Model()
+    uncut = fit(whole, max_epochs=2, callbacks=[saves])
     step = BATCHES + 2 if every != 4 else 8
     resumed = Model()
-    with pytest.warns(UserWarning, match=rf"after batch {step - BATCHES} of epoch 1.*starts again from its first"):
-        trainer = fit(resumed, tmp_path / f"{step}.ckpt", max_epochs=2)
-    assert [count for count, _ in resumed.losses] == list(range(step, step + BATCHES))
-    assert (trainer.current_epoch, trainer.global_step) == (2, step + BATCHES)
-    started = [event for event in resumed.events if event[0] == "epoch start"]
-    assert started == [("epoch start", 1, step)]
+    trainer = fit(resumed, tmp_path / f"{step}.ckpt", max_epochs=2)
+    assert [count for count, _ in resumed.losses] == list(range(step, 2 * BATCHES))
+    assert (trainer.current_epoch, trainer.global_step) == (2, 2 * BATCHES)
+    assert not [event for event in resumed.events if event[0] == "epoch start"]
+    assert_same_end(trainer, uncut)
 
 
-def test_in_the_middle_of_a_window_nothing_of_it_is_kept(tmp_path: Path) -> None:
+def test_in_the_middle_of_a_window_its_gradients_go_on(tmp_path: Path) -> None:
     class Saves(pl.Callback):
         def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
             if batch_idx == 2 and trainer.current_epoch == 0:
                 trainer.save_checkpoint(tmp_path / "middle.ckpt")
 
-    fit(Model(), callbacks=[Saves()], accumulate_grad_batches=2, max_epochs=1)
-    with pytest.warns(UserWarning, match="starts again"):
-        trainer = fit(Model(), tmp_path / "middle.ckpt", accumulate_grad_batches=2, max_epochs=1)
-    assert trainer.global_step == 1 + BATCHES // 2
+    uncut = fit(Model(), callbacks=[Saves()], accumulate_grad_batches=2, max_epochs=1)
+    trainer = fit(Model(), tmp_path / "middle.ckpt", accumulate_grad_batches=2, max_epochs=1)
+    assert trainer.global_step == BATCHES // 2
+    assert_same_end(trainer, uncut)
 
 
 @pytest.mark.parametrize("how", ["callback", "trainer"])

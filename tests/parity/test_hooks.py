@@ -154,7 +154,6 @@ STEPPING = [
 ]
 CHECKPOINTS = [
     fit("checkpoint at every epoch", checkpoint={}),
-    fit("checkpoint every second step", checkpoint={"every_n_train_steps": 2, "save_top_k": -1}, train=5),
     fit("checkpoint, last too", checkpoint={"save_last": True, "save_top_k": -1}),
     fit("resumed", resume=True),
     fit("resumed, accumulated", resume=True, accumulate_grad_batches=2, train=5, max_epochs=3),
@@ -165,7 +164,6 @@ CHECKPOINTS = [
         "resumed, validated over epochs", resume=True, max_epochs=3, val_check_interval=3, check_val_every_n_epoch=None
     ),
     *(Case(f"{call} a checkpoint", calls=(call,), resume=True) for call in ("validate", "test", "predict")),
-    fit("checkpoint after validation", checkpoint={"save_on_train_epoch_end": False}, val_check_interval=2),
 ]
 EVALUATIONS = [
     Case(f"{call} {kind}", calls=(call,), **loaders)
@@ -245,6 +243,33 @@ def test_ctrl_c_is_heard_in_lightnings_order(
     compare(theirs, ours)
 
 
+def without_saves(lines: list[str]) -> list[str]:
+    saving = ("callback.state_dict", "data.state_dict", "callback.on_save", "module.on_save")
+    return [line for line in lines if not line.startswith(saving)]
+
+
+SAVING = [
+    fit("checkpoint every second step", checkpoint={"every_n_train_steps": 2, "save_top_k": -1}, train=5),
+    fit("checkpoint after validation", checkpoint={"save_on_train_epoch_end": False}, val_check_interval=2),
+]
+
+
+@pytest.mark.parametrize("case", SAVING, ids=lambda case: case.name)
+def test_what_is_saved_holds_what_the_modules_hook_did(
+    case: Case, lightning: ModuleType, fulmen: ModuleType, tmp_path: Path
+) -> None:
+    """Row 39. The save comes after the module's hook of that event, and nothing else moves."""
+    theirs, ours = records(case, lightning, fulmen, tmp_path)
+    hook = "module.on_train_batch_end" if "step" in case.name else "module.on_validation_end"
+
+    def comes_after(lines: list[str]) -> bool:
+        save = next(i for i, line in enumerate(lines) if line.startswith("module.on_save_checkpoint"))
+        return lines[save - 4].startswith(hook)
+
+    assert comes_after(ours) and not comes_after(theirs)
+    compare(without_saves(theirs), without_saves(ours))
+
+
 MONITORED = [
     fit("best of the validations", checkpoint={"monitor": "value"}, max_epochs=3),
     fit("best of the validations inside", checkpoint={"monitor": "value"}, val_check_interval=2, max_epochs=3),
@@ -258,11 +283,6 @@ def test_a_checkpoint_that_waits_for_its_metric_moves_nothing_else(
     case: Case, lightning: ModuleType, fulmen: ModuleType, tmp_path: Path
 ) -> None:
     """Row "a monitored value older than the weights it labels" of docs/differences.md: when we save is our own."""
-
-    def without_saves(lines: list[str]) -> list[str]:
-        saving = ("callback.state_dict", "data.state_dict", "callback.on_save", "module.on_save")
-        return [line for line in lines if not line.startswith(saving)]
-
     theirs, ours = records(case, lightning, fulmen, tmp_path)
     assert any("on_save_checkpoint" in line for line in ours)
     compare(without_saves(theirs), without_saves(ours))

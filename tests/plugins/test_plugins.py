@@ -5,7 +5,17 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("place", ["plugins", "plugins.precision", "plugins.environments"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "plugins",
+        "plugins.precision",
+        "plugins.environments",
+        "plugins.io",
+        "plugins.io.async_plugin",
+        "plugins.io.wrapper",
+    ],
+)
 def test_names_are_those_defined_elsewhere(place):
     package = importlib.import_module(f"fulmen.{place}")
     assert package.__all__ == dir(package)

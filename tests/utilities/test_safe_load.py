@@ -84,3 +84,20 @@ def test_a_missing_file_offers_its_neighbour(good: Path) -> None:
         load(good.with_name("modle.ckpt"))
     with pytest.raises(FileNotFoundError, match="no checkpoint at this path"):
         load(good / "deeper" / "x.ckpt")
+
+
+def test_a_file_that_cannot_be_read_offers_the_one_before(good: Path) -> None:
+    folder = good.with_name("folder.ckpt")
+    folder.mkdir()
+    with pytest.raises(IsADirectoryError, match=f"(?s)What to do: see that the file can be read.*before it: `{good}`"):
+        load(folder)
+
+
+def test_a_folder_that_cannot_be_listed_hides_no_damage(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    good.write_bytes(good.read_bytes()[:-1])
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(DamagedCheckpointError, match="Load another checkpoint of the same run"):
+        load(good)

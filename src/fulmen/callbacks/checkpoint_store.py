@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -15,6 +16,7 @@ from fulmen.callbacks import checkpoint_files as files
 from fulmen.callbacks.checkpoint import Checkpoint
 from fulmen.callbacks.checkpoint_name import COUNTERS, check_template, fields, fill
 from fulmen.callbacks.monitor import advice_for_missing, check_mode
+from fulmen.checkpoint.io import join, poll, when_saved
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.imports import require
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn, warn_once
@@ -31,12 +33,15 @@ _RANKING = (
     "best_model_score",
     "last_model_path",
 )
+_SAVED = ("_last_checkpoint_saved", "_last_global_step_saved", "_last_file_step")
 
 
 class CheckpointStore(Checkpoint):
     """Keeps the best checkpoints by a metric and the last one; somebody else says when one is to be written.
 
-    A file is removed only after the one that takes its place has been written, and only if this store wrote it.
+    A file is removed only after the one that takes its place has been written, and only if this store wrote it. Where
+    files are written while training goes on, the ranking knows a file from the moment its writing begins, and forgets
+    it if that fails; loggers, links and removal wait until it is in its place.
     For the arguments and attributes see :class:`~fulmen.callbacks.model_checkpoint.ModelCheckpoint`.
     """
 
@@ -81,6 +86,9 @@ class CheckpointStore(Checkpoint):
         self.best_model_score: Tensor | None = None
         self.last_model_path = ""
         self._last_checkpoint_saved = ""
+        self._last_global_step_saved = 0
+        self._last_file_step = 0
+        self._in_flight = False  # whether a file of this callback is still being written
         self._obsolete: list[str] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -225,15 +233,16 @@ class CheckpointStore(Checkpoint):
         return False
 
     def _save_newest(self, trainer: Trainer) -> None:
+        self._settle(trainer)
         previous = self.best_model_path if self.save_top_k == 1 else ""
         path = self._free_path(trainer, self._template, own=previous)
-        with self._unchanged_on_failure():
-            self.best_model_path = path
+        with self._unchanged_on_failure(trainer, path):
+            self.best_model_path = self._last_checkpoint_saved = path
             self._save_checkpoint(trainer, path)
-        self._last_checkpoint_saved = path
-        self._retire(previous, path)
+        self._retire(trainer, previous, path)
 
     def _save_ranked(self, trainer: Trainer, monitor: str, current: Tensor) -> None:
+        self._settle(trainer)
         worst, best = (max, min) if self.mode == "min" else (min, max)
         full = self.save_top_k != -1 and len(self.best_k_models) >= self.save_top_k
         evicted = self.kth_best_model_path if full else ""
@@ -241,7 +250,7 @@ class CheckpointStore(Checkpoint):
         score = current.detach().squeeze().cpu()
         if score.isnan():
             score = torch.full_like(score, float("inf" if self.mode == "min" else "-inf"))
-        with self._unchanged_on_failure():
+        with self._unchanged_on_failure(trainer, path):
             ranked = {known: value for known, value in self.best_k_models.items() if known != evicted}
             ranked[path] = score
             self.current_score, self.best_k_models = score, ranked
@@ -255,49 +264,76 @@ class CheckpointStore(Checkpoint):
                 f"{monitor!r} reached {score:.5f} (best {self.best_model_score:.5f}), saving model to {path!r} as top "
                 f"{len(ranked) if self.save_top_k == -1 else self.save_top_k}",
             )
+            self._last_checkpoint_saved = path
             self._save_checkpoint(trainer, path)
-        self._last_checkpoint_saved = path
-        self._retire(evicted, path)
+        self._retire(trainer, evicted, path)
 
     def _save_last_checkpoint(self, trainer: Trainer) -> None:
         """Writes the last checkpoint, or points a link to the newest one."""
         linked = self.save_last == "link" and self.save_top_k != 0
         if linked and not self._last_checkpoint_saved:
             return
+        if not linked:
+            join(_io(trainer))
         previous = self.last_model_path
         path = self._free_path(trainer, self.CHECKPOINT_NAME_LAST, own=previous)
-        with self._unchanged_on_failure():
+        target = self._last_checkpoint_saved if linked and not files.is_remote(path) else ""
+        with self._unchanged_on_failure(trainer, target or path):
             self.last_model_path = path
-            if linked and not files.is_remote(path):
+            if target:
                 if trainer.is_global_zero:
-                    files.link(self._last_checkpoint_saved, path)
+                    self._when_saved(trainer, target, partial(files.link, target, path))
                 trainer.strategy.barrier("ModelCheckpoint.link")
             else:
                 self._save_checkpoint(trainer, path)
-        self._retire(previous, path)
+        self._retire(trainer, previous, path, saved=target)
 
     # Files
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         trainer.save_checkpoint(filepath, self.save_weights_only)
         if trainer.is_global_zero:
-            for logger in trainer.loggers:
-                logger.after_save_checkpoint(weakref.proxy(self))
+            self._when_saved(trainer, filepath, partial(self._tell_loggers, trainer))
+
+    def _tell_loggers(self, trainer: Trainer) -> None:
+        for logger in trainer.loggers:
+            logger.after_save_checkpoint(weakref.proxy(self))
+
+    @staticmethod
+    def _when_saved(
+        trainer: Trainer, path: str, action: Callable[[], None], if_failed: Callable[[], None] | None = None
+    ) -> None:
+        when_saved(_io(trainer), path, action, if_failed)
+
+    def _settle(self, trainer: Trainer, wait: bool = True) -> None:
+        """Waits until what was saved is in its place, and removes what it takes the place of."""
+        (join if wait else poll)(_io(trainer))
+        self._remove_obsolete(trainer)
 
     @contextmanager
-    def _unchanged_on_failure(self) -> Generator[None]:
+    def _unchanged_on_failure(self, trainer: Trainer, path: str) -> Generator[None]:
         # A checkpoint holds the ranking that it is part of, so the ranking changes before the file is written.
-        before = {name: getattr(self, name) for name in _RANKING}
+        before = {name: getattr(self, name) for name in (*_RANKING, *_SAVED)}
         try:
             yield
         except BaseException:
-            for name, value in before.items():
-                setattr(self, name, value)
+            self._go_back(before)
             raise
+        self._in_flight = True
+        self._when_saved(trainer, path, self._land, if_failed=partial(self._go_back, before))
 
-    def _retire(self, path: str, successor: str) -> None:
+    def _land(self) -> None:
+        self._in_flight = False
+
+    def _go_back(self, before: dict[str, Any]) -> None:
+        self._in_flight = False
+        for name, value in before.items():
+            setattr(self, name, value)
+
+    def _retire(self, trainer: Trainer, path: str, successor: str, saved: str = "") -> None:
+        """Gives a file up as soon as the one that takes its place is there."""
         if path and path != successor:
-            self._obsolete.append(path)
+            self._when_saved(trainer, saved or successor, partial(self._obsolete.append, path))
 
     def _remove_obsolete(self, trainer: Trainer) -> None:
         """Removes the files whose places were taken, except the one that the run was resumed from."""
@@ -323,6 +359,10 @@ class CheckpointStore(Checkpoint):
     def _tell(self, trainer: Trainer, what: str) -> None:
         if self.verbose:
             rank_zero_info(f"Epoch {trainer.current_epoch:d}, global step {trainer.global_step:d}: {what}")
+
+
+def _io(trainer: Trainer) -> Any:
+    return getattr(trainer.strategy, "checkpoint_io", None)
 
 
 def _check_what_to_keep(save_top_k: Any, monitor: str | None, save_last: Any) -> None:

@@ -56,7 +56,7 @@ class GradientAccumulationScheduler(Callback):
         return self.scheduling[max(start for start in self.epochs if start <= epoch)]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Checks that nothing else sets the factor."""
+        """Checks that nothing else sets the factor, and sets it for an epoch that is under way already."""
         if not pl_module.automatic_optimization:
             raise MisconfiguredRun(
                 "`GradientAccumulationScheduler` needs automatic optimization, and the module optimizes by hand.",
@@ -68,6 +68,8 @@ class GradientAccumulationScheduler(Callback):
                 got=f"Trainer(accumulate_grad_batches={trainer.accumulate_grad_batches})",
                 fix="Remove one of the two.",
             )
+        if trainer.progress.batch:
+            self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Sets the factor."""

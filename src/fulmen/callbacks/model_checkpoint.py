@@ -177,12 +177,14 @@ class ModelCheckpoint(CheckpointStore):
         return event != "on_train_batch_end" or bool(self._every_n_train_steps or self._train_time_interval is not None)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Finds the folder."""
+        """Finds the folder, and clears it of what a killed run left half written."""
         self.dirpath = trainer.strategy.broadcast(self.dirpath or self._default_dirpath(trainer))
         if stage != "fit":
             return
         self._forget_run()
         self._shared = trainer.world_size > 1
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            files.clean(self.dirpath, depth=self._template.count("/"))
         writes = self.save_top_k != 0 and not trainer.fast_dev_run
         if trainer.is_global_zero and writes and files.names_in(self.dirpath):
             rank_zero_warn(f"The folder of checkpoints {self.dirpath} is not empty.")
@@ -203,6 +205,8 @@ class ModelCheckpoint(CheckpointStore):
             self._trigger(trainer)
         elif self._polls and trainer.metric_step(self._awaited[0]) == step:
             self._attempt(trainer)
+        elif self._in_flight:
+            self._settle(trainer, wait=False)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves, if this is where epochs trigger saves or a save waits for a metric."""
@@ -231,10 +235,14 @@ class ModelCheckpoint(CheckpointStore):
         missing = self.save_last is True or waiting or not self._last_file_step
         if self.save_last and missing and trainer.global_step != self._last_file_step:
             self._save_last(trainer)
-            self._remove_obsolete(trainer)
+        self._settle(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Saves what would be lost, if that is wanted."""
+        try:
+            self._settle(trainer)
+        except Exception as failure:  # that of training is the one to be seen, and another save may do better
+            rank_zero_warn(f"When training ended with a {type(exception).__name__}, a save was under way. {failure}")
         step = trainer.global_step
         saved = step in (0, self._last_global_step_saved, self._last_file_step)
         if not self.save_on_exception or saved or self._passes_over(trainer) or self._is_saved(trainer):
@@ -246,6 +254,7 @@ class ModelCheckpoint(CheckpointStore):
             self._last_checkpoint_saved = path
             if self.save_last:
                 self._save_last(trainer)
+            self._settle(trainer)
         except Exception as failure:  # the exception that ended training is the one to be seen
             rank_zero_warn(f"{what} could not be saved to {path}: {failure!r}")
         else:
@@ -263,6 +272,7 @@ class ModelCheckpoint(CheckpointStore):
         Returns:
             The path of the file.
         """
+        self._settle(trainer)
         if self._is_saved(trainer) and self.file_exists(self._newest_path, trainer):
             return self._newest_path
         path = fresh_path(self, trainer)
@@ -274,6 +284,7 @@ class ModelCheckpoint(CheckpointStore):
         self._last_checkpoint_saved = path
         if self.save_last:
             self._save_last(trainer)
+        self._settle(trainer)
         return path
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
@@ -310,6 +321,8 @@ class ModelCheckpoint(CheckpointStore):
 
     def _end(self, trainer: Trainer, due: bool, epoch_end: bool = False) -> None:
         """The end of a validation or an epoch."""
+        if self._in_flight:
+            self._settle(trainer, wait=False)
         every = self._every_n_epochs
         if due and every and (trainer.current_epoch + 1) % every == 0:
             self._trigger(trainer, epoch_end)

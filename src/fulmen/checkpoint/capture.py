@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fulmen.checkpoint.lightning_layout import loops_of, progress_of
+from fulmen.utilities.codec import encode_checkpoint
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_warn
 
@@ -37,7 +39,9 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
         "state_dict": strategy.lightning_module_state_dict(),
     }
     if not weights_only:
-        checkpoint["fulmen"]["course"] = trainer.fit_loop.state_dict()
+        course = trainer.fit_loop.state_dict()
+        checkpoint["fulmen"]["course"] = course
+        checkpoint["loops"] = loops_of(course["progress"])
         checkpoint["callbacks"] = {
             callback.state_key: state for callback in trainer.callbacks if (state := callback.state_dict())
         }
@@ -58,7 +62,7 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
         for callback in trainer.callbacks:
             callback.on_save_checkpoint(trainer, module, checkpoint)
     module.on_save_checkpoint(checkpoint)
-    return checkpoint
+    return encode_checkpoint(checkpoint)
 
 
 def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
@@ -147,9 +151,9 @@ def _restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     if course is not None:
         progress.load_state_dict(course["progress"])
     else:
-        progress.epoch, progress.steps = checkpoint["epoch"], checkpoint["global_step"]
-        progress.windows = progress.steps
-        progress.epoch_done = True
+        progress.load_state_dict(progress_of(checkpoint))
+        # a file of another program says how many batches of its epoch were used, and no more
+        progress.phase = "ready" if progress.batch and not progress.epoch_done else "between"
     fit.epoch_loop.is_last_batch = progress.epoch_done
     limit = trainer.max_epochs
     if limit is not None and limit != -1 and progress.epoch > limit:

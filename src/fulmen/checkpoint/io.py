@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fulmen.checkpoint import store
 from fulmen.utilities.exceptions import MisconfiguredType
-from fulmen.utilities.safe_load import MapLocation
+
+if TYPE_CHECKING:
+    from fulmen.utilities.safe_load import MapLocation
 
 
 class CheckpointIO(ABC):
@@ -53,8 +54,52 @@ class CheckpointIO(ABC):
             path: Where it lies.
         """
 
+    def when_saved(
+        self, path: str | os.PathLike[str], action: Callable[[], None], if_failed: Callable[[], None] | None = None
+    ) -> None:
+        """Does something once a checkpoint is in its place: at once here, where saving returns when all is done.
+
+        Args:
+            path: Where the checkpoint was saved to.
+            action: What to do then, such as telling others of the file, or removing the one before it. It runs on
+                the thread that saves.
+            if_failed: What to do instead if the file could not be written after all.
+        """
+        action()
+
+    def poll(self) -> None:  # noqa: B027
+        """Does what was put off with :meth:`when_saved` if its time has come, and waits for nothing."""
+
+    def join(self) -> None:  # noqa: B027
+        """Waits until all that was saved is in its place, and raises what went wrong meanwhile."""
+
     def teardown(self) -> None:  # noqa: B027 - most have nothing to finish
         """Called when the run ends, to finish what is under way."""
+
+
+def when_saved(
+    io: Any, path: str | os.PathLike[str], action: Callable[[], None], if_failed: Callable[[], None] | None = None
+) -> None:
+    """:meth:`CheckpointIO.when_saved` for any object that saves, also one that does not know the method."""
+    method = getattr(io, "when_saved", None)
+    if method is None:
+        action()
+    else:
+        method(path, action, if_failed)
+
+
+def poll(io: Any) -> None:
+    """:meth:`CheckpointIO.poll` for any object that saves, also one that does not know the method."""
+    getattr(io, "poll", _nothing)()
+
+
+def join(io: Any) -> None:
+    """:meth:`CheckpointIO.join` for any object that saves, also one that does not know the method."""
+    getattr(io, "join", _nothing)()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _to_cpu(storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
@@ -69,10 +114,12 @@ class TorchCheckpointIO(CheckpointIO):
     ) -> None:
         if storage_options is not None:
             raise MisconfiguredType(
-                "`TorchCheckpointIO` writes local files, which have no `storage_options`.",
+                "`TorchCheckpointIO` takes no `storage_options`.",
                 got=storage_options,
                 fix="Leave it out, or give the Trainer a `CheckpointIO` of your own: `Trainer(plugins=[MyIO()])`.",
             )
+        from fulmen.checkpoint import store  # only those who save and load pay for it
+
         store.atomic_save(checkpoint, path)
 
     def load_checkpoint(
@@ -81,11 +128,12 @@ class TorchCheckpointIO(CheckpointIO):
         map_location: MapLocation = _to_cpu,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
+        from fulmen.checkpoint import store
+
         checkpoint: dict[str, Any] = store.load(path, map_location, weights_only)
         return checkpoint
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        if os.path.isdir(path):
-            shutil.rmtree(path)
-        elif os.path.lexists(path):
-            os.remove(path)
+        from fulmen.checkpoint import store
+
+        store.remove(path)

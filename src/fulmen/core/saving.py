@@ -16,18 +16,21 @@ from fulmen.core.hparams_files import load_hparams_from_yaml as load_hparams_fro
 from fulmen.core.hparams_files import save_hparams_to_tags_csv as save_hparams_to_tags_csv
 from fulmen.core.hparams_files import save_hparams_to_yaml as save_hparams_to_yaml
 from fulmen.core.hparams_files import update_hparams as update_hparams
-from fulmen.utilities.codec import decode, encode
+from fulmen.utilities.codec import decode_checkpoint, is_trusted
+from fulmen.utilities.encoding import Encoder
 from fulmen.utilities.exceptions import (
     MisconfigurationException,
     MisconfiguredRun,
     MisconfiguredType,
     MisconfiguredValue,
 )
+from fulmen.utilities.foreign import well_known
 from fulmen.utilities.imports import require
 from fulmen.utilities.parsing import AttributeDict
 from fulmen.utilities.rank_zero import rank_zero_warn, warn_once
 from fulmen.utilities.safe_load import MapLocation, describe, load
 from fulmen.utilities.suggest import did_you_mean
+from fulmen.utilities.unresolved import is_whole, placeholders
 
 CHECKPOINT_HYPER_PARAMS_KEY = "hyper_parameters"
 CHECKPOINT_HYPER_PARAMS_NAME = "hparams_name"
@@ -54,13 +57,15 @@ def load_from_checkpoint(
         map_location: Where the weights go; see ``torch.load``.
         hparams_file: A YAML or CSV file with hyper-parameters, in place of those in the checkpoint.
         strict: Whether every key must match; None takes the module's ``strict_loading``.
-        weights_only: None and True read tensors and plain data alone; False may run code: for files you trust.
+        weights_only: None and True run no code that the file holds, wherever it lies; False does: for files you
+            trust. What is stored as a pickle, or belongs to a class that is not imported, needs it, or is passed again.
         **kwargs: Arguments of ``__init__`` that the checkpoint does not hold, or that replace its own.
 
     Returns:
         The new object, a module with its weights and on their device.
     """
-    checkpoint = load(checkpoint_path, map_location, weights_only)
+    with well_known():
+        checkpoint = load(checkpoint_path, map_location, weights_only)
     place = describe(checkpoint_path)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         keys = f" with the keys {list(checkpoint)[:5]}" if isinstance(checkpoint, dict) else ""
@@ -69,6 +74,7 @@ def load_from_checkpoint(
             got=f"a {type(checkpoint).__name__}{keys}",
             fix="If the file holds weights alone: `model.load_state_dict(torch.load(path))`.",
         )
+    checkpoint = decode_checkpoint(checkpoint, is_trusted(weights_only))
     hparams = _hparams_of(cls, checkpoint, hparams_file)
     hparams.update(kwargs)
     if hparams:
@@ -88,8 +94,8 @@ def dump_hparams(obj: Any) -> dict[str, Any]:
         obj: The module or data module.
 
     Returns:
-        The entries; none where there are no hyper-parameters. Values that could not be read back safely are left out,
-        with a warning that names them.
+        The entries; none where there are no hyper-parameters. A warning names values that have no form by value: they
+        are stored as pickles, or left out where even that fails.
     """
     hparams = obj.hparams
     if not hparams:
@@ -100,26 +106,33 @@ def dump_hparams(obj: Any) -> dict[str, Any]:
     if "omegaconf" in sys.modules and sys.modules["omegaconf"].OmegaConf.is_config(hparams):
         entries[obj.CHECKPOINT_HYPER_PARAMS_TYPE] = f"{type(hparams).__module__}.{type(hparams).__name__}"
         hparams = sys.modules["omegaconf"].OmegaConf.to_container(hparams)
-    stored, refused = encode(dict(hparams))
-    if refused:
-        # training goes on: the weights matter more than an argument that can be handed over again
-        names = sorted({part.split(" ")[0].split(".")[0].split("[")[0] for part in refused})
-        warn_once(
-            f"Hyper-parameters are stored in checkpoints as plain data; these of `{type(obj).__name__}` are not and "
-            f"are left out: {', '.join(refused)}. Say so with `self.save_hyperparameters(ignore={names})`, and hand "
-            f"them over again when loading: `{type(obj).__name__}.load_from_checkpoint(path, {names[0]}=...)`."
-        )
-        stored = {name: value for name, value in stored.items() if name not in names}
-    entries[obj.CHECKPOINT_HYPER_PARAMS_KEY] = stored
+    encoder = Encoder()
+    entries[obj.CHECKPOINT_HYPER_PARAMS_KEY] = encoder.encode(dict(hparams), None)
+    _warn_of(type(obj).__name__, encoder.pickled, encoder.refused)
     return entries
+
+
+def _warn_of(owner: str, pickled: list[str], refused: list[str]) -> None:
+    """Says which hyper-parameters a safe load will not bring back; training goes on, as its weights matter more."""
+    if not pickled and not refused:
+        return
+    names = sorted({part.split(" ")[0].split(".")[0].split("[")[0].split("{")[0] for part in pickled + refused})
+    kinds = {"are stored as pickles, which only `weights_only=False` reads": pickled, "are left out": refused}
+    found = ", and ".join(f"{what}: {', '.join(parts)}" for what, parts in kinds.items() if parts)
+    warn_once(
+        f"Hyper-parameters are stored in checkpoints as plain data; these of `{owner}` are not and {found}. Say so "
+        f"with `self.save_hyperparameters(ignore={names})`, and hand them over again when loading: "
+        f"`{owner}.load_from_checkpoint(path, {names[0]}=...)`. Classes and functions may be registered instead: "
+        "`fulmen.checkpoint.register`."
+    )
 
 
 def _hparams_of(cls: Any, checkpoint: dict[str, Any], hparams_file: str | os.PathLike[str] | None) -> Any:
     if hparams_file is not None:
         return AttributeDict(_read_hparams_file(os.fspath(hparams_file)))
-    hparams = decode(checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {}))
+    hparams = checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
     kind = checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_TYPE)
-    if isinstance(kind, str) and kind.startswith("omegaconf."):
+    if isinstance(kind, str) and kind.startswith("omegaconf.") and is_whole(hparams):
         return require("omegaconf", "omegaconf", "This checkpoint").OmegaConf.create(hparams)
     return AttributeDict(hparams) if isinstance(hparams, dict) else hparams
 
@@ -165,6 +178,7 @@ def _instantiate(cls: Any, holder: str | None, hparams: Any, kwargs: Mapping[str
     given.pop("_instantiator", None)
     if not anything:
         given = {name: value for name, value in given.items() if name in names}
+    _refuse_placeholders(cls, {name: value for name, value in given.items() if name not in kwargs})
     positional = [
         given.pop(parameter.name)
         for parameter in parameters
@@ -180,6 +194,19 @@ def _instantiate(cls: Any, holder: str | None, hparams: Any, kwargs: Mapping[str
             "call `self.save_hyperparameters()` in `__init__`.",
         ) from error
     return cls(*positional, **given)
+
+
+def _refuse_placeholders(cls: Any, given: Mapping[str, Any]) -> None:
+    found = {name: next(placeholders(value), None) for name, value in given.items()}
+    left = {name: placeholder for name, placeholder in found.items() if placeholder is not None}
+    if left:
+        hints = dict.fromkeys(str(placeholder._fix) for placeholder in left.values())
+        raise MisconfiguredType(
+            f"`{cls.__name__}.__init__` takes arguments that were not made when the checkpoint was loaded.",
+            got="; ".join(f"{name!r} ({value._what}): {value._why}" for name, value in left.items()),
+            fix=f"`{cls.__name__}.load_from_checkpoint(path, {', '.join(f'{name}=...' for name in left)})`. In detail: "
+            + " ".join(hints),
+        )
 
 
 def _load_weights(module: Any, checkpoint: dict[str, Any], strict: bool | None, place: str) -> None:

@@ -18,6 +18,7 @@ from fulmen.data.stream import MapStream, Noted, StatefulStream, Stream
 from fulmen.data.transfer import has_streams, prefetch
 from fulmen.data.worker_stream import WorkerStream, carries
 from fulmen.utilities.combined_loader import CombinedLoader, length_of
+from fulmen.utilities.rank_zero import rank_zero_warn
 
 
 class Feed:
@@ -60,22 +61,35 @@ class Feed:
         self.loader = loader
         self.device = device
         self.fast = fast
-        self.saved = saved
         self.window = window
-        self.begun: int = saved["consumed"] if saved else 0
         self._length = length_of(loader)
         self.total: int | float = min(self._length, limit)
         self._combined = type(loader) is CombinedLoader
         flat = loader.flattened if type(loader) is CombinedLoader else [loader]
-        heirs = inherited or [None] * len(flat)
+        heirs = itertools.chain(inherited or [], itertools.repeat(None))
         self.streams = [_stream_of(one, fast, heir) for one, heir in zip(flat, heirs, strict=False)]
+        self.saved = None if saved is None else self._fitting(saved)
+        self.begun: int = self.saved["consumed"] if self.saved else 0
         self._ahead: ReadAhead | None = None
+
+    def _fitting(self, saved: dict[str, Any]) -> dict[str, Any]:
+        """What is known of an earlier pass, as far as the loader is still the same."""
+        consumed = saved["consumed"]
+        same_shape = len(saved["streams"]) == len(self.streams)
+        length = saved.get("length", self._length)
+        if not same_shape or length != self._length:
+            rank_zero_warn(
+                f"The epoch that goes on was read from a loader of {length} batches, and this is another one (of "
+                f"{self._length}). Its first {consumed} batches are left out. What to do: the same loader, to see the "
+                "samples that are left and no others."
+            )
+        return saved if same_shape else skipping(consumed, self.loader)
 
     def __iter__(self) -> Iterator[Any]:
         if self.total == 0:
             return iter(())
-        if self.saved and self.saved["ended"] and all(type(stream) is Stream for stream in self.streams):
-            self.total = self.begun  # to read all of it again would bring nothing
+        if self.saved and self.saved["ended"] and self._is_done_with():
+            self.total = self.begun
             return iter(())
         batches = self._opened()
         depth = (self.total == math.inf) + (self.device is not None and has_streams(self.device))
@@ -84,7 +98,7 @@ class Feed:
             self._ahead = ReadAhead(batches, self.streams, self.begun, depth + self.window, pending)
             batches = self._ahead
         if self.total != math.inf:
-            batches = self._limited(batches, int(self.total) - self.begun)
+            batches = self._limited(batches, max(int(self.total) - self.begun, 0))
         if self.device is not None:
             batches = prefetch(batches, self.device)
         return self._counted(batches) if self.total == math.inf else batches
@@ -115,6 +129,7 @@ class Feed:
         return {
             "consumed": consumed,
             "ended": consumed == self.total,
+            "length": self._length,
             "streams": states,
             "pending": [noted.plain() for noted in pending],
         }
@@ -123,6 +138,20 @@ class Feed:
         """Ends the worker processes of a pass that is not read to its end, except those that the loader keeps."""
         for stream in self.streams:
             stream.close()
+
+    def _is_done_with(self) -> bool:
+        """Ends a pass of which no batch is left, where that is not as simple as asking its loader for another."""
+        if all(type(stream) is Stream for stream in self.streams):
+            return True  # to read all of it again would bring nothing
+        if not any(stream.stateful for stream in self.streams):
+            return False
+        # Was it asked already, so that it stands at the start of a new pass? Then it has to stay there.
+        assert self.saved is not None
+        for stream, state in zip(self.streams, self.saved["streams"], strict=True):
+            ended = len(self.streams) == 1 or (state is not None and state["count"] == length_of(stream.loader))
+            if stream.stateful and ended:
+                stream.end(state)
+        return True
 
     def _opened(self) -> Iterator[Any]:
         if isinstance(self.loader, CombinedLoader) and self._combined:

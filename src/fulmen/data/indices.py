@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from types import GeneratorType
 from typing import Any, Protocol
 
+import torch
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -120,10 +121,48 @@ def _batches_after(sampler: BatchSampler, skip: int) -> Iterator[Any]:
     indices: Iterator[Any]
     if type(inner) is SequentialSampler:
         indices = iter(range(min(skip * sampler.batch_size, len(inner)), len(inner)))
+    elif type(inner) is RandomSampler:
+        indices = random_indices(inner, skip * sampler.batch_size)
     else:
         indices = iter(inner)
         _leave_out(indices, skip * sampler.batch_size)
     return iter(BatchSampler(_Given(indices), sampler.batch_size, sampler.drop_last))
+
+
+_DRAWN_AT_ONCE = 32  # by a RandomSampler with replacement
+_LEFT_OUT_AT_ONCE = 2**20
+
+
+def own_generator() -> torch.Generator:
+    """The generator that a RandomSampler makes for itself, seeded by a draw from the default one."""
+    generator = torch.Generator()
+    generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_().item()))
+    return generator
+
+
+def random_indices(sampler: RandomSampler, skip: int) -> Iterator[int]:
+    """What a RandomSampler gives after its first indices, with the same draws, without making numbers of those.
+
+    Args:
+        sampler: The sampler.
+        skip: How many to leave out.
+    """
+    count, total = len(sampler.data_source), sampler.num_samples
+    generator = sampler.generator or own_generator()
+    if sampler.replacement:
+        left = skip - skip % _DRAWN_AT_ONCE
+        for start in range(0, left, _LEFT_OUT_AT_ONCE):
+            torch.randint(count, (min(_LEFT_OUT_AT_ONCE, left - start),), dtype=torch.int64, generator=generator)
+        for start in range(left, total, _DRAWN_AT_ONCE):
+            drawn = torch.randint(count, (min(_DRAWN_AT_ONCE, total - start),), dtype=torch.int64, generator=generator)
+            yield from drawn[max(skip - start, 0) :].tolist()
+        return
+    passes = total // count
+    for number in range(passes + 1):  # a last permutation is drawn also where nothing of it is used
+        order = torch.randperm(count, generator=generator)
+        first, last = number * count, (number + 1) * count if number < passes else total
+        if skip < last or number == passes:
+            yield from order[max(skip - first, 0) : last - first].tolist()
 
 
 def _leave_out(iterator: Iterator[Any], count: int) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fulmen.data.parts import flat, generators_of, index_parts, is_stateful
-from fulmen.data.stream import opened
+from fulmen.data.parts import flat, generators_of, remembering_parts
 from fulmen.data.worker_stream import inheritance_of
 from fulmen.utilities import rng
 
@@ -22,7 +21,7 @@ def dump_loaders(loaders: list[Any]) -> list[dict[str, Any]]:
     return [
         {
             "generators": rng.note_generators(generators_of(loader)),
-            "parts": [part.state_dict() for part in _stateful_parts(loader)],
+            "parts": [part.state_dict() for part in remembering_parts(loader)],
             "workers": inheritance_of(loader),
         }
         for loader in flat(loaders)
@@ -42,19 +41,7 @@ def load_loaders(loaders: list[Any], states: list[dict[str, Any]]) -> list[Any]:
     inherited = []
     for loader, state in zip(flat(loaders), states, strict=False):
         rng.put_generators(generators_of(loader), state["generators"])
-        parts = state["parts"]
-        if parts and is_stateful(loader):
-            opened.add(loader)
-        for part, own in zip(_stateful_parts(loader), parts, strict=False):
+        for part, own in zip(remembering_parts(loader), state["parts"], strict=False):
             part.load_state_dict(own)
         inherited.append(state["workers"])
     return inherited
-
-
-def _stateful_parts(loader: Any) -> list[Any]:
-    if is_stateful(loader):
-        return [loader] if loader in opened else []
-    data = getattr(loader, "dataset", None)
-    # Workers have copies of the data set: what they make of theirs does not come back.
-    here = [data] if is_stateful(data) and not getattr(loader, "num_workers", 0) else []
-    return here + index_parts(loader)

@@ -25,7 +25,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from fulmen.data.indices import Indices, Place
+from fulmen.data.indices import Indices, Place, own_generator
 from fulmen.data.plain import Fetch, collates_by_default, draw_base_seed, fetcher, is_plain, open_indices
 from fulmen.utilities.rank_zero import warn_once
 
@@ -211,7 +211,7 @@ def _cuts(
     count, size = len(sampler.data_source), batches.batch_size
     generator = None
     if type(sampler) is RandomSampler:
-        generator = sampler.generator or _own_generator()
+        generator = sampler.generator or own_generator()
         order = torch.randperm(count, generator=generator)
     else:
         order = torch.arange(count)
@@ -227,9 +227,3 @@ def _cuts(
         torch.randperm(count, generator=generator)
     if whole < count and not batches.drop_last and skip * size <= whole:
         yield (order[whole:],)
-
-
-def _own_generator() -> torch.Generator:
-    generator = torch.Generator()
-    generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_().item()))
-    return generator

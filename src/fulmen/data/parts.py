@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 
 from fulmen.utilities.combined_loader import CombinedLoader
 
@@ -41,3 +42,16 @@ def index_parts(loader: Any) -> list[Any]:
     """The samplers of a loader that have a state of their own."""
     data = getattr(loader, "dataset", None)
     return [part for part in parts_of(loader) if part is not loader and part is not data and is_stateful(part)]
+
+
+def remembering_parts(loader: Any) -> list[Any]:
+    """The parts of a loader that have a state of their own and live in this process, or the loader itself if it has.
+
+    A DataLoader with a state is left to itself between passes: to ask for it may open one.
+    """
+    if is_stateful(loader):
+        return [] if isinstance(loader, DataLoader) else [loader]
+    data = getattr(loader, "dataset", None)
+    # Workers have copies of the data set: what they make of theirs does not come back.
+    here = [data] if is_stateful(data) and not getattr(loader, "num_workers", 0) else []
+    return here + index_parts(loader)

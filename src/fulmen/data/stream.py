@@ -7,18 +7,20 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from torch.utils.data import DataLoader
 
 from fulmen.data.indices import Indices
 from fulmen.data.memory import fast_iterator
-from fulmen.data.parts import generators_of
+from fulmen.data.parts import generators_of, index_parts
 from fulmen.data.plain import Fetch, direct_iterator
 from fulmen.utilities import rng
 from fulmen.utilities.combined_loader import open_once
 from fulmen.utilities.rank_zero import warn_once
+
+_END = object()
 
 
 class Noted(NamedTuple):
@@ -92,6 +94,25 @@ class Stream:
         batches = self._open()
         self._put_back(present)
         return batches
+
+    @property
+    def stateful(self) -> list[Any]:
+        """The parts that say themselves where they are."""
+        return index_parts(self.loader)
+
+    def end(self, saved: dict[str, Any]) -> None:
+        """Ends a pass of which nothing is left, for parts that go from its end to the start of the next by themselves.
+
+        Args:
+            saved: What :meth:`state_dict` gave after the last batch.
+        """
+        present = Noted.take(self.generators)
+        batches = self.resume(saved)
+        if next(batches, _END) is not _END:  # they had gone there already
+            states = [saved["part"]] if "part" in saved else saved.get("indices")
+            load_states(self.stateful, states)
+        self.close()
+        present.put(self.generators)
 
     def _put_back(self, present: Noted) -> None:
         present.put(self.generators)
@@ -193,10 +214,6 @@ class MapStream(Stream):
         return {**super().place(), "indices": self.indices.states_after(self.count)}
 
 
-# Stateful loaders that have been opened. To ask another for its state may open it, and draw random numbers for it.
-opened: WeakSet[Any] = WeakSet()
-
-
 class StatefulStream(Stream):
     """A loader, or an iterable data set behind a plain one, that says itself where it is.
 
@@ -210,10 +227,15 @@ class StatefulStream(Stream):
         super().__init__(loader, fast)
         self.part = part
 
+    @property
+    def stateful(self) -> list[Any]:
+        return [self.part]
+
     def _open(self) -> Iterator[Any]:
         if "part" in self.saved:
             self.part.load_state_dict(self.saved["part"])
-        opened.add(self.part)
+        elif self.skip:
+            return super()._open()
         return open_once(self.loader)
 
     def place(self) -> dict[str, Any]:

@@ -39,11 +39,13 @@ class Workers:
         self.states.setdefault(worker, deque(maxlen=_KEPT)).append((count, state))
 
     def after(self, count: int) -> dict[int, bytes]:
-        """The states after so many batches."""
-        return {
-            worker: next((state for number, state in reversed(known) if number <= count), known[0][1])
-            for worker, known in self.states.items()
-        }
+        """The states after so many batches, of workers that had left what their seed gives."""
+        found = {}
+        for worker, known in self.states.items():
+            states = [state for number, state in known if number <= count]
+            if states or len(known) == _KEPT:  # what was before is not known any more, after a step that failed
+                found[worker] = states[-1] if states else known[0][1]
+        return found
 
 
 # Of loaders whose workers live on from pass to pass.

@@ -45,7 +45,9 @@ def dump_course(fit: FitLoop) -> dict[str, Any]:
         "torchmetrics": metric_states(trainer.lightning_module),
         "train_loaders": dump_loaders([fit.data.loader]) if fit.data.loader is not None else [],
         "val_loaders": dump_loaders(fit.validation.data.loaders),
+        "loaded_at": [fit.data.loaded_at, fit.validation.data.loaded_at],
         "val_seen": {str(index): count for index, count in fit.validation.seen.items()},
+        "optimization": fit.optimization.state_dict() if hasattr(fit, "optimization") else {},
     }
     if progress.phase in UNDER_WAY:
         state.update(_in_an_epoch(fit, state["exact"]))
@@ -62,7 +64,6 @@ def place_in_epoch(fit: FitLoop) -> dict[str, Any]:
         "progress": fit.progress.state_dict(),
         "feed": fit.feed.state_dict(fit.progress.batch),
         "results": dump_results(fit.results),
-        "optimization": fit.optimization.state_dict(),
     }
 
 
@@ -73,9 +74,12 @@ def _in_an_epoch(fit: FitLoop, exact: bool) -> dict[str, Any]:
         batch = progress.batch - done
         place["progress"].update(batch=batch, batches=progress.batches - done, phase="ready", epoch_done=False)
         place["feed"] = fit.feed.state_dict(batch)
-        place["optimization"] = {}
+        place["optimization"] = fit.optimization.state_dict(failed=True)
     elif progress.phase == "validation" and exact:
         place["validation"] = fit.validation.state_dict()
+    elif progress.phase == "validated":
+        assert fit.validation.results is not None
+        place["validated"] = dump_results(fit.validation.results)
     elif progress.phase == "validation":
         place["progress"]["phase"] = "batch"  # it runs again from its start
     return place
@@ -93,6 +97,9 @@ def load_values(fit: FitLoop, state: dict[str, Any]) -> None:
         load_results(fit.results, state["results"])
     fit.trainer.metrics.load_state_dict(state["metrics"])
     put_metric_states(fit.trainer.lightning_module, state["torchmetrics"])
+    if "validated" in state and fit.validation.results is not None:
+        load_results(fit.validation.results, state["validated"])
+        fit.validation.results.reset()  # and so the metrics that were logged there
     fit.validation.seen = {int(index): count for index, count in state["val_seen"].items()}
 
 
@@ -110,8 +117,11 @@ def load_course(fit: FitLoop, state: dict[str, Any]) -> None:
             "accumulation window that was under way, so that none is left out; not as they were at that point are "
             "buffers, random states, means of the running epoch and what callbacks keep."
         )
+    fit.data.loaded_at, fit.validation.data.loaded_at = state["loaded_at"]
     fit.inherited = load_loaders([fit.data.loader], state["train_loaders"])
     fit.validation.inherited = load_loaders(fit.validation.data.loaders, state["val_loaders"])
+    if fit.progress.phase == "between":
+        fit.optimization.load_state_dict(state["optimization"])
     set_rng_state(state["rng"][min(trainer.global_rank, len(state["rng"]) - 1)])
 
 

@@ -61,12 +61,12 @@ class LoaderSet:
         self.original: Any = None
         self.loaders: list[Any] = []
         self.max_batches: list[int | float] = []
-        self._loaded_at: int | None = None
+        self.loaded_at: int | None = None
 
     def attach(self, *owners: Any) -> None:
         """Takes note of where loaders come from; see ``LoaderSource.attach``."""
         self.source.attach(*owners)
-        self.loaders, self.max_batches, self._loaded_at, self.original = [], [], None, None
+        self.loaders, self.max_batches, self.loaded_at, self.original = [], [], None, None
 
     @property
     def limit(self) -> int | float:
@@ -77,12 +77,12 @@ class LoaderSet:
         """Asks for the loaders, where that was not done yet or they are to be made anew."""
         every = self.trainer.reload_dataloaders_every_n_epochs
         epoch = self.trainer.current_epoch
-        stale = bool(every) and self._loaded_at is not None and epoch - self._loaded_at >= every
-        if self._loaded_at is not None and not (stale and self.stage == "val"):
+        stale = bool(every) and self.loaded_at is not None and epoch - self.loaded_at >= every
+        if self.loaded_at is not None and not (stale and self.stage == "val"):
             return
         if self.limit == 0 or not self.source.defined:
             return
-        self._loaded_at = epoch
+        self.loaded_at = epoch
         self.original = self.source.request(self.trainer)
         check_loader(self.original, self.source.hook)
         overfit, rank = self.trainer.overfit_batches > 0, self.trainer.global_rank
@@ -113,6 +113,7 @@ class EvaluationLoop:
         self.saved: dict[str, Any] | None = None
         self.feed: Feed | None = None
         self.loader_index = self.batches_done = 0
+        self.published = True
         self.inherited: list[Any] = []
 
     @property
@@ -207,6 +208,7 @@ class EvaluationLoop:
         assert self.results is not None
         return {
             "loader": self.loader_index,
+            "published": self.published,
             "feed": self.feed.state_dict(self.batches_done) if self.feed is not None else None,
             "results": dump_results(self.results),
             "seen": {str(index): count for index, count in self.seen.items()},
@@ -225,6 +227,8 @@ class EvaluationLoop:
         self.feed = feed = self._feed(index, limit, saved)
         batches = watch_feed(trainer, f"[_EvaluationLoop].{self.data.stage}_next", feed)
         self.loader_index, self.batches_done = index, feed.begun
+        if saved is not None and not saved["published"]:
+            self._publish_step(index if several else None, index)
         with closing(feed):
             for batch_idx, batch in enumerate(batches, feed.begun):
                 if transfer is not None:
@@ -238,7 +242,7 @@ class EvaluationLoop:
                     with context():
                         output = step(batch, batch_idx, *which)
                 book.enter(None)
-                self.batches_done = batch_idx + 1
+                self.batches_done, self.published = batch_idx + 1, False
                 on_end(output, batch, batch_idx, index)
                 self._publish_step(index if several else None, index)
                 if signals.received:
@@ -267,6 +271,7 @@ class EvaluationLoop:
     def _publish_step(self, table: int | None, index: int) -> None:
         """Sends what was logged with ``on_step=True``; its x axis counts this loader's batches over the whole run."""
         assert self.results is not None
+        self.published = True
         seen = self.seen.get(index, 0)
         if self.sanity_batches is None:
             self.seen[index] = seen + 1

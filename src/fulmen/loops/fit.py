@@ -61,6 +61,7 @@ class FitLoop:
         self.validation = EvaluationLoop(trainer, "validate")
         self._said_not_yet = False
         self.feed: Feed
+        self.optimization: Automatic
         self.inherited: list[Any] | None = None
         self.resumed: dict[str, Any] | None = None
         self.resumed_validation: dict[str, Any] | None = None
@@ -103,6 +104,8 @@ class FitLoop:
             )
             return
         if self.done and not self._owes:
+            if resumed is not None:
+                load_course(self, resumed)
             return
         trainer.logbook.open(self.results)
         self.metrics.watch(self.results, "epoch")
@@ -147,7 +150,10 @@ class FitLoop:
         self.resumed_validation = resumed.get("validation")
         trainer.logbook.open(self.results)
         self.metrics.watch(self.results, "step" if self.progress.batch else "epoch")
-        return self._make_feed(resumed["feed"])
+        batches = self._make_feed(resumed["feed"])
+        if self.feed.begun >= self.feed.total:  # the loader, or the limit, is shorter now
+            self.progress.epoch_done = True
+        return batches
 
     def _make_feed(self, saved: dict[str, Any] | None) -> Feed | WatchedFeed:
         trainer, inherited = self.trainer, self.inherited
@@ -207,7 +213,9 @@ class FitLoop:
         """Gets the loaders, where they are not there or are to be made anew."""
         if self.data.load() or first:
             in_this_epoch = (self.progress.epoch + 1) % (self.trainer.check_val_every_n_epoch or 1) == 0
-            if first and self.trainer.enable_validation and in_this_epoch:
+            # a run that goes on gives its loaders back what they remember
+            known = self.resumed is not None and bool(self.resumed["val_loaders"])
+            if first and self.trainer.enable_validation and (in_this_epoch or known):
                 self.load_validation()
             if self.data.max_batches:
                 self.validation_plan = self.data.validation_plan(self.trainer.enable_validation)
@@ -283,7 +291,8 @@ class FitLoop:
         """Tries a few validation batches before training, without leaving a trace."""
         trainer = self.trainer
         steps = trainer.num_sanity_val_steps
-        if not trainer.enable_validation or steps == 0:
+        under_way = self.progress.phase not in ("between", "end")  # it has been tried, then
+        if not trainer.enable_validation or steps == 0 or under_way:
             return
         trainer.state.stage = RunningStage.SANITY_CHECKING
         self.hooks.on_sanity_check_start()

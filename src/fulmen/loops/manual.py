@@ -72,8 +72,10 @@ class Manual(Automatic):
     def flush(self) -> None:
         """Nothing is left open: the steps are the user's."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, failed: bool = False) -> dict[str, Any]:
         """The gradients that there are: only the user knows whether more will be added to them."""
+        if failed:  # nobody knows what of them was there before
+            return {}
         return {"gradients": gradients_of(self.module)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -132,9 +132,13 @@ class Automatic:
         """How many batches of the window that a batch belongs to come before it."""
         return index % self.planned
 
-    def state_dict(self) -> dict[str, Any]:
-        """What an accumulation window that is open has gathered; empty where none is."""
-        if self.closed:
+    def state_dict(self, failed: bool = False) -> dict[str, Any]:
+        """What an accumulation window that is open has gathered; empty where none is.
+
+        Args:
+            failed: Whether a step failed, so that its window is to begin again.
+        """
+        if self.closed or failed:
             return {}
         return {"window": self.window.state_dict(), "gradients": gradients_of(self.module)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fulmen.data.parts import flat, generators_of
+from fulmen.data.parts import flat, generators_of, remembering_parts
 from fulmen.data.worker_stream import has_kept_workers, release
 from fulmen.loops.metric_state import metric_states, put_metric_states
 from fulmen.utilities.seed import isolate_rng
@@ -32,11 +33,14 @@ def without_trace(module: nn.Module, loaders: list[Any], device: torch.device) -
     values = {buffer: buffer.clone() for buffer in module.buffers()}
     single = list(flat(loaders))
     states = {generator: generator.get_state() for loader in single for generator in generators_of(loader)}
+    parts = [(part, copy.deepcopy(part.state_dict())) for loader in single for part in remembering_parts(loader)]
     rested = [loader for loader in single if not has_kept_workers(loader)]
     with isolate_rng(include_cuda=device.type != "cpu"):
         yield
     for generator, drawn in states.items():
         generator.set_state(drawn)
+    for part, state in parts:
+        part.load_state_dict(state)
     for loader in rested:
         release(loader)
     for table, before in tables:  # a buffer may have been replaced, by one of another size or one made for inference

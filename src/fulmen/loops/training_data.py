@@ -29,12 +29,12 @@ class TrainingData:
         self.original: Any = None
         self.loader: Any = None
         self.max_batches: int | float = float("inf")
-        self._loaded_at: int | None = None
+        self.loaded_at: int | None = None
 
     def attach(self, *owners: Any) -> None:
         """Takes note of where the loader comes from; see ``LoaderSource.attach``."""
         self.source.attach(*owners)
-        self.original, self.loader, self._loaded_at = None, None, None
+        self.original, self.loader, self.loaded_at = None, None, None
         self.max_batches = float("inf")
 
     def load(self) -> bool:
@@ -46,12 +46,13 @@ class TrainingData:
         trainer = self.trainer
         every = trainer.reload_dataloaders_every_n_epochs
         epoch = trainer.current_epoch
-        if self._loaded_at is not None and not (every and epoch - self._loaded_at >= every):
+        if self.loaded_at is not None and not (every and epoch - self.loaded_at >= every):
             return False
-        self._loaded_at = epoch
+        self.loaded_at = epoch
         self.original = self.source.request(trainer)
         check_loader(self.original, self.source.hook)
-        if hasattr(self.original, "__next__") and not every and trainer.max_epochs != 1:
+        read_once = hasattr(self.original, "__next__") and not isinstance(self.original, CombinedLoader)
+        if read_once and not every and trainer.max_epochs != 1:
             rank_zero_warn(
                 f"`{self.source.hook}` is an iterator, which can be read once: epochs after the first will have no "
                 "batches. Make it a `DataLoader`, a list or an object with `__iter__`, or pass "

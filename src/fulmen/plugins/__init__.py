@@ -7,6 +7,8 @@ from fulmen.utilities.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "AsyncCheckpointIO": "fulmen.checkpoint.async_io",
+        "CheckpointIO": "fulmen.checkpoint.io",
         "ClusterEnvironment": "fulmen.environments.cluster_environment",
         "DoublePrecision": "fulmen.precision.double",
         "HalfPrecision": "fulmen.precision.half",
@@ -14,5 +16,6 @@ __getattr__, __dir__, __all__ = attach(
         "MixedPrecision": "fulmen.precision.amp",
         "Precision": "fulmen.precision.precision",
         "SLURMEnvironment": "fulmen.environments.slurm",
+        "TorchCheckpointIO": "fulmen.checkpoint.io",
     },
 )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from fulmen.checkpoint.io import join
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.states import TrainerFn
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
+    from fulmen.utilities.whole_files import Candidate
 
 
 def find_checkpoint(trainer: Trainer, ckpt_path: Any, fn: TrainerFn, model_given: bool) -> str | None:
@@ -18,7 +20,9 @@ def find_checkpoint(trainer: Trainer, ckpt_path: Any, fn: TrainerFn, model_given
 
     Args:
         trainer: Whose checkpoint callbacks are asked for ``"best"`` and ``"last"``.
-        ckpt_path: A path, ``"best"``, ``"last"``, or None. None without a model, after a `fit`, means the best.
+        ckpt_path: A path, ``"best"``, ``"last"``, ``"auto"``, or None. The last is the newest whole checkpoint in the
+            folders of the callbacks and, where a logger counts its runs, of the runs before; automatic means the last
+            if there is one. None without a model, after a `fit`, means the best.
         fn: Which method was called.
         model_given: Whether it was called with a model.
 
@@ -29,18 +33,22 @@ def find_checkpoint(trainer: Trainer, ckpt_path: Any, fn: TrainerFn, model_given
         FileNotFoundError: If the path does not exist.
         ValueError: If there is no best checkpoint.
     """
-    saved = next((cb.best_model_path for cb in trainer.checkpoint_callbacks if getattr(cb, "best_model_path", "")), "")
+    join(trainer.strategy.checkpoint_io)  # a file that is still being written is one to be found
     if ckpt_path is None:
-        if model_given or fn == TrainerFn.FITTING or not saved:
+        saved = next((cb for cb in trainer.checkpoint_callbacks if getattr(cb, "best_model_path", "")), None)
+        if model_given or fn == TrainerFn.FITTING or saved is None:
             return None
-        rank_zero_info(f"`Trainer.{fn.value}` was called without a model, so the best checkpoint is used: {saved}")
-        return str(saved)
+        path = _best_of(saved)
+        rank_zero_info(f"`Trainer.{fn.value}` was called without a model, so the best checkpoint is used: {path}")
+        return path
     if ckpt_path == "best":
         return _best(trainer, fn)
-    if ckpt_path == "last":
-        return _last(trainer, fn)
+    if ckpt_path in ("last", "auto"):
+        return _last(trainer, fn, silent=ckpt_path == "auto")
+    from fulmen.utilities.whole_files import is_remote, is_there  # only those who name a checkpoint pay for it
+
     path = str(os.fspath(ckpt_path))
-    if "://" not in path and not os.path.exists(path):
+    if not is_remote(path) and not is_there(path):
         raise FileNotFoundError(
             f"There is no checkpoint at {path!r}.\nWhat to do: check the path; `trainer.checkpoint_callback"
             ".best_model_path` and `.last_model_path` name the files that a run has written."
@@ -84,23 +92,68 @@ def _best(trainer: Trainer, fn: TrainerFn) -> str:
         )
     if len(callbacks) > 1:
         rank_zero_warn('`ckpt_path="best"` with several checkpoint callbacks takes the best of the first.')
-    best = getattr(callbacks[0], "best_model_path", "")
-    if not best:
+    if not getattr(callbacks[0], "best_model_path", ""):
         raise MisconfiguredValue(
             "No checkpoint was saved yet, so there is no best one.",
             got=f'.{fn.value}(ckpt_path="best")',
             fix="Call `trainer.fit` first, see that `save_top_k` is not 0, or pass a path.",
         )
-    return str(best)
+    return _best_of(callbacks[0])
 
 
-def _last(trainer: Trainer, fn: TrainerFn) -> str | None:
-    candidates = []
-    for callback in trainer.checkpoint_callbacks:
-        candidates += [path for path in callback._find_last_checkpoints(trainer) if os.path.exists(path)]
-    if not candidates:
+def _best_of(callback: Any) -> str:
+    """The best checkpoint that is whole; the best one if none is, so that loading it says what is wrong."""
+    from fulmen.utilities.whole_files import what_is_wrong
+
+    best = str(callback.best_model_path)
+    scores = {path: float(score) for path, score in getattr(callback, "best_k_models", {}).items()}
+    ranked = sorted(scores, key=scores.__getitem__, reverse=getattr(callback, "mode", "min") == "max")
+    for path in dict.fromkeys([best, *ranked]):
+        wrong = what_is_wrong(path)
+        if not wrong:
+            return str(path)
+        rank_zero_warn(f"The checkpoint {path} is damaged or gone, and passed over: {wrong}.")
+    return best
+
+
+def _last(trainer: Trainer, fn: TrainerFn, silent: bool) -> str | None:
+    from fulmen.utilities.whole_files import what_is_wrong
+
+    fitting = fn == TrainerFn.FITTING
+    found = {one for callback in trainer.checkpoint_callbacks for one in _saved_by(trainer, callback)}
+    for one in sorted(found, reverse=True):
+        if fitting and not one.resumable:
+            continue  # weights alone, of a callback that saves no more
+        wrong = what_is_wrong(one.path)
+        if not wrong:
+            rank_zero_info(f"The newest checkpoint is {one.path}.")
+            return one.path
+        rank_zero_warn(f"The checkpoint {one.path} is damaged, and passed over: {wrong}.")
+    if not silent:
         rank_zero_warn(
             f'`.{fn.value}(ckpt_path="last")`: no checkpoint was found, so the run starts from the model as it is.'
         )
-        return None
-    return str(max(candidates, key=os.path.getmtime))
+    return None
+
+
+def _saved_by(trainer: Trainer, callback: Any) -> list[Candidate]:
+    """What a callback may have saved: in its folder or, where that holds nothing, in those of the runs before.
+
+    A file with a seal counts whatever its name; others lie in such folders, too, and count by their names.
+    """
+    if not hasattr(callback, "_default_dirpath"):
+        return []
+    from fulmen.callbacks import checkpoint_files as files
+    from fulmen.utilities.whole_files import candidate
+
+    folder, extension = callback.dirpath or callback._default_dirpath(trainer), callback.FILE_EXTENSION
+    names = [
+        files.pattern_of(template, extension, callback.CHECKPOINT_JOIN_CHAR)
+        for template in (callback._template, callback.CHECKPOINT_NAME_LAST)
+    ]
+    depth = callback._template.count("/")
+    paths = files.paths_below(folder, depth, extension) or [
+        path for earlier in files.earlier_runs(folder) for path in files.paths_below(earlier, depth, extension)
+    ]
+    known = [one for path in paths if (one := candidate(path)) is not None]
+    return [one for one in known if one.sealed or any(name.fullmatch(os.path.basename(one.path)) for name in names)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fulmen.checkpoint.capture import restore_model, restore_training
+from fulmen.checkpoint.io import join
 from fulmen.core.hooks import restore_modes
 from fulmen.core.module import LightningModule
 from fulmen.core.optimizer import LightningOptimizer
@@ -23,7 +24,9 @@ from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
 from fulmen.trainer.hyper_parameters import log_hyper_parameters
 from fulmen.trainer.profiling import begin_profile, end_profile
 from fulmen.trainer.signals import interactive, requeue_signal
+from fulmen.utilities.codec import decode_checkpoint, is_trusted
 from fulmen.utilities.exceptions import MisconfiguredType
+from fulmen.utilities.foreign import well_known
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.states import RunningStage, TrainerFn, TrainerStatus
 from fulmen.utilities.traceback import fold
@@ -145,8 +148,7 @@ def begin(trainer: Trainer, job: Job) -> None:
     _setup_hooks(trainer, module, fn)
     checkpoint = None
     if trainer._ckpt_path is not None:
-        checkpoint = trainer.strategy.load_checkpoint(trainer._ckpt_path, weights_only=job.weights_only)
-        check_checkpoint(checkpoint, trainer._ckpt_path)
+        checkpoint = _read(trainer, trainer._ckpt_path, job.weights_only)
         restore_model(trainer, checkpoint)
     log_hyper_parameters(trainer, module, datamodule)
     trainer.strategy.setup(trainer)
@@ -174,6 +176,13 @@ def _requeued(trainer: Trainer, fn: TrainerFn) -> str | None:
     from fulmen.trainer.slurm import requeued_checkpoint  # only jobs of a cluster pay for it
 
     return requeued_checkpoint(trainer)
+
+
+def _read(trainer: Trainer, path: str, weights_only: bool | None) -> dict[str, Any]:
+    with well_known():
+        checkpoint = trainer.strategy.load_checkpoint(path, weights_only=weights_only)
+    check_checkpoint(checkpoint, path)
+    return decode_checkpoint(checkpoint, is_trusted(weights_only))
 
 
 def _warn_of_eval_mode(module: LightningModule) -> None:
@@ -275,6 +284,10 @@ def interrupted(trainer: Trainer, error: BaseException) -> None:
     if trainer.datamodule is not None and hasattr(trainer.datamodule, "on_exception"):
         trainer.datamodule.on_exception(error)
     trainer.strategy.on_exception(error)
+    try:
+        join(trainer.strategy.checkpoint_io)
+    except Exception as failure:
+        rank_zero_warn(f"A save was under way when the run ended. {failure}")
     for logger in trainer.loggers:
         logger.finalize("failed")
     let_go(trainer)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import zipfile
 from typing import TYPE_CHECKING
 
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from fulmen.utilities.whole_files import what_is_wrong
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -58,13 +58,14 @@ def requeued_checkpoint(trainer: Trainer) -> str | None:
     numbered = _numbered(trainer.default_root_dir)
     for number in sorted(numbered, reverse=True):
         path = numbered[number]
-        if zipfile.is_zipfile(path):
+        wrong = what_is_wrong(path)
+        if not wrong:
             rank_zero_info(
                 f"The job goes on from {path}, which it saved before it was put into the queue again. To start anew, "
                 "remove that file."
             )
             return path
-        rank_zero_warn(f"The checkpoint {path} is passed over, since it is damaged.")
+        rank_zero_warn(f"The checkpoint {path} is passed over, since it is damaged: {wrong}.")
     return None
 
 

@@ -23,7 +23,7 @@ from fulmen.trainer.parts import add_defaults, check_callbacks, make_loggers
 from fulmen.trainer.signals import Signals
 from fulmen.trainer.views import PartViews
 from fulmen.utilities.exceptions import MisconfigurationException
-from fulmen.utilities.states import TrainerFn, TrainerState
+from fulmen.utilities.states import TrainerFn, TrainerState, TrainerStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -408,10 +408,13 @@ class Trainer(PartViews):
                 "`torch.save(model.state_dict(), path)`.",
             )
         from fulmen.checkpoint.capture import dump
+        from fulmen.checkpoint.io import join
 
         with nullcontext() if self._profiler is None else self._profiler.profile("save_checkpoint"):
             checkpoint = dump(self, weights_only=bool(weights_only))
             self.strategy.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
+            if self.state.status != TrainerStatus.RUNNING:  # nothing goes on meanwhile, and the file is looked for
+                join(self.strategy.checkpoint_io)
         self.strategy.barrier("Trainer.save_checkpoint")
 
     def print(self, *args: Any, **kwargs: Any) -> None:

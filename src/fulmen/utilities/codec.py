@@ -1,103 +1,109 @@
-"""Plain data for checkpoints: what a safe load accepts, and forms for some values that it does not."""
+"""Plain data for checkpoints: what a safe load accepts, and forms for values that it does not.
+
+A form is a dictionary with the key ``"__fulmen__"``, which says of what kind the value is. Making a value of a form
+runs no code that a file could choose; what cannot be made so becomes an ``Unresolved``.
+"""
 
 from __future__ import annotations
 
-import argparse
-import pathlib
-import sys
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Mapping
 from typing import Any
 
-import torch
+from fulmen.utilities.decoding import Decoder
+from fulmen.utilities.encoding import Encoder
+from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.places import Section, Text
+from fulmen.utilities.rank_zero import warn_once
 
-from fulmen.utilities.parsing import AttributeDict
-
-_TAG = "__fulmen__"
-# Exact types: a subclass is stored by the name of its class, which a safe load refuses.
-_PLAIN = {
-    type(None), bool, int, float, complex, str, bytearray,
-    torch.Tensor, torch.nn.Parameter, torch.Size, torch.dtype, torch.device, torch.layout,
-}  # fmt: skip
-_MAPPINGS = {dict, OrderedDict, Counter, AttributeDict}
+ARGUMENTS = ("hyper_parameters", "datamodule_hyper_parameters")
+_TRUE = ("1", "y", "yes", "true")
 
 
 def encode(value: Any, name: str = "") -> tuple[Any, list[str]]:
     """Turns a value into one that ``torch.load(weights_only=True)`` accepts.
 
-    Paths, namespaces and numpy scalars get a form that :func:`decode` turns back; an ``AttributeDict`` becomes a
-    ``dict``.
+    What has no form by value is pickled into bytes, which only a load that trusts the file reads. What is plain already
+    is not copied, and what is encoded already stays as it is.
 
     Args:
-        value: A leaf, or a nest of mappings, lists, tuples and sets.
+        value: A leaf, or a nest of collections, data classes and the like.
         name: What the value is called.
 
     Returns:
-        The value to store, and for each part that has no safe form its name and type, as ``"net (torch.nn.Linear)"``.
+        The value to store, and for each part that cannot be stored its name and type, as ``"net (app.Lock)"``; a form
+        that says so stands in its place.
     """
-    refused: list[str] = []
-    return _encode(value, name, refused), refused
+    encoder = Encoder()
+    return encoder.encode(value, (None, Text(name)) if name else None), encoder.refused
 
 
-def decode(value: Any) -> Any:
-    """Turns back what :func:`encode` gave; everything else stays as it is."""
-    kind = type(value)
-    if kind in _MAPPINGS:
-        if _TAG in value:
-            restore = _RESTORE.get(value[_TAG])
-            return restore(value) if restore is not None else value
-        return _rebuilt(value, {key: decode(item) for key, item in value.items()}.items())
-    if kind in (list, tuple):
-        return kind(decode(item) for item in value)
-    return value
+def encode_checkpoint(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Encodes a whole checkpoint.
+
+    Args:
+        checkpoint: What is to be saved, by key.
+
+    Returns:
+        The same with plain data alone; tensors are not copied.
+
+    Raises:
+        MisconfigurationException: If a part cannot be stored; names it.
+    """
+    encoder, stored = Encoder(), {}
+    for key, value in checkpoint.items():
+        stored[key] = encoder.encode(value, (None, key if key in ARGUMENTS else Section(key)))
+    if encoder.refused:
+        raise MisconfigurationException(
+            "A checkpoint holds data, and what can be pickled.",
+            got=", ".join(encoder.refused),
+            fix="Leave it out of what `state_dict` or `on_save_checkpoint` gives. In place of a function that is made "
+            "in another one, give one at the top level of a module.",
+        )
+    if encoder.pickled:
+        warn_once(
+            f"These parts of the checkpoint are no data, and are stored as pickles: {', '.join(encoder.pickled)}. They "
+            "come back only where the file is loaded with `weights_only=False`. Store what they are made of instead, "
+            "in `state_dict` or `on_save_checkpoint`."
+        )
+    return stored
 
 
-def _encode(value: Any, name: str, refused: list[str]) -> Any:
-    kind = type(value)
-    if kind in _MAPPINGS:
-        items = [
-            (_encode(key, f"{name} (a key)", refused), _encode(item, f"{name}.{key}" if name else str(key), refused))
-            for key, item in value.items()
-        ]
-        if _TAG in value:
-            return {_TAG: "dict", "value": [list(item) for item in items]}
-        return _rebuilt(value, items)
-    if kind in (list, tuple):
-        return kind(_encode(item, f"{name}[{i}]", refused) for i, item in enumerate(value))
-    if kind is set:
-        return {_encode(item, f"{name}{{...}}", refused) for item in value}
-    if kind in _PLAIN or kind in torch.serialization.get_safe_globals():
-        return value
-    if kind is bytes:  # pickle has no form for empty bytes that a safe load takes
-        return {_TAG: "bytes", "value": value.decode("latin-1")}
-    if isinstance(value, pathlib.PurePath):
-        return {_TAG: "path", "value": str(value)}
-    if kind is argparse.Namespace:
-        return {_TAG: "namespace", "value": _encode(vars(value), name, refused)}
-    if "numpy" in sys.modules and isinstance(value, sys.modules["numpy"].generic) and kind.__module__ == "numpy":
-        item = value.item()
-        if type(item) in _PLAIN:
-            return {_TAG: "numpy", "dtype": value.dtype.str, "value": item}
-    refused.append(f"{name} ({kind.__module__}.{kind.__qualname__})")
-    return None
+def decode(value: Any, trusted: bool = False, name: str = "") -> Any:
+    """Turns back what :func:`encode` gave; everything else stays as it is.
+
+    Args:
+        value: What was stored.
+        trusted: Whether code may run: modules are imported and pickles are read.
+        name: What the value is called.
+
+    Returns:
+        The value, with an ``Unresolved`` in place of each part that could not be made.
+    """
+    return Decoder(trusted).decode(value, (None, Text(name)) if name else None)
 
 
-def _rebuilt(old: dict[Any, Any], items: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    kind: Any = dict if type(old) is AttributeDict else type(old)
-    new: dict[Any, Any] = kind(dict(items))
-    return new
+def decode_checkpoint(checkpoint: Mapping[str, Any], trusted: bool = False) -> dict[str, Any]:
+    """Turns back what :func:`encode_checkpoint` gave.
+
+    Args:
+        checkpoint: What was loaded.
+        trusted: Whether code may run, as :func:`is_trusted` says.
+
+    Returns:
+        The checkpoint.
+    """
+    decoder = Decoder(trusted)
+    return {
+        key: decoder.decode(value, None if key in ARGUMENTS else (None, Section(key)))
+        for key, value in checkpoint.items()
+    }
 
 
-def _numpy_scalar(stored: dict[str, Any]) -> Any:
-    import numpy
-
-    return numpy.dtype(stored["dtype"]).type(stored["value"])
-
-
-_RESTORE: dict[Any, Callable[[dict[str, Any]], Any]] = {
-    "path": lambda stored: pathlib.Path(stored["value"]),
-    "namespace": lambda stored: argparse.Namespace(**decode(stored["value"])),
-    "bytes": lambda stored: stored["value"].encode("latin-1"),
-    "numpy": _numpy_scalar,
-    "dict": lambda stored: {key: decode(item) for key, item in stored["value"]},
-}
+def is_trusted(weights_only: bool | None) -> bool:
+    """Whether a load may run code: by its argument, or by torch's own switches in the environment."""
+    if os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "").lower() in _TRUE:
+        return False
+    if weights_only is None:
+        return os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "").lower() in _TRUE
+    return not weights_only

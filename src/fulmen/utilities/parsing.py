@@ -181,8 +181,8 @@ def save_hyperparameters(
     for name, value in obj._hparams.items():
         if isinstance(value, nn.Module):
             rank_zero_warn(
-                f"The hyper-parameter `{name}` is an `nn.Module`: a checkpoint holds its weights anyway, and cannot "
-                f"hold the object. Leave it out: `self.save_hyperparameters(ignore=['{name}'])`."
+                f"The hyper-parameter `{name}` is an `nn.Module`: a checkpoint holds its weights anyway, and a safe "
+                f"load does not read the object. Leave it out: `self.save_hyperparameters(ignore=['{name}'])`."
             )
     obj._keep_initial_hparams()
 

@@ -33,8 +33,10 @@ class HostRng(NamedTuple):
             sys.modules["numpy"].random.set_state(self.numpy)
 
     def plain(self) -> dict[str, Any]:
-        """The state as tensors and plain values, in the form of ``collect_rng_state``."""
-        state: dict[str, Any] = {"python": self.python, "torch": self.torch}
+        """The state as tensors and plain values."""
+        version, words, gauss = self.python
+        python = [version, torch.tensor(words, dtype=torch.int64), gauss]
+        state: dict[str, Any] = {"python": python, "torch": self.torch}
         if self.numpy is not None:
             state["numpy"] = plain_numpy_state(self.numpy)
         return state
@@ -42,9 +44,9 @@ class HostRng(NamedTuple):
     @classmethod
     def of(cls, plain: dict[str, Any]) -> HostRng:
         """What :meth:`plain` made."""
-        version, internal, gauss = plain["python"]
+        version, words, gauss = plain["python"]
         numpy = whole_numpy_state(plain["numpy"]) if "numpy" in plain and available("numpy") else None
-        return cls((version, tuple(internal), gauss), plain["torch"], numpy)
+        return cls((version, tuple(words.tolist()), gauss), plain["torch"], numpy)
 
 
 def note() -> HostRng:

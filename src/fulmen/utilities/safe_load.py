@@ -13,8 +13,9 @@ from typing import IO, Any, TypeAlias
 import torch
 
 from fulmen.utilities.exceptions import MisconfigurationException
-from fulmen.utilities.imports import require
+from fulmen.utilities.seal import BrokenSeal, check_seal
 from fulmen.utilities.suggest import did_you_mean
+from fulmen.utilities.whole_files import is_remote, opened, plain_path, previous
 
 MapLocation: TypeAlias = (
     torch.device
@@ -38,6 +39,8 @@ class DamagedCheckpointError(MisconfigurationException, pickle.UnpicklingError):
 def load(source: PathOrFile, map_location: MapLocation = None, weights_only: bool | None = None) -> Any:
     """Reads a checkpoint.
 
+    A file that Fulmen wrote is compared with its seal before anything in it is used.
+
     Args:
         source: A path, an address that fsspec knows, or an open binary file.
         map_location: Where tensors go, as for ``torch.load``. None: where they were, or the CPU if that device is not
@@ -51,21 +54,29 @@ def load(source: PathOrFile, map_location: MapLocation = None, weights_only: boo
     Raises:
         FileNotFoundError: If there is no such file.
         UnsafeCheckpointError: If the file holds what a safe read refuses; names it.
-        DamagedCheckpointError: If the file cannot be read at all.
+        DamagedCheckpointError: If the file is not what was written, or cannot be read at all; names the newest
+            whole one before it in the same folder.
     """
     place = where_it_was if map_location is None else map_location
     if not isinstance(source, (str, os.PathLike)):
         return _load(source, place, weights_only, describe(source))
-    path = os.fspath(source)
-    if "://" in path:
-        with require("fsspec", "all", f"Reading {path!r}").open(path, "rb") as file:
+    path = plain_path(source)
+    try:
+        with opened(path) as file:
             return _load(file, place, weights_only, path)
-    if not os.path.exists(path):
-        folder, name = os.path.split(path)
-        near = did_you_mean(name, os.listdir(folder or ".")) if os.path.isdir(folder or ".") else ""
-        raise FileNotFoundError(errno.ENOENT, f"There is no checkpoint at this path. {near}".strip(), path)
-    with open(path, "rb") as file:
-        return _load(file, place, weights_only, path)
+    except OSError as error:
+        if error.errno is None or is_remote(path):
+            raise
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise _missing(path) from None
+        advice = f"What to do: see that the file can be read. {_other(path)}"
+        raise OSError(error.errno, f"{error.strerror}.\n{advice}\nThe file", path) from error
+
+
+def _missing(path: str) -> FileNotFoundError:
+    folder, name = os.path.split(path)
+    near = did_you_mean(name, os.listdir(folder or ".")) if os.path.isdir(folder or ".") else ""
+    return FileNotFoundError(errno.ENOENT, f"There is no checkpoint at this path. {near}".strip(), path)
 
 
 def describe(source: PathOrFile) -> str:
@@ -84,7 +95,11 @@ def where_it_was(storage: torch.UntypedStorage, location: str) -> torch.UntypedS
 
 def _load(file: IO[bytes], map_location: Any, weights_only: bool | None, name: str) -> Any:
     try:
+        if hasattr(file, "seek") and hasattr(file, "tell"):  # torch says what is wrong with another kind of file
+            check_seal(file)
         return torch.load(file, map_location=map_location, weights_only=weights_only)
+    except BrokenSeal as error:
+        raise _damaged(name, error) from error
     except pickle.UnpicklingError as error:
         refused = _refused(file, str(error))
         if refused:
@@ -97,6 +112,10 @@ def _load(file: IO[bytes], map_location: Any, weights_only: bool | None, name: s
         raise _damaged(name, error) from error
     except (EOFError, KeyError, IndexError, ValueError, struct.error) as error:
         raise _damaged(name, error) from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # torch looks for a directory before the beginning of a short file
+            raise
+        raise _damaged(name, error) from error
     except RuntimeError as error:
         # a file full of zeros looks like an empty archive of torch's oldest format
         if "PytorchStreamReader" in str(error) or "legacy .tar" in str(error):
@@ -108,8 +127,18 @@ def _damaged(name: str, error: Exception) -> DamagedCheckpointError:
     return DamagedCheckpointError(
         f"`{name}` is no checkpoint, or it is damaged.",
         got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-        fix="Load another checkpoint of the same run.",
+        fix=_other(name),
     )
+
+
+def _other(name: str) -> str:
+    try:
+        earlier = previous(name)
+    except OSError:  # a folder that cannot be read: the offer is a courtesy and must not hide the error itself
+        earlier = None
+    if earlier is None:
+        return "Load another checkpoint of the same run."
+    return f"Load the newest whole checkpoint before it: `{earlier}`."
 
 
 def _refused(file: IO[bytes], message: str) -> list[str]:
