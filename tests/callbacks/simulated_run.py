@@ -12,6 +12,7 @@ from fulmen.utilities.states import TrainerFn, TrainerState
 
 
 class Strategy:
+    checkpoint_io = None
     root_device = torch.device("cpu")
 
     def broadcast(self, obj: Any, src: int = 0) -> Any:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from fulmen.callbacks.callback import Callback
 from fulmen.callbacks.checkpoint import Checkpoint
 from fulmen.callbacks.model_checkpoint import ModelCheckpoint
+from fulmen.checkpoint.async_io import AsyncCheckpointIO
 from fulmen.checkpoint.io import TorchCheckpointIO
 from fulmen.trainer.signals import Signals
 from fulmen.trainer.trainer import Trainer
@@ -309,6 +311,59 @@ def test_a_save_that_fails_is_shown_and_the_run_ends(number: int, end: Any, capl
     assert getattr(told.value, "code", 143) == 143
     assert "saving has failed: [Errno 28] No space left on device" in caplog.text
     assert [record.exc_info is not None for record in caplog.records if record.levelno == logging.ERROR] == [True]
+
+
+class Slow(TorchCheckpointIO):
+    """Fails for the files it is told, and takes its time for the others."""
+
+    def __init__(self, failing: str = "none") -> None:
+        super().__init__()
+        self.failing = failing
+
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        time.sleep(0.2)
+        if self.failing in str(path):
+            raise OSError(errno.EIO, "Input/output error")
+        super().save_checkpoint(checkpoint, path, storage_options)
+
+
+@pytest.mark.parametrize("save_last", [True, "link", None])
+def test_what_is_written_in_the_background_is_there_before_it_is_said(save_last: Any, caplog: Any) -> None:
+    kept = saves(save_last=save_last, every_n_train_steps=2)
+    whole: list[bool] = []
+
+    class Looks(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            whole.append(load("step=3.ckpt")["global_step"] == 3)
+
+    handler = Looks()
+    logging.getLogger("fulmen").addHandler(handler)
+    try:
+        with pytest.raises(SIGTERMException):
+            made(Raises("on_train_batch_start", TERM, at=2), kept, plugins=AsyncCheckpointIO(Slow())).fit(
+                Trains(), data(5)
+            )
+    finally:
+        logging.getLogger("fulmen").removeHandler(handler)
+    assert whole == [True]
+    assert save_last is None or load("last.ckpt")["global_step"] == 3
+
+
+def test_an_earlier_save_that_fails_in_the_background_does_not_prevent_the_last_one() -> None:
+    io = AsyncCheckpointIO(Slow(failing="step=2"))
+    trainer = made(Raises("on_train_batch_start", TERM, at=2), saves(every_n_train_steps=2), plugins=io)
+    with pytest.warns(UserWarning, match=r"(?s)under way has failed.*Input/output"), pytest.raises(SIGTERMException):
+        trainer.fit(Trains(), data(5))
+    assert names() == ["step=3.ckpt"]
+
+
+def test_a_last_save_that_fails_in_the_background_is_shown(caplog: Any) -> None:
+    io = AsyncCheckpointIO(Slow(failing="step=3"))
+    trainer = made(Raises("on_train_batch_start", TERM, at=2), saves(every_n_train_steps=2), plugins=io)
+    with pytest.raises(SIGTERMException):
+        trainer.fit(Trains(), data(5))
+    assert names() == ["step=2.ckpt"]
+    assert "saving has failed: " in caplog.text and "Input/output error" in caplog.text
 
 
 # Handlers

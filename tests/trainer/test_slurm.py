@@ -12,6 +12,7 @@ import torch
 
 from fulmen.callbacks.callback import Callback
 from fulmen.callbacks.model_checkpoint import ModelCheckpoint
+from fulmen.checkpoint.async_io import AsyncCheckpointIO
 from fulmen.environments.slurm import SLURMEnvironment
 from fulmen.trainer.trainer import Trainer
 from fulmen.utilities.exceptions import SIGTERMException
@@ -147,6 +148,14 @@ def test_evaluation_takes_what_it_is_given() -> None:
     trainer = Trainer(**QUIET)
     trainer.test(Tests(), data(1), verbose=False)
     assert trainer.ckpt_path is None
+
+
+def test_a_file_written_in_the_background_is_there_before_the_queue_hears_of_it() -> None:
+    queue("#!/bin/sh\nls hpc* > queue\n")
+    with pytest.raises(SIGTERMException):
+        run(Raises(1, signal.SIGUSR1), plugins=AsyncCheckpointIO())
+    assert asked() == ["hpc_ckpt_1.ckpt"]
+    assert run().seen == [2, 3, 4, 5]
 
 
 def test_an_array_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:

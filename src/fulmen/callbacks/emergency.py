@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fulmen.callbacks.checkpoint_name import fields
+from fulmen.checkpoint.io import join
+from fulmen.utilities.rank_zero import rank_zero_warn
 
 if TYPE_CHECKING:
     from fulmen.callbacks.checkpoint_store import CheckpointStore
@@ -32,6 +34,14 @@ def fresh_path(store: CheckpointStore, trainer: Trainer) -> str:
         path = store.format_checkpoint_name(labels, template, ver=version)
         version += 1
     return path
+
+
+def finish_earlier_save(trainer: Trainer) -> None:
+    """Waits for a save that is under way. If it fails, it is only warned of: the one that comes next may do better."""
+    try:
+        join(trainer.strategy.checkpoint_io)
+    except Exception as failure:
+        rank_zero_warn(f"A save that was under way has failed: {failure}")
 
 
 def place_of(trainer: Trainer) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fulmen.callbacks import checkpoint_files as files
 from fulmen.callbacks.checkpoint_name import metrics_in
 from fulmen.callbacks.checkpoint_store import CheckpointStore
-from fulmen.callbacks.emergency import fresh_path, place_of
+from fulmen.callbacks.emergency import finish_earlier_save, fresh_path, place_of
 from fulmen.callbacks.monitor import advice_for_missing, show
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.interval import Interval
@@ -272,7 +272,7 @@ class ModelCheckpoint(CheckpointStore):
         Returns:
             The path of the file.
         """
-        self._settle(trainer)
+        finish_earlier_save(trainer)
         if self._is_saved(trainer) and self.file_exists(self._newest_path, trainer):
             return self._newest_path
         path = fresh_path(self, trainer)

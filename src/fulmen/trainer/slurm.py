@@ -7,6 +7,8 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
+from fulmen.callbacks.emergency import finish_earlier_save
+from fulmen.checkpoint.io import join
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.whole_files import what_is_wrong
 
@@ -30,7 +32,9 @@ def save_and_requeue(trainer: Trainer, begun: bool) -> str:
     if begun:
         number = max(_numbered(trainer.default_root_dir), default=0) + 1
         path = os.path.join(trainer.default_root_dir, f"hpc_ckpt_{number}.ckpt")
+        finish_earlier_save(trainer)
         trainer.save_checkpoint(path)
+        join(trainer.strategy.checkpoint_io)
         saved = f"everything is saved to {path}"
     if not trainer.is_global_zero:
         return saved
