@@ -122,7 +122,9 @@ def _batches_after(sampler: BatchSampler, skip: int) -> Iterator[Any]:
     if type(inner) is SequentialSampler:
         indices = iter(range(min(skip * sampler.batch_size, len(inner)), len(inner)))
     elif type(inner) is RandomSampler:
-        indices = random_indices(inner, skip * sampler.batch_size)
+        # the last one that was used is drawn now, and so all that was drawn for it, and nothing more
+        indices = random_indices(inner, skip * sampler.batch_size - 1)
+        _leave_out(indices, 1)
     else:
         indices = iter(inner)
         _leave_out(indices, skip * sampler.batch_size)

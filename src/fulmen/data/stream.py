@@ -68,6 +68,7 @@ class Stream:
         self.opens = self.count = 0
         self.opened: Noted | None = None
         self.first: Noted | None = None
+        self._present: Noted | None = None
         self.skip = 0
         self.saved: dict[str, Any] = {}
         self.iterator: Any = None
@@ -157,18 +158,18 @@ class Stream:
 
     def begin(self) -> int:
         """Notes the random state with which indices are drawn, or goes back to that of an earlier run."""
-        if not self.skip:
+        if self.first is None:
             self.first = Noted.take(self.generators)
-            return 0
-        self._present = Noted.take(self.generators)
-        if self.first is not None:
+        else:
+            self._present = Noted.take(self.generators)
             self.first.put(self.generators)
         return self.skip
 
     def done(self) -> None:
         """Goes back to the present random state."""
-        if self.skip:
+        if self._present is not None:
             self._put_back(self._present)
+            self._present = None
 
 
 _draws: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()

@@ -51,7 +51,7 @@ class Job:
         model: The module, or None for the one that the Trainer has.
         datamodule: The data module, or None.
         loaders: Loaders that were passed, by the name of the argument.
-        ckpt_path: The checkpoint to start from: a path, ``"best"``, ``"last"``, or None.
+        ckpt_path: The checkpoint to start from: a path, ``"best"``, ``"last"``, ``"auto"``, or None.
         weights_only: How the checkpoint may be read; see ``torch.load``.
     """
 

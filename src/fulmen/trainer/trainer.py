@@ -281,7 +281,8 @@ class Trainer(PartViews):
             train_dataloaders: A loader, or a list, dict or nest of loaders.
             val_dataloaders: A loader or several.
             datamodule: Makes the loaders, in place of the two arguments above.
-            ckpt_path: A checkpoint to go on from: a path, ``"last"`` or ``"best"``.
+            ckpt_path: A checkpoint to go on from: a path, ``"last"`` (the newest whole one), ``"auto"`` (the same, or
+                none if there is none) or ``"best"``.
             weights_only: None and True read a checkpoint without running code from it; False may run code.
         """
         from fulmen.trainer.execute import Job, execute
@@ -303,7 +304,7 @@ class Trainer(PartViews):
         Args:
             model: The module; None for the one that was fitted, with its best weights where they were saved.
             dataloaders: A loader or several.
-            ckpt_path: A checkpoint whose weights to use: a path, ``"last"`` or ``"best"``.
+            ckpt_path: A checkpoint whose weights to use: a path, ``"last"``, ``"auto"`` or ``"best"``.
             verbose: Whether to print the results.
             datamodule: Makes the loaders, in place of `dataloaders`.
             weights_only: See :meth:`fit`.
