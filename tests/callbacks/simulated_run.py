@@ -12,6 +12,7 @@ from fulmen.utilities.states import TrainerFn, TrainerState
 
 
 class Strategy:
+    checkpoint_io = None
     root_device = torch.device("cpu")
 
     def broadcast(self, obj: Any, src: int = 0) -> Any:
@@ -49,13 +50,17 @@ class SimulatedRun:
         self.enable_validation, self.val_check_interval, self.check_val_every_n_epoch = True, 1.0, 1
         self.should_log = True
         self.num_training_batches: float = 4
-        self.fit_loop = SimpleNamespace(epoch_loop=SimpleNamespace(_batches_that_stepped=0))
+        self.fit_loop = SimpleNamespace(epoch_loop=SimpleNamespace(_batches_that_stepped=0), validation=None)
         self.events: list[str] = []
         self.validate = lambda: self.log("val", self.global_step)
         self.train = lambda: None
         self.end_of_epoch = lambda: None
         self.before_write = lambda path: None
         self.__dict__.update(settings)
+
+    @property
+    def progress(self) -> Any:
+        return SimpleNamespace(batches=self.batches, steps=self.global_step, phase="batch")
 
     def metric_step(self, name: str) -> int | None:
         return self.made_at.get(name)

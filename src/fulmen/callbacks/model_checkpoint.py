@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fulmen.callbacks import checkpoint_files as files
 from fulmen.callbacks.checkpoint_name import metrics_in
 from fulmen.callbacks.checkpoint_store import CheckpointStore
+from fulmen.callbacks.emergency import finish_earlier_save, fresh_path, place_of
 from fulmen.callbacks.monitor import advice_for_missing, show
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.interval import Interval
@@ -139,6 +140,8 @@ class ModelCheckpoint(CheckpointStore):
         self._last_step_due = 0
         self._last_global_step_saved = 0
         self._last_file_step = 0
+        self._newest_path = ""
+        self._newest_place: tuple[Any, ...] = ()
         self._last_time_checked = time.monotonic()
 
     @property
@@ -242,7 +245,7 @@ class ModelCheckpoint(CheckpointStore):
             rank_zero_warn(f"When training ended with a {type(exception).__name__}, a save was under way. {failure}")
         step = trainer.global_step
         saved = step in (0, self._last_global_step_saved, self._last_file_step)
-        if not self.save_on_exception or saved or self._passes_over(trainer):
+        if not self.save_on_exception or saved or self._passes_over(trainer) or self._is_saved(trainer):
             return
         path = self._free_path(trainer, self._template, own=None)
         what = f"After a {type(exception).__name__} ({exception}), a checkpoint"
@@ -256,6 +259,42 @@ class ModelCheckpoint(CheckpointStore):
             rank_zero_warn(f"{what} could not be saved to {path}: {failure!r}")
         else:
             rank_zero_info(f"{what} was saved to {path}.")
+
+    def save_now(self, trainer: Trainer) -> str:
+        """Saves everything that training needs to go on from here, whatever is due.
+
+        The file has a name of its own and no part in the ranking, and nothing is removed for it. The last checkpoint
+        is brought up to date, where there is one. Nothing is written where the newest file holds this very state.
+
+        Args:
+            trainer: The Trainer, at the end of a step.
+
+        Returns:
+            The path of the file.
+        """
+        finish_earlier_save(trainer)
+        if self._is_saved(trainer) and self.file_exists(self._newest_path, trainer):
+            return self._newest_path
+        path = fresh_path(self, trainer)
+        chosen, self.save_weights_only = self.save_weights_only, False
+        try:
+            self._save_checkpoint(trainer, path)
+        finally:
+            self.save_weights_only = chosen
+        self._last_checkpoint_saved = path
+        if self.save_last:
+            self._save_last(trainer)
+        self._settle(trainer)
+        return path
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        super()._save_checkpoint(trainer, filepath)
+        if not self.save_weights_only:
+            self._newest_path, self._newest_place = filepath, place_of(trainer)
+
+    def _is_saved(self, trainer: Trainer) -> bool:
+        """Whether the newest file holds everything as it is."""
+        return self._newest_place == place_of(trainer)
 
     @staticmethod
     def _passes_over(trainer: Trainer) -> bool:

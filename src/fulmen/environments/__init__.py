@@ -9,5 +9,6 @@ __getattr__, __dir__, __all__ = attach(
     {
         "ClusterEnvironment": "fulmen.environments.cluster_environment",
         "LightningEnvironment": "fulmen.environments.lightning",
+        "SLURMEnvironment": "fulmen.environments.slurm",
     },
 )

@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = attach(
         "LightningEnvironment": "fulmen.environments.lightning",
         "MixedPrecision": "fulmen.precision.amp",
         "Precision": "fulmen.precision.precision",
+        "SLURMEnvironment": "fulmen.environments.slurm",
         "TorchCheckpointIO": "fulmen.checkpoint.io",
     },
 )

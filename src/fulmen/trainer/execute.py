@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, 
 from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
 from fulmen.trainer.hyper_parameters import log_hyper_parameters
 from fulmen.trainer.profiling import begin_profile, end_profile
+from fulmen.trainer.signals import interactive, requeue_signal
 from fulmen.utilities.codec import decode_checkpoint, is_trusted
 from fulmen.utilities.exceptions import MisconfiguredType
 from fulmen.utilities.foreign import well_known
@@ -76,13 +76,16 @@ def execute(trainer: Trainer, job: Job) -> Any:
     try:
         trainer.state.fn, trainer.state.status = job.fn, TrainerStatus.RUNNING
         trainer.state.stage = _STAGES[job.fn]
+        trainer.signals.forget()
         with backends(trainer):
             begin(trainer, job)
             if job.fn == TrainerFn.FITTING:
+                trainer.signals.listen(trainer)
                 with isolated_sanity_check(trainer):
                     trainer.fit_loop.sanity_check()
                 result: Any = None
                 trainer.fit_loop.run()
+                trainer.signals.close(trainer)
             else:
                 result = trainer.loop_of(job.fn).run()
             end(trainer, job.fn)
@@ -90,9 +93,11 @@ def execute(trainer: Trainer, job: Job) -> Any:
     except BaseException as error:
         interrupted(trainer, error)
         fold(error)
-        if isinstance(error, KeyboardInterrupt) and hasattr(sys, "ps1"):
+        if isinstance(error, KeyboardInterrupt) and interactive():
             return None
         raise
+    finally:
+        trainer.signals.restore()
 
 
 @contextmanager
@@ -132,7 +137,9 @@ def begin(trainer: Trainer, job: Job) -> None:
     for callback in trainer.callbacks:
         callback.__dict__.update(log=module.log, log_dict=module.log_dict)
     check_ready(trainer, module, fn)
-    trainer._ckpt_path = find_checkpoint(trainer, job.ckpt_path, fn, model_given=job.model is not None)
+    trainer._ckpt_path = _requeued(trainer, fn) or find_checkpoint(
+        trainer, job.ckpt_path, fn, model_given=job.model is not None
+    )
     if fitting:
         trainer.fit_loop.default_limit()
     trainer.strategy.setup_environment()
@@ -160,6 +167,15 @@ def begin(trainer: Trainer, job: Job) -> None:
         trainer.loop_of(fn).prepare()
     for logger in trainer.loggers:
         logger.log_graph(module)
+
+
+def _requeued(trainer: Trainer, fn: TrainerFn) -> str | None:
+    """What a job that its cluster started again goes on from, whatever its script says."""
+    if fn != TrainerFn.FITTING or requeue_signal(trainer) is None:
+        return None
+    from fulmen.trainer.slurm import requeued_checkpoint  # only jobs of a cluster pay for it
+
+    return requeued_checkpoint(trainer)
 
 
 def _read(trainer: Trainer, path: str, weights_only: bool | None) -> dict[str, Any]:
@@ -257,7 +273,7 @@ def let_go(trainer: Trainer) -> None:
 def interrupted(trainer: Trainer, error: BaseException) -> None:
     """What still has to be done when a run ends with an exception."""
     trainer.state.status = TrainerStatus.INTERRUPTED
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt) and not trainer.signals.obeyed:
         rank_zero_info("Ctrl-C: training stops here.")
     trainer.logbook.hook = None
     for callback in trainer.callbacks:

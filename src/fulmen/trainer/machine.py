@@ -10,6 +10,7 @@ import torch
 from fulmen.accelerators.registry import choose
 from fulmen.checkpoint.io import CheckpointIO, TorchCheckpointIO
 from fulmen.environments.cluster_environment import ClusterEnvironment
+from fulmen.environments.lightning import LightningEnvironment
 from fulmen.precision.precision import Precision
 from fulmen.strategies.registry import resolve
 from fulmen.strategies.strategy import Strategy
@@ -74,12 +75,23 @@ def make_strategy(
             fix="Leave one of them out.",
         )
     chosen, found = choose(accelerator, devices)
-    made = resolve(strategy, chosen, found, own_precision or precision, num_nodes, sorted_plugins.get("environment"))
+    environment = sorted_plugins.get("environment") or _found_environment(strategy)
+    made = resolve(strategy, chosen, found, own_precision or precision, num_nodes, environment)
     if "io" in sorted_plugins:
         made.checkpoint_io = sorted_plugins["io"]
     elif made.checkpoint_io is None:
         made.checkpoint_io = TorchCheckpointIO()
     return made
+
+
+def _found_environment(strategy: Any) -> ClusterEnvironment | None:
+    """The environment that its variables show, where the user named none."""
+    told = isinstance(strategy, Strategy) and type(strategy.cluster_environment) is not LightningEnvironment
+    if told or "SLURM_NTASKS" not in os.environ:
+        return None
+    from fulmen.environments.slurm import SLURMEnvironment  # only jobs of SLURM pay for it
+
+    return SLURMEnvironment() if SLURMEnvironment.detect() else None
 
 
 def _sort_plugins(plugins: Any) -> dict[str, Any]:

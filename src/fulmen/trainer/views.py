@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from fulmen.loops.progress import Progress
     from fulmen.precision.precision import Precision
     from fulmen.strategies.strategy import Strategy
+    from fulmen.trainer.signals import Signals
     from fulmen.utilities.types import LRSchedulerConfig
 
 
@@ -34,6 +36,7 @@ class ProgressViews:
 
     state: TrainerState
     progress: Progress
+    signals: Signals
     if TYPE_CHECKING:  # the Trainer makes them on first use
 
         @cached_property
@@ -87,8 +90,8 @@ class ProgressViews:
 
     @property
     def received_sigterm(self) -> bool:
-        """Whether the process was asked to end."""
-        return False
+        """Whether the process was asked to end with ``SIGTERM`` while the last `fit` ran."""
+        return signal.SIGTERM in self.signals.came
 
     def _in(self, stage: RunningStage) -> bool:
         return self.state.stage == stage

@@ -1,0 +1,160 @@
+"""SLURM: ``srun`` starts the processes, and variables say which one this is."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+
+from fulmen.environments.cluster_environment import ClusterEnvironment
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
+from fulmen.utilities.rank_zero import rank_zero_only
+
+_BY_HAND = ("bash", "interactive")
+
+
+class SLURMEnvironment(ClusterEnvironment):
+    """The environment of a job step that ``srun`` started. A Trainer finds it by itself.
+
+    A job that somebody started by hand (its name is ``bash`` or ``interactive``) counts as none.
+
+    Args:
+        auto_requeue: Whether SLURM's signal before the time limit (``#SBATCH --signal=SIGUSR1@90``) makes the run save
+            everything, put the job into the queue again and end. The job then goes on by itself from what was saved.
+        requeue_signal: Another signal than ``SIGUSR1``, as given to ``--signal``.
+
+    Raises:
+        MisconfigurationException: If `requeue_signal` is no signal that a process can hear.
+    """
+
+    def __init__(self, auto_requeue: bool = True, requeue_signal: signal.Signals | None = None) -> None:
+        super().__init__()
+        self.auto_requeue = auto_requeue
+        if requeue_signal is None and hasattr(signal, "SIGUSR1"):
+            requeue_signal = signal.SIGUSR1
+        if requeue_signal is not None:
+            _check_signal(requeue_signal)
+        self.requeue_signal = requeue_signal
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_address(self) -> str:
+        address = os.environ.get("MASTER_ADDR")
+        if address is None:
+            nodes = os.environ.get("SLURM_NODELIST", os.environ.get("SLURM_JOB_NODELIST", "127.0.0.1"))
+            address = os.environ["MASTER_ADDR"] = self.resolve_root_node_address(nodes)
+        return address
+
+    @property
+    def main_port(self) -> int:
+        port = os.environ.get("MASTER_PORT")
+        if port is None:  # all processes of a job find the same, and those of another job probably another
+            job = os.environ.get("SLURM_JOB_ID", "")[-4:]
+            port = os.environ["MASTER_PORT"] = str(15000 + int(job)) if job.isdigit() else "12910"
+        return int(port)
+
+    @staticmethod
+    def detect() -> bool:
+        return "SLURM_NTASKS" in os.environ and SLURMEnvironment.job_name() not in _BY_HAND
+
+    @staticmethod
+    def job_name() -> str | None:
+        """The job's name."""
+        return os.environ.get("SLURM_JOB_NAME")
+
+    @staticmethod
+    def job_id() -> int | None:
+        """The job's number; None outside a job, and in one that was started by hand."""
+        number = os.environ.get("SLURM_JOB_ID", "")
+        return int(number) if number.isdigit() and SLURMEnvironment.job_name() not in _BY_HAND else None
+
+    def world_size(self) -> int:
+        return _number("SLURM_NTASKS")
+
+    def set_world_size(self, size: int) -> None:
+        """Nothing: SLURM knows it."""
+
+    def global_rank(self) -> int:
+        return _number("SLURM_PROCID")
+
+    def set_global_rank(self, rank: int) -> None:
+        """Takes note of the rank for what only the first process does; SLURM knows it."""
+        rank_zero_only.rank = rank  # type: ignore[attr-defined]
+
+    def local_rank(self) -> int:
+        return _number("SLURM_LOCALID")
+
+    def node_rank(self) -> int:
+        return _number("SLURM_NODEID")
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+        """Raises if the job and the Trainer contradict each other, or need several processes.
+
+        Args:
+            num_devices: How many devices were asked for on each machine.
+            num_nodes: How many machines were asked for.
+
+        Raises:
+            MisconfigurationException: If they do.
+        """
+        tasks = self.world_size()
+        if tasks > 1:
+            raise MisconfigurationException(
+                "Several tasks of SLURM are several processes, which are not supported yet.",
+                got=f"a job with {tasks} tasks",
+                fix="Ask for one: `#SBATCH --nodes=1 --ntasks-per-node=1`. For a process that has nothing to do with "
+                "the others: `Trainer(plugins=LightningEnvironment())`.",
+            )
+        for flag, option, variable, asked in (
+            ("devices", "--ntasks-per-node", "SLURM_NTASKS_PER_NODE", num_devices),
+            ("num_nodes", "--nodes", "SLURM_NNODES", num_nodes),
+        ):
+            given = os.environ.get(variable, "")
+            if given.isdigit() and int(given) != asked:
+                raise MisconfiguredValue(
+                    f"`Trainer({flag}=...)` and SLURM's `{option}` are the same number.",
+                    got=f"{flag}={asked} and {option}={given}",
+                    fix=f"`Trainer({flag}={given})`, or `#SBATCH {option}={asked}`.",
+                )
+
+    @staticmethod
+    def resolve_root_node_address(nodes: str) -> str:
+        """The first machine of a list in SLURM's short form.
+
+        Args:
+            nodes: Such as ``"gpu[03-05,9],cpu1"``.
+
+        Returns:
+            Such as ``"gpu03"``.
+
+        Example:
+            >>> SLURMEnvironment.resolve_root_node_address("node-[05-09,11]-a,other")
+            'node-05-a'
+        """
+        first = re.match(r"(?:[^\[\],\s]|\[[^\]]*\])*", nodes.strip())
+        name = first.group() if first else ""
+        return re.sub(r"\[([^,\]-]*)[^\]]*\]", r"\1", name)
+
+
+def _number(variable: str) -> int:
+    value = os.environ.get(variable, "")
+    if not value.isdigit():
+        raise MisconfiguredRun(
+            f"`SLURMEnvironment` reads the number that SLURM puts into `{variable}`.",
+            got=f"{variable}={value}" if value else f"no {variable}",
+            fix="Start the program with `srun`, or leave the environment out of `Trainer(plugins=...)`.",
+        )
+    return int(value)
+
+
+def _check_signal(number: signal.Signals) -> None:
+    unheard = {getattr(signal, name, None) for name in ("SIGKILL", "SIGSTOP")}
+    if number not in set(signal.valid_signals()) - unheard:
+        raise MisconfigurationException(
+            "`SLURMEnvironment(requeue_signal=...)` is a signal that a process can hear.",
+            got=number,
+            fix="`requeue_signal=signal.SIGUSR1`, and `#SBATCH --signal=SIGUSR1@90`.",
+        )
