@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, repeat
 from typing import Any
 
 from fulmen.data.parts import flat, generators_of, remembering_parts
@@ -9,11 +10,12 @@ from fulmen.data.worker_stream import inheritance_of
 from fulmen.utilities import rng
 
 
-def dump_loaders(loaders: list[Any]) -> list[dict[str, Any]]:
+def dump_loaders(loaders: list[Any], inherited: list[Any] | None = None) -> list[dict[str, Any]]:
     """What loaders remember, as tensors and plain values.
 
     Args:
         loaders: Loaders, among them combined ones.
+        inherited: What :func:`load_loaders` gave, as far as no pass has made use of it yet.
 
     Returns:
         For each single loader.
@@ -22,9 +24,9 @@ def dump_loaders(loaders: list[Any]) -> list[dict[str, Any]]:
         {
             "generators": rng.note_generators(generators_of(loader)),
             "parts": [part.state_dict() for part in remembering_parts(loader)],
-            "workers": inheritance_of(loader),
+            "workers": inheritance_of(loader) or heir,
         }
-        for loader in flat(loaders)
+        for loader, heir in zip(flat(loaders), chain(inherited or (), repeat(None)), strict=False)
     ]
 
 

@@ -84,7 +84,7 @@ class WorkerStream(Stream):
             states = self.workers.after(2**63)
             self.workers = _alive[loader] = Workers(self.workers.born, states)
         self.states_opened = states
-        with signals_held():
+        with signals_held(copied):
             self.iterator = iter(copied)
         self._end_birth()
         for _ in range(fillers):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Generator
+from multiprocessing import resource_tracker
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -101,11 +103,14 @@ def _leave_group() -> None:
 
 
 @contextlib.contextmanager
-def signals_held() -> Generator[None]:
+def signals_held(loader: DataLoader[Any]) -> Generator[None]:
     """Signals that stop a run wait while workers start, which inherit that until they have left the group."""
     if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
         yield
         return
+    context = loader.multiprocessing_context or multiprocessing
+    if context.get_start_method() != "fork":
+        resource_tracker.ensure_running()  # where it is started with the workers, it lets signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
