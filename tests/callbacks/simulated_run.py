@@ -60,7 +60,7 @@ class SimulatedRun:
 
     @property
     def progress(self) -> Any:
-        return SimpleNamespace(batches=self.batches, steps=self.global_step, phase="batch")
+        return SimpleNamespace(batch=0, batches=self.batches, steps=self.global_step, phase="batch")
 
     def metric_step(self, name: str) -> int | None:
         return self.made_at.get(name)
