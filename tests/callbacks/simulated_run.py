@@ -43,6 +43,7 @@ class SimulatedRun:
         self.sanity_checking = self.fast_dev_run = self.should_stop = False
         self.is_global_zero, self.world_size, self.global_rank = True, 1, 0
         self.ckpt_path: str | None = None
+        self.ckpt_named = True
         self.loggers: list[Any] = []
         self.optimizers: list[Any] = []
         self.lr_scheduler_configs: list[Any] = []

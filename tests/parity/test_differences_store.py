@@ -138,3 +138,27 @@ def test_a_full_disk(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) 
     theirs, ours = both(lightning, fulmen, lost)
     assert theirs > 0
     assert ours == 0
+
+
+def test_the_best_one_of_the_run_before(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
+    """Row 49. The second of six epochs is the best; the script is started again after the third."""
+    losses = [0.5, 0.1, 0.6, 0.7, 0.8, 0.9]
+
+    def best(pl: Any) -> float:
+        def validation_step(self: Any, batch: Any, batch_idx: int) -> None:
+            self.log("val_loss", losses[self.current_epoch])
+
+        def fit(epochs: int, start: str | None) -> Any:
+            saving = pl.callbacks.ModelCheckpoint(monitor="val_loss", save_top_k=2)
+            logger = pl.loggers.CSVLogger(str(tmp_path / pl.__name__), name="logs")
+            fitting = trainer(pl, max_epochs=epochs, callbacks=[saving], logger=logger)
+            fitting.fit(model(pl, validation_step=validation_step), batches(2), batches(1), ckpt_path=start)
+            fitting.save_checkpoint(tmp_path / f"{pl.__name__}.ckpt")
+            return saving
+
+        fit(3, None)
+        return round(float(fit(6, str(tmp_path / f"{pl.__name__}.ckpt")).best_model_score), 3)
+
+    theirs, ours = both(lightning, fulmen, best)
+    assert ours == min(losses)
+    assert theirs == 0.7

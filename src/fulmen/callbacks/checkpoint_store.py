@@ -70,6 +70,7 @@ class CheckpointStore(Checkpoint):
         if filename:
             check_template(filename, "ModelCheckpoint(filename=...)")
         self.dirpath = None if dirpath is None else files.absolute(dirpath)
+        self._has_own_folder = dirpath is not None
         self.filename = filename
         self.monitor = monitor
         self.save_top_k = save_top_k
@@ -90,6 +91,7 @@ class CheckpointStore(Checkpoint):
         self._last_file_step = 0
         self._in_flight = False  # whether a file of this callback is still being written
         self._obsolete: list[str] = []
+        self._interim: list[str] = []  # files that were saved because a signal ended a run
 
     def state_dict(self) -> dict[str, Any]:
         """The ranking, and where the files lie."""
@@ -97,9 +99,14 @@ class CheckpointStore(Checkpoint):
         return {name: getattr(self, name) for name in (*names, "kth_best_model_path", "kth_value", "last_model_path")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes back what :meth:`state_dict` gave; where the folder is another, only the best file so far."""
+        """Takes back what :meth:`state_dict` gave.
+
+        Where a logger has given a run that goes on a new folder, files in the old one keep their ranks. Where the
+        user has, only the best file so far is taken over.
+        """
         self.best_model_path = state_dict["best_model_path"]
-        if state_dict.get("dirpath", self.dirpath) != self.dirpath:
+        moved = state_dict.get("dirpath", self.dirpath) != self.dirpath
+        if moved and self._has_own_folder:
             rank_zero_warn(
                 f"Checkpoints went to {state_dict['dirpath']!r} before and go to {self.dirpath!r} now: only "
                 "`best_model_path` is taken over, and the ranking begins anew."
@@ -108,6 +115,25 @@ class CheckpointStore(Checkpoint):
         for name in _RANKING:
             setattr(self, name, state_dict.get(name, getattr(self, name)))
         self.best_k_models = dict(self.best_k_models)
+        if moved:
+            self._keep_ranks_of(files.exists)
+        elif not self.last_model_path and self.dirpath:  # it may have been written after this state
+            last = os.path.join(self.dirpath, self.CHECKPOINT_NAME_LAST + self.FILE_EXTENSION)
+            self.last_model_path = last if files.exists(last) else ""
+
+    def _keep_ranks_of(self, wanted: Callable[[str], bool]) -> None:
+        """Takes files out of the ranking, except those that are wanted."""
+        kept = {path: score for path, score in self.best_k_models.items() if wanted(path)}
+        if len(kept) == len(self.best_k_models):
+            return
+        self.best_k_models = kept
+        worst, best = (max, min) if self.mode == "min" else (min, max)
+        self.kth_best_model_path = worst(kept, key=kept.__getitem__) if kept else ""
+        none_yet = torch.tensor(float("inf" if self.mode == "min" else "-inf"))
+        self.kth_value = kept.get(self.kth_best_model_path, none_yet)
+        if kept:
+            self.best_model_path = best(kept, key=kept.__getitem__)
+            self.best_model_score = kept[self.best_model_path]
 
     # Names
 
@@ -176,7 +202,9 @@ class CheckpointStore(Checkpoint):
         """A path at which nothing is overwritten, unless it is the file that is to be replaced."""
         labels = self._labels(trainer, template)
         path, version = self.format_checkpoint_name(labels, template), self.STARTING_VERSION
-        while self._enable_version_counter and path != own and self.file_exists(path, trainer):
+        # what a signal left, and the run has gone on from, may give its name away
+        given = {own, *self._interim}
+        while self._enable_version_counter and path not in given and self.file_exists(path, trainer):
             path = self.format_checkpoint_name(labels, template, ver=version)
             version += 1
         return path
@@ -336,10 +364,10 @@ class CheckpointStore(Checkpoint):
             self._when_saved(trainer, saved or successor, partial(self._obsolete.append, path))
 
     def _remove_obsolete(self, trainer: Trainer) -> None:
-        """Removes the files whose places were taken, except the one that the run was resumed from."""
+        """Removes the files whose places were taken, except one that the user has named to go on from."""
         while self._obsolete:
             path = self._obsolete.pop()
-            resumed_from = trainer.ckpt_path
+            resumed_from = trainer.ckpt_path if trainer.ckpt_named else None
             if resumed_from is not None and files.absolute(resumed_from) == files.absolute(path):
                 continue
             if files.is_remote(path) or (self.dirpath and files.lies_below(path, self.dirpath)):

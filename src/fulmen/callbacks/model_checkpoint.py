@@ -165,12 +165,15 @@ class ModelCheckpoint(CheckpointStore):
         state = super().state_dict()
         if self._awaited:
             state["awaited"] = list(self._awaited)
+        if self._interim:
+            state["interim"] = list(self._interim)
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes back what :meth:`state_dict` gave."""
         super().load_state_dict(state_dict)
         self._awaited = tuple(state_dict.get("awaited", ()))
+        self._interim = list(state_dict.get("interim", ()))
 
     def listens_to(self, event: str) -> bool:
         """Batches matter only where steps or time trigger saves."""
@@ -235,6 +238,7 @@ class ModelCheckpoint(CheckpointStore):
         missing = self.save_last is True or waiting or not self._last_file_step
         if self.save_last and missing and trainer.global_step != self._last_file_step:
             self._save_last(trainer)
+            self._let_go(trainer)
         self._settle(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -263,8 +267,9 @@ class ModelCheckpoint(CheckpointStore):
     def save_now(self, trainer: Trainer) -> str:
         """Saves everything that training needs to go on from here, whatever is due.
 
-        The file has a name of its own and no part in the ranking, and nothing is removed for it. The last checkpoint
-        is brought up to date, where there is one. Nothing is written where the newest file holds this very state.
+        The file has a name of its own and no part in the ranking, and nothing of that is removed for it. It goes when
+        the run that goes on from it has written another one. The last checkpoint is brought up to date, where there is
+        one. Nothing is written where the newest file holds this very state.
 
         Args:
             trainer: The Trainer, at the end of a step.
@@ -277,15 +282,31 @@ class ModelCheckpoint(CheckpointStore):
             return self._newest_path
         path = fresh_path(self, trainer)
         chosen, self.save_weights_only = self.save_weights_only, False
+        before, self._interim = self._interim, [*self._interim, path]  # the file says itself what it is
         try:
             self._save_checkpoint(trainer, path)
+        except BaseException:
+            self._interim = before
+            raise
         finally:
             self.save_weights_only = chosen
         self._last_checkpoint_saved = path
         if self.save_last:
             self._save_last(trainer)
         self._settle(trainer)
+        self._interim = before
+        self._let_go(trainer)
+        self._interim = [path]
+        self._remove_obsolete(trainer)
         return path
+
+    def _let_go(self, trainer: Trainer) -> None:
+        """Gives up what was saved because a signal ended a run: there is a newer file to go on from."""
+        own = {*self.best_k_models, self.best_model_path, self.last_model_path}
+        for path in self._interim:
+            if path not in own:  # a file of ours may have taken its name
+                self._retire(trainer, path, self._newest_path)
+        self._interim = []
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         super()._save_checkpoint(trainer, filepath)
@@ -405,6 +426,9 @@ class ModelCheckpoint(CheckpointStore):
             self._last_global_step_saved = step
         if self.save_last and (saved or step != self._last_file_step):
             self._save_last(trainer)
+            saved = True
+        if saved and not self.save_weights_only:
+            self._let_go(trainer)
         self._remove_obsolete(trainer)
 
     def _save_last(self, trainer: Trainer) -> None:

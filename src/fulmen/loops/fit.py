@@ -291,8 +291,9 @@ class FitLoop:
         """Tries a few validation batches before training, without leaving a trace."""
         trainer = self.trainer
         steps = trainer.num_sanity_val_steps
-        under_way = self.progress.phase not in ("between", "end")  # it has been tried, then
-        if not trainer.enable_validation or steps == 0 or under_way:
+        # a run that goes on in an epoch has tried them, and one that is over needs them no more
+        known = self.resumed is not None and (self.progress.phase not in ("between", "end") or self.done)
+        if not trainer.enable_validation or steps == 0 or known:
             return
         trainer.state.stage = RunningStage.SANITY_CHECKING
         self.hooks.on_sanity_check_start()

@@ -140,6 +140,7 @@ def begin(trainer: Trainer, job: Job) -> None:
     trainer._ckpt_path = _requeued(trainer, fn) or find_checkpoint(
         trainer, job.ckpt_path, fn, model_given=job.model is not None
     )
+    trainer.ckpt_named = job.ckpt_path not in (None, "last", "best", "auto")
     if fitting:
         trainer.fit_loop.default_limit()
     trainer.strategy.setup_environment()
