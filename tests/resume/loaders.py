@@ -280,5 +280,6 @@ LOADERS: dict[str, Callable[[], Any]] = {
         DataLoader(Augmented(9), 4, shuffle=True, generator=own()),
         DataLoader(StatefulFlow(12, []), 4),
     ],
+    "cycle with a flow": lambda: [DataLoader(Augmented(26), 4, shuffle=True), DataLoader(Flow(35), 4)],
     "longest flows": lambda: CombinedLoader({"a": DataLoader(Flow(26), 4), "b": DataLoader(Flow(9), 4)}, "max_size"),
 }

@@ -141,10 +141,10 @@ class Feed:
 
     def _is_done_with(self) -> bool:
         """Ends a pass of which no batch is left, where that is not as simple as asking its loader for another."""
-        if all(type(stream) is Stream for stream in self.streams):
-            return True  # to read all of it again would bring nothing
         if not any(stream.stateful for stream in self.streams):
-            return False
+            # Without a length its end was seen before its last batch was handed out. And to read all of it again where
+            # it has to be read would bring nothing.
+            return self.total == math.inf or all(type(stream) is Stream for stream in self.streams)
         # Was it asked already, so that it stands at the start of a new pass? Then it has to stay there.
         assert self.saved is not None
         for stream, state in zip(self.streams, self.saved["streams"], strict=True):
