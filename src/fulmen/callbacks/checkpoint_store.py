@@ -15,9 +15,9 @@ from torch import Tensor
 from fulmen.callbacks import checkpoint_files as files
 from fulmen.callbacks.checkpoint import Checkpoint
 from fulmen.callbacks.checkpoint_name import COUNTERS, check_template, fields, fill
+from fulmen.callbacks.checkpoint_options import check_what_to_keep
 from fulmen.callbacks.monitor import advice_for_missing, check_mode
 from fulmen.checkpoint.io import join, poll, when_saved
-from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.imports import require
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn, warn_once
 
@@ -66,7 +66,7 @@ class CheckpointStore(Checkpoint):
     ) -> None:
         super().__init__()
         self.mode = check_mode(type(self).__name__, mode)
-        _check_what_to_keep(save_top_k, monitor, save_last)
+        check_what_to_keep(save_top_k, monitor, save_last)
         if filename:
             check_template(filename, "ModelCheckpoint(filename=...)")
         self.dirpath = None if dirpath is None else files.absolute(dirpath)
@@ -391,24 +391,3 @@ class CheckpointStore(Checkpoint):
 
 def _io(trainer: Trainer) -> Any:
     return getattr(trainer.strategy, "checkpoint_io", None)
-
-
-def _check_what_to_keep(save_top_k: Any, monitor: str | None, save_last: Any) -> None:
-    if not isinstance(save_top_k, int) or save_top_k < -1:
-        raise MisconfigurationException(
-            "`ModelCheckpoint(save_top_k=...)` is the number of checkpoints to keep.",
-            got=save_top_k,
-            fix="Pass 1 or more, 0 for none, or -1 for all.",
-        )
-    if monitor is None and save_top_k not in (-1, 0, 1):
-        raise MisconfigurationException(
-            "`ModelCheckpoint` needs a metric to tell which checkpoints are the best.",
-            got=f"save_top_k={save_top_k} without `monitor`",
-            fix='Name one, `monitor="val_loss"`, or keep the newest (1), all (-1) or none (0).',
-        )
-    if save_last not in (None, True, False, "link"):
-        raise MisconfigurationException(
-            "`ModelCheckpoint(save_last=...)` says whether the newest weights are kept as well.",
-            got=save_last,
-            fix='Pass True for a file, "link" for a link to the newest checkpoint, or False.',
-        )

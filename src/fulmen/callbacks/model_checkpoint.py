@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fulmen.callbacks import checkpoint_files as files
 from fulmen.callbacks.checkpoint_name import metrics_in
+from fulmen.callbacks.checkpoint_options import read_triggers
 from fulmen.callbacks.checkpoint_store import CheckpointStore
 from fulmen.callbacks.emergency import finish_earlier_save, fresh_path, place_of
 from fulmen.callbacks.monitor import advice_for_missing, show
 from fulmen.utilities.exceptions import MisconfigurationException
-from fulmen.utilities.interval import Interval
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn, warn_once
 
 if TYPE_CHECKING:
@@ -104,32 +104,10 @@ class ModelCheckpoint(CheckpointStore):
         )
         self.save_on_exception = save_on_exception
         self._save_on_train_epoch_end = save_on_train_epoch_end
-        self._set_triggers(every_n_train_steps, every_n_epochs, train_time_interval)
+        triggers = read_triggers(every_n_train_steps, every_n_epochs, train_time_interval)
+        self._every_n_train_steps, self._every_n_epochs, self._train_time_interval = triggers
         self._shared = False
         self._forget_run()
-
-    def _set_triggers(self, steps: int | None, epochs: int | None, period: timedelta | None) -> None:
-        for name, count in (("every_n_train_steps", steps), ("every_n_epochs", epochs)):
-            if count is not None and (not isinstance(count, int) or count < 0):
-                raise MisconfigurationException(
-                    f"`ModelCheckpoint({name}=...)` is how often to save.",
-                    got=count,
-                    fix="Pass 1 or more, or 0 for never.",
-                )
-        if bool(steps) + bool(epochs) + (period is not None) > 1:
-            raise MisconfigurationException(
-                "`ModelCheckpoint` has one trigger.",
-                got=f"every_n_train_steps={steps}, every_n_epochs={epochs}, train_time_interval={period}",
-                fix="Keep one of them, and use a second `ModelCheckpoint` for another.",
-            )
-        if steps is None and epochs is None and period is None:
-            epochs = 1
-        self._every_n_train_steps = steps or 0
-        self._every_n_epochs = epochs or 0
-        self._train_time_interval: timedelta | None = None
-        if period is not None:
-            seconds = Interval.duration(period, "ModelCheckpoint(train_time_interval)").seconds
-            self._train_time_interval = timedelta(seconds=seconds)
 
     def _forget_run(self) -> None:
         self._awaited: tuple[str, ...] = ()  # the metrics that a save which is due waits for
@@ -189,7 +167,9 @@ class ModelCheckpoint(CheckpointStore):
         if trainer.is_global_zero and not trainer.fast_dev_run:
             files.clean(self.dirpath, depth=self._template.count("/"))
         writes = self.save_top_k != 0 and not trainer.fast_dev_run
-        if trainer.is_global_zero and writes and files.names_in(self.dirpath):
+        resumed = trainer.ckpt_path
+        expected = resumed is not None and files.lies_below(resumed, self.dirpath)  # the run goes on there
+        if trainer.is_global_zero and writes and not expected and files.names_in(self.dirpath):
             rank_zero_warn(f"The folder of checkpoints {self.dirpath} is not empty.")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -41,6 +41,7 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
     if not weights_only:
         course = trainer.fit_loop.state_dict()
         checkpoint["fulmen"]["course"] = course
+        checkpoint["fulmen"]["optimizers"] = [type(optimizer).__name__ for optimizer in trainer.optimizers]
         checkpoint["loops"] = loops_of(course["progress"])
         checkpoint["callbacks"] = {
             callback.state_key: state for callback in trainer.callbacks if (state := callback.state_dict())
@@ -131,6 +132,7 @@ def restore_training(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
             f"{len(trainer.lr_scheduler_configs)} from `configure_optimizers`",
             fix="Return the same ones, or start anew from the weights with `load_from_checkpoint`.",
         )
+    _check_kinds(checkpoint, optimizers)
     try:
         trainer.strategy.load_optimizer_state_dict(checkpoint)
     except ValueError as error:
@@ -142,6 +144,28 @@ def restore_training(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         ) from None
     for config, state in zip(trainer.lr_scheduler_configs, schedulers, strict=True):
         config.scheduler.load_state_dict(state)
+
+
+def _check_kinds(checkpoint: dict[str, Any], optimizers: list[Any]) -> None:
+    """Complains of what another kind of optimizer remembered."""
+    kinds, now = checkpoint.get("fulmen", {}).get("optimizers"), [type(one).__name__ for one in optimizers]
+    if kinds is None or kinds == now:
+        return
+    what = f"what {', '.join(kinds)} remembered, and {', '.join(now)} is to go on with it"
+    advice = (
+        "Return the same optimizers from `configure_optimizers`, or start anew from the weights with "
+        "`load_from_checkpoint`."
+    )
+    for optimizer, state in zip(optimizers, checkpoint["optimizer_states"], strict=True):
+        known = state["param_groups"][0].keys() if state["param_groups"] else ()
+        lacking = sorted(set(optimizer.param_groups[0]) - set(known))
+        if lacking:
+            raise MisconfiguredValue(
+                "A run goes on with optimizers of the kind that it was saved with.",
+                got=f"a checkpoint with {what}; it lacks {', '.join(lacking)}",
+                fix=advice,
+            )
+    rank_zero_warn(f"The checkpoint holds {what}. What to do: {advice}")
 
 
 def _restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:

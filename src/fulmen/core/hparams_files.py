@@ -165,7 +165,8 @@ def _plain(value: Any) -> Any:
         if isinstance(value, kind):
             return kind(value)
     if hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"  # a function's text would hold its address
+        # a function's text would hold its address
+        return f"{getattr(value, '__module__', type(value).__name__)}.{value.__qualname__}"
     return None if value is None else str(value)
 
 

@@ -54,7 +54,7 @@ def dump_course(fit: FitLoop) -> dict[str, Any]:
     elif progress.phase == "end":
         state["results"] = dump_results(fit.results)
     if fit.place_of_cut is not None:  # limits ended an epoch before its last batch: with others it goes on
-        state.update(fit.place_of_cut)
+        state.update(fit.place_of_cut, results_at_end=state.get("results"))
     return state
 
 
@@ -123,6 +123,15 @@ def load_course(fit: FitLoop, state: dict[str, Any]) -> None:
     if fit.progress.phase == "between":
         fit.optimization.load_state_dict(state["optimization"])
     set_rng_state(state["rng"][min(trainer.global_rank, len(state["rng"]) - 1)])
+
+
+def stopped_for_good(fit: FitLoop) -> bool:
+    """Whether a request to stop that a checkpoint holds still stands: early stopping asks for it once and for all."""
+    epochs = (fit.progress.epoch, fit.progress.epoch - 1)
+    return any(
+        callback.wait_count >= callback.patience or (callback.stopped_epoch and callback.stopped_epoch in epochs)
+        for callback in fit.trainer.early_stopping_callbacks
+    )
 
 
 def foreign_course(fit: FitLoop) -> dict[str, Any]:

@@ -191,7 +191,7 @@ class EvaluationLoop:
     def _note_end(self) -> None:
         """Takes note that a validation inside `fit` is over, for those who save at its end."""
         progress = self.trainer.progress
-        if progress.phase == "validation" and self.sanity_batches is None:
+        if self.trainer.state.fn == TrainerFn.FITTING and self.sanity_batches is None:
             progress.phase = "validated"
 
     def _restore(self, saved: dict[str, Any]) -> None:
@@ -227,6 +227,8 @@ class EvaluationLoop:
         self.feed = feed = self._feed(index, limit, saved)
         batches = watch_feed(trainer, f"[_EvaluationLoop].{self.data.stage}_next", feed)
         self.loader_index, self.batches_done = index, feed.begun
+        if trainer.state.fn == TrainerFn.FITTING and self.sanity_batches is None:
+            trainer.progress.phase = "validation"  # before, what is saved lets it begin at its start
         if saved is not None and not saved["published"]:
             self._publish_step(index if several else None, index)
         with closing(feed):

@@ -10,7 +10,7 @@ import torch
 from fulmen.core.module import LightningModule
 from fulmen.data.epochs import set_epoch
 from fulmen.data.feed import Feed
-from fulmen.loops.course import dump_course, foreign_course, load_course, load_values, place_in_epoch
+from fulmen.loops.course import dump_course, foreign_course, load_course, load_values, place_in_epoch, stopped_for_good
 from fulmen.loops.describe import describe
 from fulmen.loops.epoch import EpochLoop
 from fulmen.loops.evaluate import EvaluationLoop
@@ -93,6 +93,7 @@ class FitLoop:
         resumed, self.resumed, self.place_of_cut = self.resumed, None, None
         if resumed is not None:
             load_values(self, resumed)
+            trainer.should_stop = resumed["should_stop"] and stopped_for_good(self)
         if progress.phase == "end":
             self._end_values()
         if progress.phase == "end" or (progress.epoch_done and progress.phase == "between"):
@@ -105,7 +106,12 @@ class FitLoop:
             return
         if self.done and not self._owes:
             if resumed is not None:
+                self._end_cut(resumed)
                 load_course(self, resumed)
+                rank_zero_info(
+                    f"The run of this checkpoint has come to its end ({progress.epoch} epochs, {progress.steps} steps"
+                    f"{', by early stopping' if trainer.should_stop else ''}): nothing is left to train."
+                )
             return
         trainer.logbook.open(self.results)
         self.metrics.watch(self.results, "epoch")
@@ -123,6 +129,15 @@ class FitLoop:
             progress.next_epoch()
         trainer.logbook.open(None)
         hooks.on_train_end()
+
+    def _end_cut(self, resumed: dict[str, Any]) -> None:
+        """Ends an epoch that was cut short, where the run does not go on with it after all."""
+        if self.progress.phase == "ready":
+            self.place_of_cut = {name: resumed[name] for name in ("progress", "feed", "results")}
+            if resumed.get("results_at_end") is not None:  # with what was logged at its end
+                load_values(self, {**resumed, "results": resumed["results_at_end"]})
+            self._end_values()
+            self.progress.next_epoch()
 
     @property
     def _owes(self) -> bool:
@@ -280,7 +295,6 @@ class FitLoop:
         book.open(None)
         if self.optimization.closed and not resumed:
             trainer.lightning_module.on_validation_model_zero_grad()
-        self.progress.phase = "validation"
         self.validation.run(self.resumed_validation if resumed else None)
         self.progress.phase = "validated"
         self.resumed_validation = None

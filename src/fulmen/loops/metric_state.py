@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from fulmen.loops.entries import is_metric
 
@@ -31,7 +31,7 @@ def put_metric_states(module: nn.Module, states: dict[str, dict[str, Any]]) -> N
     """Gives metrics what :func:`metric_states` found; those that are not there any more are passed over."""
     for path, child in module.named_modules():
         if path in states and is_metric(child):
-            child.__dict__.update(copy.deepcopy(states[path]))
+            child.__dict__.update(_copied(states[path]))
 
 
 def path_of(module: nn.Module, metric: Any) -> str | None:
@@ -48,4 +48,15 @@ def _is_collection(child: object) -> bool:
 
 def _state_of(metric: Any) -> dict[str, Any]:
     names = (*metric._defaults, *_BESIDE)
-    return copy.deepcopy({name: metric.__dict__[name] for name in names if name in metric.__dict__})
+    return {name: _copied(metric.__dict__[name]) for name in names if name in metric.__dict__}
+
+
+def _copied(value: Any) -> Any:
+    """A copy without the graph that a metric of an undetached loss carries."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if type(value) in (list, tuple):
+        return type(value)(_copied(item) for item in value)
+    if type(value) is dict:
+        return {key: _copied(item) for key, item in value.items()}
+    return copy.deepcopy(value)

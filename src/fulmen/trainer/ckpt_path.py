@@ -120,19 +120,25 @@ def _last(trainer: Trainer, fn: TrainerFn, silent: bool) -> str | None:
     from fulmen.utilities.whole_files import what_is_wrong
 
     fitting = fn == TrainerFn.FITTING
+    passed_over = 0
     found = {one for callback in trainer.checkpoint_callbacks for one in _saved_by(trainer, callback)}
     for one in sorted(found, reverse=True):
         if fitting and not one.resumable:
+            passed_over += 1
             continue  # weights alone, of a callback that saves no more
         wrong = what_is_wrong(one.path)
         if not wrong:
             rank_zero_info(f"The newest checkpoint is {one.path}.")
             return one.path
+        passed_over += 1
         rank_zero_warn(f"The checkpoint {one.path} is damaged, and passed over: {wrong}.")
+    consequence = "the run starts from the model as it is" if fitting else "the model is used as it is"
     if not silent:
-        rank_zero_warn(
-            f'`.{fn.value}(ckpt_path="last")`: no checkpoint was found, so the run starts from the model as it is.'
-        )
+        rank_zero_warn(f'`.{fn.value}(ckpt_path="last")`: no checkpoint was found, so {consequence}.')
+    elif passed_over:
+        rank_zero_warn(f'`.{fn.value}(ckpt_path="auto")`: no file can be gone on from, so {consequence}.')
+    else:
+        rank_zero_info(f'`.{fn.value}(ckpt_path="auto")`: there is no checkpoint, so {consequence}.')
     return None
 
 

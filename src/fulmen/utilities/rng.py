@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import pickle
 import random
 import sys
@@ -12,10 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from fulmen.utilities.imports import available
-from fulmen.utilities.seed import plain_numpy_state, whole_numpy_state
-
-# The bits of numpy's Mersenne twister: 624 words and the position among them.
-_TWISTER_BYTES = 625 * 4
+from fulmen.utilities.numpy_rng import numpy_state, plain_numpy_state, set_numpy_state, whole_numpy_state
 
 
 class HostRng(NamedTuple):
@@ -30,7 +26,7 @@ class HostRng(NamedTuple):
         random.setstate(self.python)
         torch.set_rng_state(self.torch)
         if self.numpy is not None and "numpy" in sys.modules:
-            sys.modules["numpy"].random.set_state(self.numpy)
+            set_numpy_state(self.numpy)
 
     def plain(self) -> dict[str, Any]:
         """The state as tensors and plain values."""
@@ -51,7 +47,7 @@ class HostRng(NamedTuple):
 
 def note() -> HostRng:
     """The present state of the host's generators."""
-    return HostRng(random.getstate(), torch.get_rng_state(), _numpy_state() if "numpy" in sys.modules else None)
+    return HostRng(random.getstate(), torch.get_rng_state(), numpy_state() if "numpy" in sys.modules else None)
 
 
 def same(one: HostRng, other: HostRng) -> bool:
@@ -65,30 +61,6 @@ def same(one: HostRng, other: HostRng) -> bool:
 
 def _numpy_bytes(state: Any) -> bytes:
     return pickle.dumps(state)
-
-
-class _NumpyNote:
-    """The numpy state noted last: to read it anew costs more than to see that nothing was drawn since."""
-
-    bits: bytes = b""
-    state: Any = None
-
-
-def _numpy_state() -> Any:
-    numpy: Any = sys.modules["numpy"].random
-    bits = None
-    find = getattr(numpy, "get_bit_generator", None)
-    if find is not None:
-        generator = find()
-        if type(generator).__name__ == "MT19937":
-            bits = ctypes.string_at(generator.ctypes.state_address, _TWISTER_BYTES)
-            # A normal number may be kept for the next call, which then draws no bits.
-            if bits == _NumpyNote.bits and not _NumpyNote.state["has_gauss"]:
-                return _NumpyNote.state
-    state = numpy.get_state(legacy=False)
-    if bits is not None:
-        _NumpyNote.bits, _NumpyNote.state = bits, state
-    return state
 
 
 def note_generators(generators: Iterable[torch.Generator]) -> list[torch.Tensor]:

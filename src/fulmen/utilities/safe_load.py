@@ -123,10 +123,19 @@ def _load(file: IO[bytes], map_location: Any, weights_only: bool | None, name: s
         raise
 
 
+def _seen(error: Exception) -> str:
+    """What a reader made of a file, in words that say something without its source."""
+    if isinstance(error, EOFError):
+        return "a file with nothing in it, or too little"
+    if isinstance(error, (KeyError, IndexError)):
+        return f"bytes of another kind ({type(error).__name__}: {error})"
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+
+
 def _damaged(name: str, error: Exception) -> DamagedCheckpointError:
     return DamagedCheckpointError(
         f"`{name}` is no checkpoint, or it is damaged.",
-        got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+        got=_seen(error),
         fix=_other(name),
     )
 

@@ -12,6 +12,7 @@ import torch
 
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.imports import available
+from fulmen.utilities.numpy_rng import numpy_state, plain_numpy_state, set_numpy_state, whole_numpy_state
 from fulmen.utilities.rank_zero import _rank_from_environment, rank_zero_info, rank_zero_only, rank_zero_warn
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def collect_rng_state(include_cuda: bool = True) -> dict[str, Any]:
     """
     state: dict[str, Any] = {"python": random.getstate(), "torch": torch.get_rng_state()}
     if available("numpy"):
-        state["numpy"] = _numpy_state()
+        state["numpy"] = plain_numpy_state(numpy_state())
     device = torch.accelerator.current_accelerator(check_available=True) if include_cuda else None
     if device is not None:
         module: Any = torch.get_device_module(device)
@@ -118,50 +119,13 @@ def set_rng_state(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss))
     torch.set_rng_state(state["torch"])
     if "numpy" in state and available("numpy"):
-        _set_numpy_state(state["numpy"])
+        set_numpy_state(whole_numpy_state(state["numpy"]))
     device = torch.accelerator.current_accelerator(check_available=True) if state.get("devices") else None
     if device is not None:
         module: Any = torch.get_device_module(device)
         for index, one in enumerate(state["devices"].get(device.type, ())):
             if index < torch.accelerator.device_count():
                 module.set_rng_state(one, *(() if device.type == "mps" else (index,)))
-
-
-def _numpy_state() -> dict[str, Any]:
-    import numpy
-
-    found = numpy.random.get_state(legacy=False)
-    assert isinstance(found, dict)
-    return plain_numpy_state(found)
-
-
-def plain_numpy_state(found: dict[str, Any]) -> dict[str, Any]:
-    """A state of numpy's generator as tensors and plain values, which a safe load reads back."""
-    return {**found, "state": {name: _to_tensor(value) for name, value in found["state"].items()}}
-
-
-def _to_tensor(value: Any) -> Any:
-    import numpy
-
-    # int64 holds every uint32; a tensor can be read back without pickled code.
-    return torch.from_numpy(value.astype(numpy.int64)) if isinstance(value, numpy.ndarray) else int(value)
-
-
-def whole_numpy_state(state: dict[str, Any]) -> dict[str, Any]:
-    """What :func:`plain_numpy_state` took apart, as numpy takes it."""
-    import numpy
-
-    inner = {
-        name: value.numpy().astype(numpy.uint32) if isinstance(value, torch.Tensor) else value
-        for name, value in state["state"].items()
-    }
-    return {**state, "state": inner}
-
-
-def _set_numpy_state(state: dict[str, Any]) -> None:
-    import numpy
-
-    numpy.random.set_state(whole_numpy_state(state))
 
 
 @contextmanager

@@ -167,8 +167,8 @@ def previous(path: str) -> str | None:
     folder, name = os.path.split(path)
     extension, own = os.path.splitext(name)[1], candidate(path)
     names = (other for other in os.listdir(folder or ".") if other != name and not other.startswith("."))
-    others = [os.path.join(folder, other) for other in names]
-    known = [candidate(other) for other in others if os.path.splitext(other)[1] == extension]
+    others = [os.path.join(folder, other) for other in names if os.path.splitext(other)[1] == extension]
+    known = [candidate(other) for other in others if os.path.isfile(other)]
     # the date in a broken seal may be wrong, and then that of the file system has to do
     for limit in (own.created, max(own.created, own.changed)) if own is not None else ():
         found = next(whole(one for one in known if one is not None and one.created <= limit), None)
