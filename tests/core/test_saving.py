@@ -370,8 +370,7 @@ def test_training_goes_on_where_something_is_left_out() -> None:
     assert torch.equal(loaded.layer.weight, model.layer.weight)
 
     going_on = trainer(3)
-    with pytest.warns(UserWarning, match="The folder of checkpoints"):
-        going_on.fit(Scored(2, _score), data, ckpt_path=PATH)
+    going_on.fit(Scored(2, _score), data, ckpt_path=PATH)
     assert going_on.global_step == 6
 
 
