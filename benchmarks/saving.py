@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from fulmen import LightningModule, Trainer
 from fulmen.checkpoint.capture import dump
 from fulmen.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
+from fulmen.utilities.states import TrainerStatus
 
 
 class Model(LightningModule):
@@ -71,6 +72,7 @@ def trained(io: Any, layers: int, width: int, folder: str) -> Trainer:
         plugins=[io],
     )
     trainer.fit(Model(layers, width), DataLoader(TensorDataset(torch.ones(1, 1, 1))))
+    trainer.state.status = TrainerStatus.RUNNING  # outside a run a save waits for its file
     return trainer
 
 
