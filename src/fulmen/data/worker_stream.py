@@ -139,9 +139,6 @@ class WorkerStream(Stream):
         # Indices are drawn ahead: the loader's own generators have to stay where that has brought them.
         present.host.put()
 
-    def place(self) -> dict[str, Any]:
-        return {"opens": self.opens, "count": self.count}
-
     def state_dict(self, place: dict[str, Any]) -> dict[str, Any]:
         states = self.workers.after(place["count"])
         found = {**super().state_dict(place), "drew": bool(states), **self._of_workers(states)}
