@@ -105,6 +105,9 @@ def sampled(count: int) -> Any:
         if SOAK or len(points) <= count:
             return points
         kinds = {point[0]: (path, point) for path, point in random.Random(1).sample(points, len(points))}
+        # A pass of which nothing is left, and others after it.
+        where = [point[0] for _, point in points]
+        kinds["ended"] = points[where.index("validation") - 1]
         rest = [one for one in points if one not in kinds.values()]
         return [*kinds.values(), *random.Random(2).sample(rest, max(count - len(kinds), 0))]
 

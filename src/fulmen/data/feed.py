@@ -141,12 +141,16 @@ class Feed:
 
     def _is_done_with(self) -> bool:
         """Ends a pass of which no batch is left, where that is not as simple as asking its loader for another."""
+        assert self.saved is not None
         if not any(stream.stateful for stream in self.streams):
+            if self.total == math.inf:
+                for stream, state in zip(self.streams, self.saved["streams"], strict=True):
+                    if isinstance(stream, WorkerStream) and state is not None:
+                        stream.leave(state)
             # Without a length its end was seen before its last batch was handed out. And to read all of it again where
             # it has to be read would bring nothing.
             return self.total == math.inf or all(type(stream) is Stream for stream in self.streams)
         # Was it asked already, so that it stands at the start of a new pass? Then it has to stay there.
-        assert self.saved is not None
         for stream, state in zip(self.streams, self.saved["streams"], strict=True):
             ended = len(self.streams) == 1 or (state is not None and state["count"] == length_of(stream.loader))
             if stream.stateful and ended:

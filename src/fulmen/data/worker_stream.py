@@ -50,6 +50,8 @@ class Workers:
 
 # Of loaders whose workers live on from pass to pass.
 _alive: WeakKeyDictionary[Any, Workers] = WeakKeyDictionary()
+# Of loaders whose workers lived on in an earlier run, and which have not been opened in this one.
+_left: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 
 
 class WorkerStream(Stream):
@@ -63,7 +65,7 @@ class WorkerStream(Stream):
 
     def __init__(self, loader: Any, fast: bool, inherited: dict[str, Any] | None = None) -> None:
         super().__init__(loader, fast)
-        self.inherited = inherited
+        self.inherited = _left.get(loader) if inherited is None else inherited
         self.indices: Indices | None = None
         self._unborn: Noted | None = None
         # Where an index is a sample, no empty batch could see to it that the right worker goes on.
@@ -118,6 +120,7 @@ class WorkerStream(Stream):
         """Sees to it that the seeds of new workers are those of the run that they go on for."""
         born = (self.saved or self.inherited or {}).get("born")
         self.inherited = None
+        _left.pop(self.loader, None)
         if born:
             self._unborn = Noted.take(self.generators)
             Noted.of(born).put(self.generators)
@@ -125,6 +128,15 @@ class WorkerStream(Stream):
         if self.loader.persistent_workers:
             _alive[self.loader] = workers
         return workers
+
+    def leave(self, saved: dict[str, Any]) -> None:
+        """Leaves to the next pass what workers that live on had come to at the end of one that is not opened again.
+
+        Args:
+            saved: What :meth:`state_dict` gave after its last batch.
+        """
+        if saved.get("born"):
+            _left[self.loader] = _inheritance(saved["workers"], saved["states"], saved["born"])
 
     def _end_birth(self) -> None:
         if self._unborn is not None:
@@ -160,12 +172,16 @@ def inheritance_of(loader: Any) -> dict[str, Any] | None:
     """What is to be known between two passes of workers that live on; None where there are none."""
     try:
         workers = _alive.get(loader)
+        left = _left.get(loader)
     except TypeError:  # not everything that is read can be kept by weak reference
         return None
     if workers is None:
-        return None
-    states = workers.after(2**63)
-    return {"workers": loader.num_workers, "states": _plain(states), "born": workers.born.plain()}
+        return left
+    return _inheritance(loader.num_workers, _plain(workers.after(2**63)), workers.born.plain())
+
+
+def _inheritance(workers: int, states: dict[str, Any], born: dict[str, Any]) -> dict[str, Any]:
+    return {"workers": workers, "states": states, "born": born}
 
 
 def release(loader: Any) -> None:
@@ -173,6 +189,7 @@ def release(loader: Any) -> None:
     stop_workers(loader)
     try:
         _alive.pop(loader, None)
+        _left.pop(loader, None)
         copied = kept.pop(loader, None)
     except TypeError:  # not everything that is read can be kept by weak reference
         return
