@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "digits.py"
-
 pytest.importorskip("sklearn", reason="the example's data come with scikit-learn")
 pytest.importorskip("matplotlib", reason="the example draws its curves")
 
 
-@pytest.fixture(scope="module")
-def digits() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("digits", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_digits_reads_digits_and_keeps_everything(digits: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    accuracy = digits.main(Path("runs"))
+def test_digits_reads_digits_and_keeps_everything(
+    example: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
+    accuracy = example("digits").main(Path("runs"))
     assert accuracy >= 0.985
 
     said = dict(re.findall(r"^(\w+(?: \w+)*) {2,}(.+)$", capsys.readouterr().out, re.MULTILINE))
