@@ -41,7 +41,7 @@ def test_gan(example: Example, tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_text_classifier(example: Example, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("transformers", reason="the example's network is in it")
-    accuracy = example("text_classifier").main(tmp_path, max_epochs=2, fraction=0.35)
+    accuracy = example("text_classifier").main(tmp_path, max_epochs=2, fraction=0.5)
     guessed = re.search(r"most frequent topic: ([\d.]+)", capsys.readouterr().out)
     assert guessed is not None and accuracy > float(guessed[1])
     losses = column(tmp_path / "text_classifier/version_0/metrics.csv", "train_loss")
