@@ -88,7 +88,9 @@ class LightningModule(
         Returns:
             The loss; or a dict with ``"loss"`` and whatever else callbacks should see in ``on_train_batch_end``
             (``"loss_weight"``, the number of samples or tokens behind the loss, weighs it in an accumulation window);
-            or None to skip the batch.
+            or None to skip the batch. Where `configure_optimizers` names its optimizers: a dict of losses by these
+            names, computed in one forward; or a generator that yields ``name, loss``, one after the other, each being
+            learned from before the generator goes on. Each loss trains the parameters of its optimizer only.
         """
         raise MisconfigurationException(
             f"`{type(self).__name__}` has no `training_step`.",

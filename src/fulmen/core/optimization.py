@@ -34,9 +34,11 @@ class OptimizationMixin:
 
         Returns:
             One of: an optimizer; a list of optimizers; two lists, of optimizers and of schedulers (or scheduler
-            dicts); a dict with ``"optimizer"`` and, if wanted, ``"lr_scheduler"``; several such dicts; None to train
-            without an optimizer. A scheduler dict has ``"scheduler"`` and, if wanted, ``"interval"`` (``"epoch"`` or
-            ``"step"``), ``"frequency"``, ``"monitor"``, ``"strict"``, ``"name"`` and ``"reduce_on_plateau"``.
+            dicts); a dict with ``"optimizer"`` and, if wanted, ``"lr_scheduler"``; several such dicts; a dict of two
+            or more optimizers, or such dicts, by names of your own, for a `training_step` that gives a loss for each;
+            None to train without an optimizer. A scheduler dict has ``"scheduler"`` and, if wanted, ``"interval"``
+            (``"epoch"`` or ``"step"``), ``"frequency"``, ``"monitor"``, ``"strict"``, ``"name"`` and
+            ``"reduce_on_plateau"``.
         """
         return None
 

@@ -9,13 +9,14 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from fulmen.core.named_optimizers import named_optimizers
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.rank_zero import rank_zero_warn
 from fulmen.utilities.types import LRSchedulerConfig
 
 _SHAPES = (
-    "Return an optimizer, a list of optimizers, `[optimizers], [schedulers]`, or "
-    '`{"optimizer": optimizer, "lr_scheduler": scheduler}`.'
+    "Return an optimizer, a list of optimizers, `[optimizers], [schedulers]`, "
+    '`{"optimizer": optimizer, "lr_scheduler": scheduler}`, or several of these by name: `{"generator": ..., ...}`.'
 )
 _KEYS = {"scheduler", "name", "interval", "frequency", "reduce_on_plateau", "monitor", "strict"}
 
@@ -75,6 +76,8 @@ def read_optimizers(returned: Any) -> tuple[list[Optimizer], list[LRSchedulerCon
 def _split(returned: Any) -> tuple[list[Optimizer], list[Any], str | None]:
     if isinstance(returned, Optimizer):
         return [returned], [], None
+    if (named := named_optimizers(returned)) is not None:
+        return _from_dicts([{"optimizer": one} if isinstance(one, Optimizer) else one for one in named.values()])
     if isinstance(returned, Mapping):
         return _from_dicts([returned])
     if isinstance(returned, Sequence) and not isinstance(returned, str) and returned:

@@ -15,6 +15,7 @@ from fulmen.loops.describe import describe
 from fulmen.loops.epoch import EpochLoop
 from fulmen.loops.evaluate import EvaluationLoop
 from fulmen.loops.manual import Manual
+from fulmen.loops.named import Named
 from fulmen.loops.optimize import Automatic
 from fulmen.loops.progress import Progress
 from fulmen.loops.results import Results
@@ -73,8 +74,7 @@ class FitLoop:
         module: LightningModule = trainer.lightning_module
         self.hooks = trainer.hooks
         self.results = Results(module, training=True, device=trainer.strategy.root_device)
-        kind = Automatic if module.automatic_optimization else Manual
-        self.optimization = kind(trainer, module, trainer.hooks, trainer.logbook, self.progress)
+        self.optimization = _kind_of(trainer, module)(trainer, module, trainer.hooks, trainer.logbook, self.progress)
         self.optimization.check()
         self.rates = LearningRates(trainer.lr_scheduler_configs, module, self.metrics, self.progress)
         self.schedules = bool(trainer.lr_scheduler_configs) and module.automatic_optimization
@@ -345,3 +345,9 @@ class FitLoop:
     def epoch_progress(self) -> Any:
         """The counts of the run."""
         return self.progress
+
+
+def _kind_of(trainer: Trainer, module: LightningModule) -> type[Automatic]:
+    if not module.automatic_optimization:
+        return Manual
+    return Named if trainer.strategy._optimizer_names else Automatic

@@ -58,10 +58,12 @@ class Automatic:
         count = len(self.trainer.optimizers)
         if count > 1:
             raise MisconfiguredRun(
-                "Several optimizers need manual optimization.",
+                "Several optimizers need names, or manual optimization.",
                 got=f"{count} optimizers from `configure_optimizers`",
-                fix="Set `self.automatic_optimization = False` in `__init__`, take them in `training_step` with "
-                "`opt_a, opt_b = self.optimizers()`, and call `self.manual_backward(loss)` and `opt_a.step()`.",
+                fix='Return them by name, `{"a": optimizer_a, "b": optimizer_b}`, and from `training_step` a loss for '
+                'each, `{"a": loss_a, "b": loss_b}`; or set `self.automatic_optimization = False` in `__init__`, and '
+                "in `training_step` take them with `opt_a, opt_b = self.optimizers()` and call "
+                "`self.manual_backward(loss)` and `opt_a.step()`.",
             )
 
     def begin_epoch(self) -> None:
@@ -109,7 +111,7 @@ class Automatic:
             else:
                 update(optimizer, model=self.module, closure=self.compute)
             if not self._ran:
-                raise _closure_not_run(self.module, optimizer)
+                raise closure_not_run(self.module, optimizer)
             self.progress.steps += 1
         self.opens = closed
         outputs, self._outputs = self._outputs, None
@@ -283,7 +285,8 @@ class Automatic:
             self._outputs = {"loss": loss.detach()}
 
 
-def _closure_not_run(module: LightningModule, optimizer: Optimizer) -> MisconfigurationException:
+def closure_not_run(module: LightningModule, optimizer: Optimizer) -> MisconfigurationException:
+    """The error for an ``optimizer_step`` that does not hand on its closure."""
     return MisconfigurationException(
         "The optimizer's closure computes the loss and was never called.",
         got=f"`optimizer_step` of `{type(module).__name__}` and {type(optimizer).__name__}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -29,6 +30,9 @@ class MixedPrecision(Precision):
     Raises:
         MisconfigurationException: If the precision is another, or a scaler is given for ``"bf16-mixed"``.
     """
+
+    # Whether the optimizers that step now were given losses of one scale, so that it may not change between them.
+    _together = False
 
     def __init__(self, precision: str, device: str | torch.device, scaler: torch.amp.GradScaler | None = None) -> None:
         if precision not in _DTYPES:
@@ -136,11 +140,26 @@ class MixedPrecision(Precision):
         if self._has_gradients(optimizer):
             self.unscale_gradients(optimizer)
             stepped = self.scaler.step(optimizer, **kwargs)
-            self.scaler.update()
+            if not self._together:
+                self.scaler.update()
         else:
             # A scaler refuses to judge gradients that do not exist, as after batches that were all skipped.
             stepped = optimizer.step(**kwargs)
         return stepped if closure is None else computed
+
+    @contextlib.contextmanager
+    def one_update(self) -> Generator[None]:
+        self._together = True
+        try:
+            yield
+        finally:
+            self._together = False
+            # A scaler refuses to judge where none of the optimizers had gradients.
+            if self.scaler is not None and any(s["found_inf_per_device"] for s in self._states()):
+                self.scaler.update()
+
+    def _states(self) -> Iterable[Any]:
+        return () if self.scaler is None else self.scaler._per_optimizer_states.values()
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.scaler is None else dict(self.scaler.state_dict())

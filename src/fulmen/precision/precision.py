@@ -198,6 +198,10 @@ class Precision:
             return optimizer.step(**kwargs)
         return optimizer.step(closure=closure, **kwargs)
 
+    def one_update(self) -> AbstractContextManager[Any]:
+        """The context in which several optimizers step on losses that were computed and scaled together."""
+        return _NULL
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold of it."""
         return {}

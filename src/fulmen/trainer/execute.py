@@ -13,6 +13,7 @@ from fulmen.checkpoint.capture import restore_model, restore_training
 from fulmen.checkpoint.io import join
 from fulmen.core.hooks import restore_modes
 from fulmen.core.module import LightningModule
+from fulmen.core.named_optimizers import named_optimizers
 from fulmen.core.optimizer import LightningOptimizer
 from fulmen.core.optimizer_config import read_optimizers
 from fulmen.data.parts import flat
@@ -225,9 +226,9 @@ def _setup_hooks(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> No
 def set_up_optimizers(trainer: Trainer, module: LightningModule) -> None:
     """Asks the module for its optimizers and wraps them for those who see them."""
     strategy = trainer.strategy
-    strategy.optimizers, strategy.lr_scheduler_configs = read_optimizers(
-        watch_hook(trainer, module, "configure_optimizers")()
-    )
+    returned = watch_hook(trainer, module, "configure_optimizers")()
+    strategy.optimizers, strategy.lr_scheduler_configs = read_optimizers(returned)
+    strategy._optimizer_names = tuple(named_optimizers(returned) or ())
     wrapped = [LightningOptimizer(optimizer) for optimizer in strategy.optimizers]
     for optimizer in wrapped:
         optimizer._module = module
