@@ -59,8 +59,8 @@ def fitting(
         settings = {"max_epochs": 3, "val_check_interval": 3, "logger": record.logger, **QUIET, **flags}
         more = settings.pop("more", list)()
         trainer = pl.Trainer(callbacks=[make(), *more, *callbacks], **settings)
-        train = DataLoader(Augmented(18), batch_size=4, shuffle=True)
-        trainer.fit(model(record), train, DataLoader(Augmented(7), batch_size=4, shuffle=True), ckpt_path=path)
+        train = DataLoader(Augmented(14), batch_size=4, shuffle=True)
+        trainer.fit(model(record), train, DataLoader(Augmented(5), batch_size=4, shuffle=True), ckpt_path=path)
         return trainer
 
     return fit
@@ -89,7 +89,10 @@ AVERAGES: dict[str, tuple[Callable[[], pl.Callback], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", AVERAGES)
+RARE = ("buffers left", "epochs", "64-true", "bf16-mixed", "swa, bf16")
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.soak] * (kind in RARE)) for kind in AVERAGES])
 def test_averages(tmp_path: Path, kind: str) -> None:
     make, flags = AVERAGES[kind]
     flags = dict(flags)

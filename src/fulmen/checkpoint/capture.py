@@ -73,6 +73,9 @@ def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     module = trainer.lightning_module
     module.on_load_checkpoint(checkpoint)
     trainer.strategy.precision_plugin.convert_module(module)  # before weights come: double ones would lose digits
+    for callback in trainer.callbacks:
+        if (prepare := getattr(callback, "before_weights", None)) is not None:
+            prepare(trainer, module, checkpoint)
     try:
         trainer.strategy.load_model_state_dict(checkpoint, strict=module.strict_loading)
     except RuntimeError as error:
