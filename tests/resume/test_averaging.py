@@ -75,7 +75,7 @@ AVERAGES: dict[str, tuple[Callable[[], pl.Callback], dict[str, Any]]] = {
     "bf16-true": (lambda: EMAWeightAveraging(decay=0.8), {"precision": "bf16-true", "model": "no norm"}),
     "64-true": (WeightAveraging, {"precision": "64-true", "max_epochs": 2}),
     "bf16-mixed": (WeightAveraging, {"precision": "bf16-mixed", "max_epochs": 2, "model": "no norm"}),
-    "swa": (lambda: StochasticWeightAveraging(0.02, 2, annealing_epochs=2), {"max_epochs": 4, "val_check_interval": 1.0}),
+    "swa": (lambda: StochasticWeightAveraging(0.02, 2, 2), {"max_epochs": 4, "val_check_interval": 1.0}),
     "swa, without norm": (lambda: StochasticWeightAveraging([0.02], 0.7, 0), {"model": "no norm"}),
     "swa, accumulated": (
         lambda: StochasticWeightAveraging(0.02, 0.5, annealing_strategy="linear", device=None),

@@ -104,7 +104,9 @@ def test_a_backbone(tmp_path: Path, schedule: str) -> None:
         "none": {"accumulate_grad_batches": 2},
         "lambda": {"precision": "bf16-mixed"},
     }.get(schedule, {})
-    check(lambda: BackboneFinetuning(1, train_bn=schedule != "chain"), lambda r: Backbone(r, schedule), tmp_path, **flags)
+    check(
+        lambda: BackboneFinetuning(1, train_bn=schedule != "chain"), lambda r: Backbone(r, schedule), tmp_path, **flags
+    )
 
 
 def test_unfrozen_in_two_steps(tmp_path: Path) -> None:

@@ -193,9 +193,7 @@ class Averaging(Callback):
 
 def _named(owner: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers under all their names, whatever hooks a `state_dict` has."""
-    found = itertools.chain(
-        owner.named_parameters(remove_duplicate=False), owner.named_buffers(remove_duplicate=False)
-    )
+    found = itertools.chain(owner.named_parameters(remove_duplicate=False), owner.named_buffers(remove_duplicate=False))
     return dict(found)
 
 

@@ -161,10 +161,10 @@ class BaseFinetuning(Callback):
         new = [parameter for parameter in params if id(parameter) not in _parameters_of(optimizer)]
         if len(new) < len(params):
             rank_zero_warn(
-                f"{len(params) - len(new)} of the parameters that are unfrozen are in a group of the optimizer already, "
-                "and stay there with its learning rate. To give them a group of their own, let the optimizer have those "
-                f"alone that are trained from the start: `{type(optimizer).__name__}([p for p in self.parameters() if "
-                "p.requires_grad], ...)`."
+                f"{len(params) - len(new)} of the parameters that are unfrozen are in a group of the optimizer "
+                "already, and stay there with its learning rate. To give them a group of their own, let the optimizer "
+                "have those alone that are trained from the start: "
+                f"`{type(optimizer).__name__}([p for p in self.parameters() if p.requires_grad], ...)`."
             )
         return new
 
@@ -371,7 +371,8 @@ class BackboneFinetuning(BaseFinetuning):
 
     def _own_group(self, pl_module: LightningModule, optimizer: Optimizer) -> dict[str, Any] | None:
         """The group of the optimizer that holds parameters of the backbone and no others."""
-        backbone = {id(parameter) for parameter in pl_module.backbone.parameters()}
+        backbone = {id(p) for layer in self.flatten_modules(pl_module.backbone) for p in layer.parameters(recurse=False)}
+        group: dict[str, Any]
         for group in reversed(optimizer.param_groups):
             if group["params"] and all(id(parameter) in backbone for parameter in group["params"]):
                 return group

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import prune
 
 from fulmen.callbacks.callback import Callback
 from fulmen.callbacks.pruning_masks import (

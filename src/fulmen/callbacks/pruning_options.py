@@ -41,12 +41,13 @@ class Method:
     @property
     def by_channels(self) -> bool:
         """Whether whole channels are pruned."""
-        return self.kind.PRUNING_TYPE == "structured"
+        return kind_of(self.kind) == "structured"
 
     def prune(self, parts: Sequence[Part], amount: int | float) -> None:
         """Prunes parameters."""
         options = self.options
-        if "amount" in inspect.signature(self.kind.__init__).parameters or _takes_anything(self.kind):
+        takes = inspect.signature(self.kind).parameters.values()
+        if any(parameter.name == "amount" or parameter.kind is parameter.VAR_KEYWORD for parameter in takes):
             options = {**options, "amount": amount}
         if self.together:
             prune.global_unstructured(parts, pruning_method=self.kind, **options)
@@ -55,9 +56,9 @@ class Method:
             self.kind.apply(layer, name, **options)
 
 
-def _takes_anything(kind: type) -> bool:
-    parameters = inspect.signature(kind.__init__).parameters.values()
-    return kind.__init__ is not object.__init__ and any(p.kind is p.VAR_KEYWORD for p in parameters)
+def kind_of(method: type[prune.BasePruningMethod]) -> str:
+    """What a method prunes: single elements (``"unstructured"``) or whole channels (``"structured"``)."""
+    return str(getattr(method, "PRUNING_TYPE", "unstructured"))
 
 
 def find_method(wanted: Callable[..., Any] | str, together: bool, dim: int | None, norm: int | None) -> Method:
@@ -86,10 +87,10 @@ def find_method(wanted: Callable[..., Any] | str, together: bool, dim: int | Non
         )
     options = _options(kind, name, dim, norm)
     if together:
-        if kind.PRUNING_TYPE != "unstructured":
+        if kind_of(kind) != "unstructured":
             raise MisconfigurationException(
                 "Only single elements of several parameters can compete with each other, not whole channels.",
-                got=f"{name}, which is {kind.PRUNING_TYPE}, with use_global_unstructured=True",
+                got=f"{name}, which is {kind_of(kind)}, with use_global_unstructured=True",
                 fix="Pass `use_global_unstructured=False`.",
             )
         return Method(kind.__name__, kind, True, options)
@@ -126,7 +127,9 @@ def check_flags(amount: Any, verbose: Any) -> None:
         )
     if verbose not in (0, 1, 2):
         raise MisconfigurationException(
-            "`verbose` is 0, 1 or 2.", got=verbose, fix="Pass 1 for a line each time, 2 for one for each parameter, too."
+            "`verbose` is 0, 1 or 2.",
+            got=verbose,
+            fix="Pass 1 for a line each time, 2 for one for each parameter, too.",
         )
 
 
@@ -134,10 +137,7 @@ def find_parts(module: nn.Module, wanted: Any, names: Sequence[str]) -> Sequence
     """The parameters to prune; see ``ModelPruning.sanitize_parameters_to_prune``."""
     if not wanted:
         found = [
-            (layer, name)
-            for name in names
-            for layer in module.modules()
-            if layer is not module and _has(layer, name)
+            (layer, name) for name in names for layer in module.modules() if layer is not module and _has(layer, name)
         ]
         if not found:
             raise MisconfigurationException(
@@ -165,7 +165,7 @@ def find_parts(module: nn.Module, wanted: Any, names: Sequence[str]) -> Sequence
     if strange or lacking:
         raise MisconfigurationException(
             "`parameters_to_prune` are of the module that is trained.",
-            got=f"layers that are not in `{type(module).__name__}`: {strange}; layers without such a parameter: {lacking}",
+            got=f"layers that are not in `{type(module).__name__}`: {strange}; without such a parameter: {lacking}",
             fix="Take the layers of the model that goes to `fit`, and name parameters that they have.",
         )
     return [(layer, name) for layer, name in wanted]

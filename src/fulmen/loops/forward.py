@@ -30,6 +30,7 @@ class Forward:
     def begin_epoch(self) -> None:
         """Looks up what a pass needs."""
         self.optimization.begin_epoch()
+        self.closed = True
         if isinstance(self.optimization, Manual):
             for wrapped in self.optimization.trainer.strategy._lightning_optimizers:
                 wrapped._stepper = _rest
@@ -69,11 +70,12 @@ class Forward:
         return 0
 
     def state_dict(self, failed: bool = False) -> dict[str, Any]:
-        """Nothing."""
-        return {}
+        """Whether the pass is under way."""
+        return {} if self.closed or failed else {"under_way": True}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes nothing back."""
+        """Takes back what :meth:`state_dict` gave."""
+        self.closed = not state.get("under_way", False)
 
 
 def _rest(optimizer: Optimizer, closure: Callable[[], Any], **kwargs: Any) -> Any:
