@@ -31,7 +31,9 @@ def backbone(model: Net) -> torch.Tensor:
     ],
 )
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_the_backbone_joins_with_a_rate_of_its_own(options: dict[str, Any], rates: list[float], accumulate: int) -> None:
+def test_the_backbone_joins_with_a_rate_of_its_own(
+    options: dict[str, Any], rates: list[float], accumulate: int
+) -> None:
     torch.manual_seed(0)
     start = backbone(Net())
     seen: list[bool] = []
@@ -137,7 +139,7 @@ def test_parameters_that_the_optimizer_has_already() -> None:
     torch.manual_seed(0)
     start = backbone(Net())
     _, model = fit(BackboneFinetuning(1), Apart(), max_epochs=3)
-    assert [row for row in model.rates[::3]] == [[0.1, 0.1], [0.1, pytest.approx(0.01)], [0.1, pytest.approx(0.02)]]
+    assert model.rates[::3] == [[0.1, 0.1], [0.1, pytest.approx(0.01)], [0.1, pytest.approx(0.02)]]
     assert not torch.equal(backbone(model), start)
 
 
@@ -227,7 +229,7 @@ def test_what_is_missing() -> None:
             self.body = self.backbone
             del self.backbone
 
-    with pytest.raises(MisconfigurationException, match="Set `self.backbone` in `__init__`"):
+    with pytest.raises(MisconfigurationException, match=r"Set `self\.backbone` in `__init__`"):
         fit(BackboneFinetuning(), Without())
     with pytest.raises(MisconfiguredHook, match="def freeze_before_training"):
         fit(BaseFinetuning())

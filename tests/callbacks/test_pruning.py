@@ -16,8 +16,6 @@ from fulmen.utilities.exceptions import MisconfigurationException
 from .averaged import Net, data, fit
 
 
-
-
 def zeros(model: Net) -> int:
     return sum(int((value == 0).sum()) for value in model.state_dict().values())
 
@@ -183,7 +181,9 @@ def test_saved_after_training(tmp_path: Path) -> None:
 
 def test_fit_twice() -> None:
     for permanent in (True, False):
-        callback = ModelPruning("l1_unstructured", make_pruning_permanent=permanent, use_lottery_ticket_hypothesis=False)
+        callback = ModelPruning(
+            "l1_unstructured", make_pruning_permanent=permanent, use_lottery_ticket_hypothesis=False
+        )
         trainer, model = fit(callback, max_epochs=1)
         assert int((effective(model) == 0).sum()) == 16
         trainer.fit_loop.max_epochs = 2

@@ -119,9 +119,8 @@ def test_after_an_exception_all_is_as_before(failing: int) -> None:
                 raise KeyError("wanted")
 
     model = Net(norm=True)
-    trainer = None
     with pytest.raises(KeyError):
-        trainer, _ = fit(StochasticWeightAveraging(0.05, 2), model, max_epochs=4, more=[Failing()])
+        fit(StochasticWeightAveraging(0.05, 2), model, max_epochs=4, more=[Failing()])
     assert model.backbone[1].momentum == 0.1
     assert model.trainer.max_epochs == 4 and not model.trainer.fit_loop.forward_only
 

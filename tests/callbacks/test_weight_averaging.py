@@ -34,9 +34,7 @@ def test_the_mean_of_all_steps_is_validated_tested_and_left_in_the_model(accumul
     assert torch.equal(model.seen["test"][0], model.now())
 
 
-@given(
-    st.floats(0, 1), st.integers(0, 3), st.none() | st.integers(0, 4), st.none() | st.integers(0, 2), st.booleans()
-)
+@given(st.floats(0, 1), st.integers(0, 3), st.none() | st.integers(0, 4), st.none() | st.integers(0, 2), st.booleans())
 @settings(max_examples=5)
 def test_ema(decay: float, every: int, first: int | None, epoch: int | None, multi: bool) -> None:
     options: dict[str, Any] = {"update_every_n_steps": every, "update_starting_at_step": first}
@@ -54,7 +52,7 @@ def test_ema(decay: float, every: int, first: int | None, epoch: int | None, mul
 
 
 def test_a_function_of_ones_own_a_device_and_buffers() -> None:
-    trainer, model = fit(WeightAveraging("cpu", multi_avg_fn=get_ema_multi_avg_fn(0.5)), Net(norm=True))
+    _, model = fit(WeightAveraging("cpu", multi_avg_fn=get_ema_multi_avg_fn(0.5)), Net(norm=True))
     average = model.steps[0]
     for weights in model.steps[1:]:
         average = (average + weights) / 2

@@ -20,9 +20,7 @@ def mean(weights: list[list[float]]) -> Any:
     return pytest.approx(torch.tensor(weights, dtype=torch.float64).mean(0).tolist(), abs=1e-6)
 
 
-def test_stochastic_averages_in_validation_and_files(
-    lightning: ModuleType, fulmen: ModuleType, tmp_path: Path
-) -> None:
+def test_stochastic_averages_in_validation_and_files(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
     """Row 50. The average after the second epoch is that of the weights with which the first two began."""
 
     def script(pl: Any) -> Any:
@@ -63,9 +61,7 @@ def test_stochastic_averages_of_runs_that_end_early(lightning: ModuleType, fulme
 
 
 @pytest.mark.parametrize("weights_only", [False, True])
-def test_files_with_an_average(
-    lightning: ModuleType, fulmen: ModuleType, tmp_path: Path, weights_only: bool
-) -> None:
+def test_files_with_an_average(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path, weights_only: bool) -> None:
     """Row 52. A file of weights alone has the average; and a test of a file tests what the file says."""
 
     def script(pl: Any) -> Any:
@@ -87,9 +83,7 @@ def test_files_with_an_average(
         assert (tested == mean(steps)) == expected
 
 
-def test_an_average_in_a_file_of_a_failed_validation(
-    lightning: ModuleType, fulmen: ModuleType, tmp_path: Path
-) -> None:
+def test_an_average_in_a_file_of_a_failed_validation(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
     """Row 52. Also where the file is written in the middle of a validation."""
 
     def script(pl: Any) -> Any:
@@ -136,7 +130,10 @@ def test_an_average_keeps_its_digits(lightning: ModuleType, fulmen: ModuleType, 
             assert (with_validation == without) == expected
         else:
             wanted = torch.tensor(steps, dtype=torch.float64).mean(0)
-            assert bool(torch.allclose(torch.tensor(with_validation, dtype=torch.float64), wanted, rtol=0, atol=1e-12)) == expected
+            assert (
+                bool(torch.allclose(torch.tensor(with_validation, dtype=torch.float64), wanted, rtol=0, atol=1e-12))
+                == expected
+            )
 
 
 def test_finetuning_goes_on(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
@@ -187,22 +184,49 @@ def test_finetuning_leaves_the_head_its_rate(lightning: ModuleType, fulmen: Modu
     assert both(lightning, fulmen, script) == (False, True)
 
 
-def test_pruning_goes_on(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
+def test_finetuning_with_a_schedule(lightning: ModuleType, fulmen: ModuleType) -> None:
+    """Row 53. The head's rate is what the schedule says, and the backbone's half of it."""
+
+    def script(pl: Any) -> Any:
+        record = Record()
+        schedule = ("step", lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.9**step))
+        model = net(pl, record, False, schedule, False)
+        callback = pl.callbacks.BackboneFinetuning(1, backbone_initial_ratio_lr=0.5)
+        try:
+            trainer(pl, callbacks=[callback], max_epochs=2).fit(model, data(), data(4))
+        except ValueError:
+            return None
+        return record.rates
+
+    theirs, ours = both(lightning, fulmen, script)
+    assert theirs is None
+    head = [0.1 * 0.9**step for step in range(1, 9)]
+    assert [row[0] for row in ours] == pytest.approx(head)
+    assert [row[1] for row in ours[4:]] == pytest.approx([rate / 2 for rate in head[4:]])
+
+
+@pytest.mark.parametrize("permanent", [True, False])
+def test_pruning_goes_on(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path, permanent: bool) -> None:
     """Row 54. What is pruned stays pruned: after half of 31 weights and half of the rest, 24 are 0."""
 
     def script(pl: Any) -> Any:
         def fit(epochs: int, path: Any = None) -> int:
             model = net(pl, Record(), False, None, False)
             saving = pl.callbacks.ModelCheckpoint(tmp_path / pl.__name__, filename="a")
-            pruning = pl.callbacks.ModelPruning("l1_unstructured", use_lottery_ticket_hypothesis=False)
-            trainer(pl, callbacks=[pruning, saving], max_epochs=epochs).fit(model, data(), data(4), ckpt_path=path)
+            pruning = pl.callbacks.ModelPruning(
+                "l1_unstructured", use_lottery_ticket_hypothesis=False, make_pruning_permanent=permanent
+            )
+            try:
+                trainer(pl, callbacks=[pruning, saving], max_epochs=epochs).fit(model, data(), data(4), ckpt_path=path)
+            except RuntimeError:
+                return -1
             return numbers(model).count(0.0)
 
         fit(1)
         return fit(2, tmp_path / pl.__name__ / "a.ckpt")
 
     theirs, ours = both(lightning, fulmen, script)
-    assert ours == 24 and theirs < 24
+    assert ours == 24 and (theirs < 24 if permanent else theirs == -1)
 
 
 def test_the_second_lottery_ticket(lightning: ModuleType, fulmen: ModuleType) -> None:
@@ -249,5 +273,3 @@ def test_the_weights_that_are_pruned(lightning: ModuleType, fulmen: ModuleType, 
         return all(right)
 
     assert both(lightning, fulmen, script) == (False, True)
-
-

@@ -371,7 +371,9 @@ class BackboneFinetuning(BaseFinetuning):
 
     def _own_group(self, pl_module: LightningModule, optimizer: Optimizer) -> dict[str, Any] | None:
         """The group of the optimizer that holds parameters of the backbone and no others."""
-        backbone = {id(p) for layer in self.flatten_modules(pl_module.backbone) for p in layer.parameters(recurse=False)}
+        backbone = {
+            id(p) for layer in self.flatten_modules(pl_module.backbone) for p in layer.parameters(recurse=False)
+        }
         group: dict[str, Any]
         for group in reversed(optimizer.param_groups):
             if group["params"] and all(id(parameter) in backbone for parameter in group["params"]):
