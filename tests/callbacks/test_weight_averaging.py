@@ -177,3 +177,22 @@ def test_bad_decay() -> None:
 def test_one_average_only() -> None:
     with pytest.raises(MisconfigurationException, match="Leave one of them in"):
         fit(WeightAveraging(), more=[StochasticWeightAveraging(0.1)])
+
+
+def test_it_listens_to_what_it_needs() -> None:
+    class Own(EMAWeightAveraging):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None: ...
+
+    class Asking(WeightAveraging):
+        def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+            return epoch_idx is not None
+
+    for callback, heard in (
+        (WeightAveraging(), False),
+        (EMAWeightAveraging(), False),
+        (EMAWeightAveraging(update_starting_at_epoch=1), True),
+        (Own(), True),
+        (Asking(), True),
+    ):
+        trainer, _ = fit(callback, max_epochs=1)
+        assert bool(trainer.hooks.listeners["on_train_epoch_end"]) == heard

@@ -73,8 +73,11 @@ class WeightAveraging(Averaging):
 
     def listens_to(self, event: str) -> bool:
         """Not to the end of an epoch, where it is known that nothing is done there."""
-        plain = type(self).should_update is WeightAveraging.should_update
-        return event != "on_train_epoch_end" or not plain
+        return event != "on_train_epoch_end" or self._own("should_update", "on_train_epoch_end")
+
+    def _own(self, *names: str) -> bool:
+        """Whether a class of the user's replaces methods of these classes."""
+        return any(getattr(type(self), name).__module__ != __name__ for name in names)
 
     def _tensors(self, owner: nn.Module) -> list[Tensor]:
         return [*owner.parameters(), *owner.buffers()]
@@ -189,8 +192,7 @@ class EMAWeightAveraging(WeightAveraging):
 
     def listens_to(self, event: str) -> bool:
         """To the end of epochs only where they count."""
-        own = type(self).should_update is not EMAWeightAveraging.should_update
-        return event != "on_train_epoch_end" or own or self.update_starting_at_epoch is not None
+        return super().listens_to(event) or self.update_starting_at_epoch is not None
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """Whether the average takes in the weights now; see :meth:`WeightAveraging.should_update`."""
