@@ -59,9 +59,11 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
             checkpoint.update(dump_hparams(owner))
     if datamodule is not None and (state := datamodule.state_dict()):
         checkpoint[type(datamodule).__qualname__] = state
-    if not weights_only:
-        for callback in trainer.callbacks:
+    for callback in trainer.callbacks:
+        if not weights_only:
             callback.on_save_checkpoint(trainer, module, checkpoint)
+        elif (replace := getattr(callback, "replace_weights", None)) is not None:
+            replace(trainer, module, checkpoint)
     module.on_save_checkpoint(checkpoint)
     return encode_checkpoint(checkpoint)
 
@@ -71,6 +73,9 @@ def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     module = trainer.lightning_module
     module.on_load_checkpoint(checkpoint)
     trainer.strategy.precision_plugin.convert_module(module)  # before weights come: double ones would lose digits
+    for callback in trainer.callbacks:
+        if (prepare := getattr(callback, "before_weights", None)) is not None:
+            prepare(trainer, module, checkpoint)
     try:
         trainer.strategy.load_model_state_dict(checkpoint, strict=module.strict_loading)
     except RuntimeError as error:

@@ -14,6 +14,7 @@ from fulmen.loops.course import dump_course, foreign_course, load_course, load_v
 from fulmen.loops.describe import describe
 from fulmen.loops.epoch import EpochLoop
 from fulmen.loops.evaluate import EvaluationLoop
+from fulmen.loops.forward import Forward
 from fulmen.loops.manual import Manual
 from fulmen.loops.named import Named
 from fulmen.loops.optimize import Automatic
@@ -62,7 +63,8 @@ class FitLoop:
         self.validation = EvaluationLoop(trainer, "validate")
         self._said_not_yet = False
         self.feed: Feed
-        self.optimization: Automatic
+        self.optimization: Automatic | Forward
+        self.forward_only = False
         self.inherited: list[Any] | None = None
         self.resumed: dict[str, Any] | None = None
         self.resumed_validation: dict[str, Any] | None = None
@@ -74,15 +76,27 @@ class FitLoop:
         module: LightningModule = trainer.lightning_module
         self.hooks = trainer.hooks
         self.results = Results(module, training=True, device=trainer.strategy.root_device)
-        self.optimization = _kind_of(trainer, module)(trainer, module, trainer.hooks, trainer.logbook, self.progress)
-        self.optimization.check()
-        self.rates = LearningRates(trainer.lr_scheduler_configs, module, self.metrics, self.progress)
-        self.schedules = bool(trainer.lr_scheduler_configs) and module.automatic_optimization
+        kind = _kind_of(trainer, module)
+        self.optimization = optimization = kind(trainer, module, trainer.hooks, trainer.logbook, self.progress)
+        optimization.check()
+        self.plan_rates()
         plan = watch_transfer(trainer, plan_transfer(module, trainer.datamodule, trainer.strategy, "train_dataloader"))
         self.transfer, self.device = plan.apply, plan.device
         watch_training(self)
         self.validation.prepare()
         self._said_not_yet = False
+
+    def plan_rates(self) -> None:
+        """Resolves which schedulers step when; again, where a callback has put others in place."""
+        trainer, module = self.trainer, self.trainer.lightning_module
+        self.rates = LearningRates(trainer.lr_scheduler_configs, module, self.metrics, self.progress)
+        self.schedules = bool(trainer.lr_scheduler_configs) and module.automatic_optimization
+
+    def plan_steps(self) -> None:
+        """Resolves what a step of the epoch is, which is none where a callback has set ``forward_only``."""
+        inner = self.optimization.optimization if isinstance(self.optimization, Forward) else self.optimization
+        self.optimization = Forward(inner) if self.forward_only else inner
+        self.optimization.begin_epoch()
 
     def run(self) -> None:
         """Trains until an epoch, step or time limit is reached, or somebody asks to stop."""
@@ -148,7 +162,7 @@ class FitLoop:
         """The batches of a new epoch, after what comes before its first."""
         self._begin_epoch()
         self.hooks.on_train_epoch_start()
-        self.optimization.begin_epoch()
+        self.plan_steps()
         return self._make_feed(None)
 
     def _reopen_epoch(self, resumed: dict[str, Any]) -> Feed | WatchedFeed:
@@ -159,7 +173,7 @@ class FitLoop:
         """
         trainer = self.trainer
         set_epoch(self.data.loader, self.progress.epoch)
-        self.optimization.begin_epoch()
+        self.plan_steps()
         self.optimization.load_state_dict(resumed.get("optimization", {}))
         trainer.should_stop = resumed.get("should_stop", False)
         self.resumed_validation = resumed.get("validation")
