@@ -112,6 +112,18 @@ def test_early_stopping_has_ended_the_run_once_and_for_all(tmp_path: Path, setti
     assert trainer.global_step == 20
 
 
+def test_early_stopping_in_the_first_epoch_has_ended_the_run(tmp_path: Path) -> None:
+    def start() -> tuple[pl.Trainer, Net]:
+        module = Net()
+        stop = EarlyStopping("val_loss", stopping_threshold=1e9)
+        return fit(module, [stop, ModelCheckpoint(tmp_path)], "auto", max_epochs=20), module
+
+    assert start()[0].global_step == 4
+    again, module = start()
+    assert again.global_step == 4
+    assert not [event for event in module.events if event.startswith("train")]
+
+
 def test_a_run_that_is_over_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fit(Net(), [ModelCheckpoint(tmp_path)])
     with caplog.at_level("INFO"):

@@ -129,7 +129,8 @@ def stopped_for_good(fit: FitLoop) -> bool:
     """Whether a request to stop that a checkpoint holds still stands: early stopping asks for it once and for all."""
     epochs = (fit.progress.epoch, fit.progress.epoch - 1)
     return any(
-        callback.wait_count >= callback.patience or (callback.stopped_epoch and callback.stopped_epoch in epochs)
+        callback.wait_count >= callback.patience
+        or ((callback.stopped_epoch or callback.stopping_reason.value) and callback.stopped_epoch in epochs)
         for callback in fit.trainer.early_stopping_callbacks
     )
 
