@@ -1,0 +1,93 @@
+"""What tensors hold, for :class:`~fulmen.utilities.memento.Memento`: copies lie on the host, one for each storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+
+class Storages:
+    """Copies of storages. Tensors that are views of one share its copy, and devices keep their memory."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
+
+    def keep(self, tensor: Tensor) -> None:
+        """Copies the storage of a tensor, unless that was done.
+
+        Args:
+            tensor: A tensor with a storage.
+        """
+        storage = tensor.untyped_storage()
+        key = (str(tensor.device), storage.data_ptr())
+        if storage.nbytes() and key not in self._kept:
+            with torch.inference_mode(False), torch.no_grad():
+                raw = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage, 0, (storage.nbytes(),))
+                self._kept[key] = (raw, raw.to("cpu", copy=True))
+
+    def put_back(self) -> None:
+        """Writes what differs."""
+        for raw, copied in self._kept.values():
+            # what lies in a file that is mapped for reading must not be written to, and is the same
+            if raw.device.type != "cpu" or not torch.equal(raw, copied):
+                raw.copy_(copied)
+
+
+def note_tensor(
+    tensor: Tensor, storages: Storages, notes: list[Callable[[], None]], limit: int | None
+) -> Iterator[Tensor]:
+    """Notes a tensor.
+
+    Args:
+        tensor: The tensor.
+        storages: Keeps its elements.
+        notes: Takes what puts the rest back.
+        limit: Bytes above which its elements are not kept.
+
+    Yields:
+        Its gradient, if it has one.
+    """
+    if tensor.is_meta:
+        return
+    if _has_storage(tensor):
+        if limit is None or tensor.untyped_storage().nbytes() <= limit:
+            storages.keep(tensor)
+    else:
+        copied = tensor.detach().clone()
+        notes.append(lambda: tensor.data.copy_(copied) and None)
+    same = tensor.detach()
+    gradient = tensor.grad if tensor.is_leaf else None
+
+    def put_back() -> None:
+        if not _alike(tensor, same):
+            tensor.data = same
+        if tensor.is_leaf:
+            if tensor.grad is not gradient:
+                tensor.grad = gradient
+            if tensor.requires_grad != wanted:
+                tensor.requires_grad_(wanted)
+
+    wanted = tensor.requires_grad
+    notes.append(put_back)
+    if gradient is not None:
+        yield gradient
+
+
+def _has_storage(tensor: Tensor) -> bool:
+    if tensor.layout != torch.strided:
+        return False
+    try:
+        return tensor.untyped_storage().data_ptr() >= 0
+    except (NotImplementedError, RuntimeError):  # subclasses that wrap others, and tensors without memory
+        return False
+
+
+def _alike(tensor: Tensor, same: Tensor) -> bool:
+    """Whether a tensor still shows the memory that it showed."""
+    if tensor.shape != same.shape or tensor.dtype != same.dtype or tensor.device != same.device:
+        return False
+    if tensor.layout != torch.strided:
+        return True
+    return tensor.data_ptr() == same.data_ptr() and tensor.stride() == same.stride()
