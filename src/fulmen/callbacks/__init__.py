@@ -7,11 +7,13 @@ from fulmen.utilities.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "BatchSizeFinder": "fulmen.callbacks.batch_size_finder",
         "Callback": "fulmen.callbacks.callback",
         "Checkpoint": "fulmen.callbacks.checkpoint",
         "EarlyStopping": "fulmen.callbacks.early_stopping",
         "GradientAccumulationScheduler": "fulmen.callbacks.gradient_accumulation_scheduler",
         "LambdaCallback": "fulmen.callbacks.lambda_function",
+        "LearningRateFinder": "fulmen.callbacks.lr_finder",
         "LearningRateMonitor": "fulmen.callbacks.lr_monitor",
         "ModelCheckpoint": "fulmen.callbacks.model_checkpoint",
         "ModelSummary": "fulmen.callbacks.model_summary",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fulmen.loops.hooks import Hooks
     from fulmen.loops.predict import PredictionLoop
     from fulmen.profilers.profiler import Profiler
+    from fulmen.trainer.trial import Trial
 
 
 class Trainer(PartViews):
@@ -441,6 +442,12 @@ class Trainer(PartViews):
         """
         with self.strategy.tensor_init_context(empty_init=empty_init), torch.inference_mode(False):
             yield
+
+    def trial(self) -> Trial:
+        """Steps of what the Trainer does at the moment that leave no trace: for finders of rates and batch sizes."""
+        from fulmen.trainer.trial import Trial
+
+        return Trial(self)
 
     @property
     def estimated_stepping_batches(self) -> int | float:
