@@ -146,7 +146,8 @@ def rate_at(step: int, finder: LRFinder) -> float:
     part = (step + 1 if step else 0) / finder.num_training
     if finder.mode == "linear":
         return finder.lr_min + part * (finder.lr_max - finder.lr_min)
-    return finder.lr_min * float(finder.lr_max / finder.lr_min) ** part
+    factor: float = (finder.lr_max / finder.lr_min) ** part
+    return finder.lr_min * factor
 
 
 class RateSweep(Callback):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fulmen.callbacks.callback import Callback
-from fulmen.core.module import LightningModule, overridden
 from fulmen.loops.logbook import LogBook
 from fulmen.loops.metrics import Metrics
 from fulmen.loops.progress import Progress
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fulmen.core.datamodule import LightningDataModule
+    from fulmen.core.module import LightningModule
     from fulmen.loggers.logger import Logger
     from fulmen.loops.evaluate import EvaluationLoop
     from fulmen.loops.fit import FitLoop
@@ -465,11 +465,6 @@ class Trainer(PartViews):
             return self.max_steps
         steps = math.ceil(batches / self.accumulate_grad_batches) * max(self.max_epochs, 1)
         return min(self.max_steps, steps) if self.max_steps != -1 else steps
-
-    @property
-    def _has_validation_step(self) -> bool:
-        module = self.lightning_module
-        return module is not None and overridden(module, "validation_step", LightningModule) is not None
 
     @property
     def profiler(self) -> Profiler:

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from fulmen.callbacks.callback import Callback
-from fulmen.data.parts import flat, remembering_parts
+from fulmen.data.parts import remembering_parts
 from fulmen.data.worker_stream import release
 from fulmen.loggers.logger import DummyLogger
 from fulmen.loops.evaluate import EvaluationLoop
@@ -85,12 +85,14 @@ class _Watch(Callback):
         if trainer.global_step == self._steps:
             trainer.should_stop = True
 
-    def on_train_batch_end(self, *args: Any) -> None:
-        """Looks for a signal."""
+    def _look(self, *args: Any) -> None:
         if self._signals.received is not None:
             raise _StopTrial
 
-    on_validation_batch_end = on_test_batch_end = on_predict_batch_end = on_train_batch_end
+    on_train_batch_end: Any = _look
+    on_validation_batch_end: Any = _look
+    on_test_batch_end: Any = _look
+    on_predict_batch_end: Any = _look
 
 
 class Trial:
@@ -114,7 +116,7 @@ class Trial:
         self.trains = fitting and trainer.state.stage == RunningStage.TRAINING
         self._begins = trainer.logbook.hook == "on_fit_start"
         fit = trainer.fit_loop
-        self._data = [fit.data, fit.validation.data] if fitting else [trainer.loop_of(self._fn).data]
+        self._data: list[Any] = [fit.data, fit.validation.data] if fitting else [trainer.loop_of(self._fn).data]
         self.source = fit.data.source if self.trains else self._data[-1].source
         self.loop: Any = None
         self.loaders: list[Any] = []
@@ -258,13 +260,16 @@ class Trial:
 
     def _load(self, data: Any) -> None:
         trainer, fit = self.trainer, self.trainer.fit_loop
+        if data is fit.validation.data:
+            fit.load_validation()
+            if fit.validation.sanity_batches is not None:
+                steps = trainer.num_sanity_val_steps
+                fit.validation.sanity_batches = [min(steps, count) for count in data.max_batches]
+            return
         with torch.set_grad_enabled(self.trains):
             data.load()
         if data is fit.data and data.max_batches:
             fit.validation_plan = data.validation_plan(trainer.enable_validation)
-        if data is fit.validation.data and fit.validation.sanity_batches is not None:
-            steps = trainer.num_sanity_val_steps
-            fit.validation.sanity_batches = [min(steps, count) for count in data.max_batches]
 
 
 def _is_combined(loaders: Any) -> bool:
@@ -284,4 +289,3 @@ def _refuse_generator(loader: Any) -> None:
             got=type(loader).__name__,
             fix="Pass a `DataLoader`, a list, or an object whose `__iter__` begins anew.",
         )
-

@@ -87,7 +87,7 @@ class _Walk:
         Returns:
             Whether all of it could be noted.
         """
-        whole = not (isinstance(root, _OPEN) or isinstance(root, (list, dict, tuple)))
+        whole = not isinstance(root, (*_OPEN, list, dict, tuple))
         later: list[tuple[Any, bool]] = []
         stack = [(root, data)]
         while stack:

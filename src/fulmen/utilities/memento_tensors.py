@@ -24,7 +24,7 @@ class Storages:
         key = (str(tensor.device), storage.data_ptr())
         if storage.nbytes() and key not in self._kept:
             with torch.inference_mode(False), torch.no_grad():
-                raw = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage, 0, (storage.nbytes(),))
+                raw = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage)
                 self._kept[key] = (raw, raw.to("cpu", copy=True))
 
     def put_back(self) -> None:
@@ -56,7 +56,7 @@ def note_tensor(
             storages.keep(tensor)
     else:
         copied = tensor.detach().clone()
-        notes.append(lambda: tensor.data.copy_(copied) and None)
+        notes.append(lambda: _copy(copied, tensor.data))
     same = tensor.detach()
     gradient = tensor.grad if tensor.is_leaf else None
 
@@ -73,6 +73,10 @@ def note_tensor(
     notes.append(put_back)
     if gradient is not None:
         yield gradient
+
+
+def _copy(origin: Tensor, target: Tensor) -> None:
+    target.copy_(origin)
 
 
 def _has_storage(tensor: Tensor) -> bool:
