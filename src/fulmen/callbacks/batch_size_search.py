@@ -111,7 +111,7 @@ class Search:
         return f"there are no more than {self.limit} samples"
 
     def _with_margin(self, margin: float) -> int:
-        everything = self.fails is None and self.limit < self.max_val
+        everything = self.fails is None and self.limit < self.max_val and self.fits == self.limit
         size = self.fits if everything else max(int(self.fits * (1 - margin)), 1)
         if size != self.fits:
             rank_zero_info(f"Applying margin of {margin * 100}%, reducing batch size from {self.fits} to {size}")

@@ -106,7 +106,7 @@ class Trial:
 
     Attributes:
         loop: The loop of the last trial.
-        loaders: The single loaders that it read.
+        loaders: The single loaders that it read for what it tried.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -120,6 +120,7 @@ class Trial:
         self.source = fit.data.source if self.trains else self._data[-1].source
         self.loop: Any = None
         self.loaders: list[Any] = []
+        self._read: list[Any] = []
         self._loaded: Memento | None = None
         strategy = trainer.strategy
         known = list(self._known_loaders())
@@ -159,7 +160,7 @@ class Trial:
         except _StopTrial:
             pass
         finally:
-            for loader in self.loaders:
+            for loader in self._read:
                 release(loader)
             if self._loaded is not None:
                 self._loaded.put_back()
@@ -190,13 +191,14 @@ class Trial:
     def _run_loop(self) -> None:
         trainer = self.trainer
         fit = self.loop = trainer.fit_loop
-        self.loaders, self._loaded = [], None
+        self.loaders, self._read, self._loaded = [], [], None
         if self.trains:
             fit.prepare()
             # the rates are the finder's, and schedulers may wait for metrics that there are not
             fit.rates, fit.schedules = LearningRates([], fit.rates.module, trainer.metrics, trainer.progress), False
             fit.data.load()
             fit.data.loader = self._own(fit.data.loader)
+            self.loaders = list(self._read)
             if trainer.enable_validation:
                 fit.load_validation()
                 fit.validation.data.loaders = [self._own(one) for one in fit.validation.data.loaders]
@@ -206,7 +208,8 @@ class Trial:
             with torch.no_grad():
                 loop.data.load()
             loop.data.loaders = [self._own(one) for one in loop.data.loaders]
-        self._loaded = Memento(self.loaders, leave=[trainer, trainer.strategy, trainer.lightning_module])
+            self.loaders = list(self._read)
+        self._loaded = Memento(self._read, leave=[trainer, trainer.strategy, trainer.lightning_module])
         self.loop.run()
 
     def _evaluation(self) -> EvaluationLoop | PredictionLoop:
@@ -233,7 +236,7 @@ class Trial:
             copied_loader = copy.copy(loader)
             copied_loader.__dict__["_iterator"] = None
             loader = copied_loader
-        self.loaders.append(loader)
+        self._read.append(loader)
         return loader
 
     # What a finder does with what it has found.
