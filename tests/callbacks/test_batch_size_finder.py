@@ -83,7 +83,7 @@ def test_schedules_see_the_size_that_was_found() -> None:
 
 
 def test_validation_in_fit(tmp_path: Path) -> None:
-    """As in Lightning's documentation, for evaluation alone; the sanity check is tried first, and read anew after it."""
+    """For evaluation alone, as in Lightning's documentation; the sanity check comes first, and leaves nothing."""
 
     class Evaluating(BatchSizeFinder):
         def on_fit_start(self, trainer: Any, pl_module: Any) -> None: ...
@@ -103,12 +103,18 @@ def test_validation_in_fit(tmp_path: Path) -> None:
     assert seen[-7:] == [("validate", 9)] * 6 + [("validate", 6)]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("size", lambda model: model.size), ("data.size", lambda model: model.data["size"]),
-     ("part.size", lambda model: model.part.size), ("deep.own.size", lambda model: model.hparams["deep"]["own"]["size"])],
-)  # fmt: skip
-def test_where_the_size_is_kept(name: str, value: Any) -> None:
+KEPT: dict[str, Any] = {
+    "size": lambda model: model.size,
+    "data.size": lambda model: model.data["size"],
+    "part.size": lambda model: model.part.size,
+    "deep.own.size": lambda model: model.hparams["deep"]["own"]["size"],
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_where_the_size_is_kept(name: str) -> None:
+    value = KEPT[name]
+
     class Named(pl.LightningModule):
         def __init__(self, deep: dict[str, Any]) -> None:
             super().__init__()

