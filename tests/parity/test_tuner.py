@@ -281,6 +281,35 @@ def test_a_range_test_has_the_steps_it_was_asked_for(lightning: ModuleType, fulm
     assert theirs[1].suggestion(0, 0) is None
 
 
+def test_a_range_test_where_losses_are_negative_or_steps_by_hand(lightning: ModuleType, fulmen: ModuleType) -> None:
+    """Row 61. A loss that falls does not diverge, and a rate that stays tells nothing."""
+
+    def falling(self: Any, batch: torch.Tensor, batch_idx: int) -> Any:
+        return self.layer.weight.sum() * 0 - 1 - 0.1 * self.global_step
+
+    def steps(pl: Any) -> int:
+        made = learner(pl, training_step=falling)
+        return len(tuner(pl, trainer(pl)).lr_find(made, data(), num_training=20).results["loss"])
+
+    theirs, ours = both(lightning, fulmen, steps)
+    assert ours == 20 and theirs == 2
+
+    def by_hand(self: Any, batch: torch.Tensor, batch_idx: int) -> Any:
+        loss, optimizer = regression(self, batch, batch_idx), self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        return loss.detach()
+
+    def rates(pl: Any) -> int:
+        made = learner(pl, training_step=by_hand, automatic_optimization=False)
+        run = trainer(pl)
+        return len(set(tuner(pl, run).lr_find(made, data(), num_training=20, early_stop_threshold=None).results["lr"]))
+
+    theirs, ours = both(lightning, fulmen, rates)
+    assert ours == 20 and theirs == 1
+
+
 @pytest.mark.parametrize(
     ("options", "room", "count", "expected"),
     [

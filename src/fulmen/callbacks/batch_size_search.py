@@ -102,8 +102,8 @@ class Search:
             return min(self.fits * 2, self.limit)
         if not self.fits:
             return self.fails // 2 or None
-        between = (self.fits + self.fails) // 2
-        return between if mode == "binsearch" and between > self.fits else None
+        larger = (self.fits + self.fails) // 2 if mode == "binsearch" else min(self.fits * 2, self.limit)
+        return larger if self.fits < larger < self.fails else None
 
     def _reason(self) -> str:
         if self.limit == self.max_val:

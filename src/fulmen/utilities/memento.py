@@ -51,6 +51,7 @@ class Memento:
         self._known: dict[int, Any] = {id(thing): thing for thing in leave}
         self._storages = Storages()
         self._notes: list[PutBack] = []
+        self._late: list[PutBack] = []
         self.left: list[Any] = []
         waiting = [(root, False) for root in roots]
         while waiting:
@@ -60,6 +61,7 @@ class Memento:
             if noted:
                 self._known.update(walk.seen)
                 self._notes += walk.notes
+                self._late += walk.late
             self._known[id(root)] = root
             if walk.live:
                 self.left.append(root)
@@ -67,7 +69,7 @@ class Memento:
     def put_back(self) -> None:
         """Gives every object what it held; can be called again."""
         with torch.inference_mode(False), torch.no_grad():
-            for note in self._notes:
+            for note in (*self._notes, *self._late):
                 note()
             self._storages.put_back()
 
@@ -79,6 +81,7 @@ class _Walk:
         self.known, self.storages, self.waiting = known, storages, waiting
         self.seen: dict[int, Any] = {}
         self.notes: list[PutBack] = []
+        self.late: list[PutBack] = []
         self.live = False
 
     def go(self, root: Any, data: bool) -> bool:
@@ -111,7 +114,7 @@ class _Walk:
     def _note(self, thing: Any, data: bool) -> Iterator[Any]:
         """Notes what a thing holds itself, and gives what can be reached from it."""
         if isinstance(thing, Tensor):
-            yield from note_tensor(thing, self.storages, self.notes, _SAMPLES_BYTES if data else None)
+            yield from note_tensor(thing, self.storages, self.notes, self.late, _SAMPLES_BYTES if data else None)
         elif isinstance(thing, torch.Generator):
             self.notes.append(_setter(thing.set_state, thing.get_state()))
         elif isinstance(thing, random.Random):

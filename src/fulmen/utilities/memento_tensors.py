@@ -36,7 +36,11 @@ class Storages:
 
 
 def note_tensor(
-    tensor: Tensor, storages: Storages, notes: list[Callable[[], None]], limit: int | None
+    tensor: Tensor,
+    storages: Storages,
+    notes: list[Callable[[], None]],
+    late: list[Callable[[], None]],
+    limit: int | None,
 ) -> Iterator[Tensor]:
     """Notes a tensor.
 
@@ -44,6 +48,7 @@ def note_tensor(
         tensor: The tensor.
         storages: Keeps its elements.
         notes: Takes what puts the rest back.
+        late: Takes what puts the gradient back, which first has to be what it was itself.
         limit: Bytes above which its elements are not kept.
 
     Yields:
@@ -60,17 +65,22 @@ def note_tensor(
     same = tensor.detach()
     gradient = tensor.grad if tensor.is_leaf else None
 
+    wanted = tensor.requires_grad
+
     def put_back() -> None:
         if not _alike(tensor, same):
+            if tensor.is_leaf:
+                tensor.grad = None
             tensor.data = same
-        if tensor.is_leaf:
-            if tensor.grad is not gradient:
-                tensor.grad = gradient
-            if tensor.requires_grad != wanted:
-                tensor.requires_grad_(wanted)
+        if tensor.is_leaf and tensor.requires_grad != wanted:
+            tensor.requires_grad_(wanted)
 
-    wanted = tensor.requires_grad
+    def put_gradient_back() -> None:
+        if tensor.is_leaf and tensor.grad is not gradient:
+            tensor.grad = gradient
+
     notes.append(put_back)
+    late.append(put_gradient_back)
     if gradient is not None:
         yield gradient
 
