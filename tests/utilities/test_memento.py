@@ -119,6 +119,17 @@ def test_tensors() -> None:
         assert module.view.data_ptr() == base[2:].data_ptr()  # type: ignore[operator, union-attr]
 
 
+def test_lazy_layers_wait_for_their_first_batch_again() -> None:
+    """They draw their weights then, so that it must happen in the run and not in a trial before it."""
+    module = nn.Sequential(nn.LazyLinear(2), nn.LazyBatchNorm1d())
+    note = Memento([module])
+    for width in (3, 4):
+        module(torch.ones(5, width)).sum().backward()
+        assert type(module[0]) is nn.Linear and module[0].weight.shape == (2, width)
+        note.put_back()
+        assert type(module[0]) is nn.LazyLinear and type(module[1]) is nn.LazyBatchNorm1d
+
+
 def test_optimizers_forget_what_they_learnt() -> None:
     parameter = nn.Parameter(torch.ones(2))
     optimizer = torch.optim.Adam([parameter], lr=0.1)

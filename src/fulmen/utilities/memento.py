@@ -133,6 +133,7 @@ class _Walk:
             yield from self._note_attributes(thing)
 
     def _note_attributes(self, thing: Any) -> Iterator[Any]:
+        self.notes.append(_note_class(thing))
         attributes = getattr(thing, "__dict__", None)
         if type(attributes) is dict:
             self.notes.append(_note_container(attributes))
@@ -180,6 +181,17 @@ def _slots(thing: Any) -> dict[str, Any]:
 
 def _setter(setter: Callable[[Any], Any], state: Any) -> PutBack:
     return lambda: setter(state)
+
+
+def _note_class(thing: Any) -> PutBack:
+    """Lazy layers become others when they see their first batch."""
+    kind = type(thing)
+
+    def put_back() -> None:
+        if type(thing) is not kind:
+            object.__setattr__(thing, "__class__", kind)
+
+    return put_back
 
 
 def _note_slots(thing: Any, saved: dict[str, Any]) -> PutBack:

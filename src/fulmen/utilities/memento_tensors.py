@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 
 class Storages:
@@ -54,6 +55,9 @@ def note_tensor(
     Yields:
         Its gradient, if it has one.
     """
+    if is_lazy(tensor):  # type: ignore[no-untyped-call]
+        notes.append(_note_lazy(tensor))
+        return
     if tensor.is_meta:
         return
     if _has_storage(tensor):
@@ -83,6 +87,19 @@ def note_tensor(
     late.append(put_gradient_back)
     if gradient is not None:
         yield gradient
+
+
+def _note_lazy(tensor: Tensor) -> Callable[[], None]:
+    """For a parameter or buffer that has no shape yet, and becomes another kind of tensor when it gets one."""
+    kind, data = type(tensor), tensor.data
+
+    def put_back() -> None:
+        if type(tensor) is not kind:
+            tensor.grad = None
+            tensor.data = data
+            tensor.__class__ = kind
+
+    return put_back
 
 
 def _copy(origin: Tensor, target: Tensor) -> None:
