@@ -37,11 +37,13 @@ class Memory:
 class Model(pl.LightningModule):
     """Dropout, statistics of batches, metrics, generators, lists and objects of its own."""
 
-    def __init__(self, record: Record | None = None, lr: float = 0.01, batch_size: int = 4) -> None:
+    def __init__(self, record: Record | None = None, lr: float = 0.01, batch_size: int = 4, norm: bool = True) -> None:
         super().__init__()
         self.save_hyperparameters("lr")
         self.lr, self.batch_size = lr, batch_size
         self.first = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8, momentum=0.2), nn.Dropout(0.3), nn.ReLU())
+        if not norm:
+            self.first[1] = nn.Identity()
         self.head: nn.Linear | None = None
         self.accuracy = torchmetrics.Accuracy(task="multiclass", num_classes=2)
         self.record = record or Record()
@@ -102,6 +104,8 @@ def joined(batch: Any) -> list[Tensor]:
         parts = [part for part in batch if part is not None]
         batch = [torch.cat([part[field] for part in parts]) for field in range(3)]
     inputs, labels, numbers = batch
+    if inputs.ndim == 1:
+        inputs, labels, numbers = inputs[None], labels.view(1), torch.as_tensor(numbers).view(1)
     return [inputs, labels, numbers]
 
 

@@ -55,7 +55,7 @@ def note_tensor(
     Yields:
         Its gradient, if it has one.
     """
-    if is_lazy(tensor):  # type: ignore[no-untyped-call]
+    if is_lazy(tensor):
         notes.append(_note_lazy(tensor))
         return
     if tensor.is_meta:
