@@ -35,7 +35,7 @@ def test_what_is_found_fits(
     found, tried = search(
         mode, room, samples, max_val, init_val=init_val, max_trials=max_trials, margin=margin
     )  # fmt: skip
-    fits = [size for size in tried if min(size, samples or size) <= room]
+    fits = [effective for size in tried if (effective := min(size, samples or size)) <= room]
     assert len(tried) <= max_trials and len(set(tried)) == len(tried)
     assert all(1 <= size <= max_val for size in tried)
     if found is None:

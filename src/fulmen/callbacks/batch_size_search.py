@@ -78,7 +78,7 @@ class Search:
                 break
             tried, fits = size, self.attempt(size)
             if fits:
-                self.fits = size
+                self.fits = min(size, self.limit)  # no batch has more samples than there are
             else:
                 self.fails = size
             size = self._next(mode)
