@@ -42,6 +42,7 @@ LAYERS = (
     "profilers",
     "loops",
     "trainer",
+    "tuner",
     "plugins",
 )
 FILE_LINES = 300

@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = attach(
         "profilers": "fulmen.profilers",
         "strategies": "fulmen.strategies",
         "trainer": "fulmen.trainer",
+        "tuner": "fulmen.tuner",
         "utilities": "fulmen.utilities",
     },
 )
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from fulmen import profilers as profilers
     from fulmen import strategies as strategies
     from fulmen import trainer as trainer
+    from fulmen import tuner as tuner
     from fulmen import utilities as utilities
     from fulmen.callbacks.callback import Callback as Callback
     from fulmen.core.datamodule import LightningDataModule as LightningDataModule

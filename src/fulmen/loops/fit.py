@@ -330,6 +330,8 @@ class FitLoop:
         self.validation.sanity_batches = [min(steps, n) for n in self.validation.data.max_batches]
         with without_trace(trainer.lightning_module, loaders, trainer.strategy.root_device):
             self.validation.run()
+        if self.validation.data.loaders is not loaders:  # others were made meanwhile, and nobody saw where they were
+            self.validation.data.loaded_at = None
         self.hooks.on_sanity_check_end()
         self.validation.sanity_batches = None
         self.metrics.reset()

@@ -35,7 +35,7 @@ from fulmen.utilities.traceback import fold
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
-_STAGES = {
+STAGES = {
     TrainerFn.FITTING: RunningStage.TRAINING,
     TrainerFn.VALIDATING: RunningStage.VALIDATING,
     TrainerFn.TESTING: RunningStage.TESTING,
@@ -76,7 +76,7 @@ def execute(trainer: Trainer, job: Job) -> Any:
     """
     try:
         trainer.state.fn, trainer.state.status = job.fn, TrainerStatus.RUNNING
-        trainer.state.stage = _STAGES[job.fn]
+        trainer.state.stage = STAGES[job.fn]
         trainer.signals.forget()
         with backends(trainer):
             begin(trainer, job)
@@ -121,10 +121,12 @@ def backends(trainer: Trainer) -> Iterator[None]:
         yield
 
 
-def begin(trainer: Trainer, job: Job) -> None:
-    """Everything before the loop, in the order in which users know it."""
-    fn = job.fn
-    fitting = fn == TrainerFn.FITTING
+def assemble(trainer: Trainer, job: Job) -> LightningModule:
+    """Brings the Trainer, a module, its data and callbacks together, and complains of what is missing.
+
+    Returns:
+        The module.
+    """
     datamodule = job.datamodule
     for name, value in job.loaders.items():  # a data module where loaders are expected is taken as what it is
         if hasattr(value, "prepare_data") and hasattr(value, "train_dataloader"):
@@ -137,7 +139,15 @@ def begin(trainer: Trainer, job: Job) -> None:
     attach_callbacks(trainer, module)
     for callback in trainer.callbacks:
         callback.__dict__.update(log=module.log, log_dict=module.log_dict)
-    check_ready(trainer, module, fn)
+    check_ready(trainer, module, job.fn)
+    return module
+
+
+def begin(trainer: Trainer, job: Job) -> None:
+    """Everything before the loop, in the order in which users know it."""
+    fn = job.fn
+    fitting = fn == TrainerFn.FITTING
+    module = assemble(trainer, job)
     trainer._ckpt_path = _requeued(trainer, fn) or find_checkpoint(
         trainer, job.ckpt_path, fn, model_given=job.model is not None
     )
@@ -147,12 +157,12 @@ def begin(trainer: Trainer, job: Job) -> None:
     trainer.strategy.setup_environment()
     if trainer.profile_wrapper() is not None:
         begin_profile(trainer, module)
-    _setup_hooks(trainer, module, fn)
+    call_setup(trainer, module, fn)
     checkpoint = None
     if trainer._ckpt_path is not None:
         checkpoint = _read(trainer, trainer._ckpt_path, job.weights_only)
         restore_model(trainer, checkpoint)
-    log_hyper_parameters(trainer, module, datamodule)
+    log_hyper_parameters(trainer, module, trainer.datamodule)
     trainer.strategy.setup(trainer)
     trainer.hooks = Hooks(trainer, module, trainer.callbacks, trainer.logbook, wrap=trainer.profile_wrapper())
     if fitting:
@@ -208,7 +218,8 @@ def _module_of(trainer: Trainer, job: Job) -> LightningModule:
     return module
 
 
-def _setup_hooks(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> None:
+def call_setup(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> None:
+    """Calls the hooks that make data and model ready."""
     datamodule = trainer.datamodule
     for owner in (datamodule, module):
         if owner is not None:
@@ -236,16 +247,21 @@ def set_up_optimizers(trainer: Trainer, module: LightningModule) -> None:
     strategy.setup_precision_plugin()
 
 
-def end(trainer: Trainer, fn: TrainerFn) -> None:
-    """Everything after the loop."""
-    module = trainer.lightning_module
-    if fn == TrainerFn.FITTING:
-        trainer.hooks.on_fit_end()
+def call_teardown(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> None:
+    """Calls the hooks that are the counterpart of those of :func:`call_setup`."""
     if trainer.datamodule is not None:
         watch_hook(trainer, trainer.datamodule, "teardown")(stage=fn)
     for callback in trainer.callbacks:
         watch_hook(trainer, callback, "teardown")(trainer, module, stage=fn)
     watch_hook(trainer, module, "teardown")(stage=fn)
+
+
+def end(trainer: Trainer, fn: TrainerFn) -> None:
+    """Everything after the loop."""
+    module = trainer.lightning_module
+    if fn == TrainerFn.FITTING:
+        trainer.hooks.on_fit_end()
+    call_teardown(trainer, module, fn)
     for logger in trainer.loggers:
         logger.finalize("success")
     let_go(trainer)

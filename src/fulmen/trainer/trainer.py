@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fulmen.callbacks.callback import Callback
-from fulmen.core.module import LightningModule, overridden
 from fulmen.loops.logbook import LogBook
 from fulmen.loops.metrics import Metrics
 from fulmen.loops.progress import Progress
@@ -29,12 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fulmen.core.datamodule import LightningDataModule
+    from fulmen.core.module import LightningModule
     from fulmen.loggers.logger import Logger
     from fulmen.loops.evaluate import EvaluationLoop
     from fulmen.loops.fit import FitLoop
     from fulmen.loops.hooks import Hooks
     from fulmen.loops.predict import PredictionLoop
     from fulmen.profilers.profiler import Profiler
+    from fulmen.trainer.trial import Trial
 
 
 class Trainer(PartViews):
@@ -442,6 +443,12 @@ class Trainer(PartViews):
         with self.strategy.tensor_init_context(empty_init=empty_init), torch.inference_mode(False):
             yield
 
+    def trial(self) -> Trial:
+        """Steps of what the Trainer does at the moment that leave no trace: for finders of rates and batch sizes."""
+        from fulmen.trainer.trial import Trial
+
+        return Trial(self)
+
     @property
     def estimated_stepping_batches(self) -> int | float:
         """Optimizer steps that `fit` will take, for learning rate schedules; infinite where nobody knows.
@@ -458,11 +465,6 @@ class Trainer(PartViews):
             return self.max_steps
         steps = math.ceil(batches / self.accumulate_grad_batches) * max(self.max_epochs, 1)
         return min(self.max_steps, steps) if self.max_steps != -1 else steps
-
-    @property
-    def _has_validation_step(self) -> bool:
-        module = self.lightning_module
-        return module is not None and overridden(module, "validation_step", LightningModule) is not None
 
     @property
     def profiler(self) -> Profiler:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from fulmen.core.module import LightningModule, overridden
 from fulmen.utilities.states import RunningStage, TrainerFn, TrainerState, TrainerStatus
 
 if TYPE_CHECKING:
     from fulmen.accelerators.accelerator import Accelerator
     from fulmen.callbacks.callback import Callback
     from fulmen.core.datamodule import LightningDataModule
-    from fulmen.core.module import LightningModule
     from fulmen.loggers.logger import Logger
     from fulmen.loops.evaluate import EvaluationLoop
     from fulmen.loops.fit import FitLoop
@@ -316,6 +316,11 @@ class PartViews(DataViews):
         """The module that runs or ran last."""
         module: LightningModule = self._strategy.lightning_module
         return module
+
+    @property
+    def _has_validation_step(self) -> bool:
+        module = self.lightning_module
+        return module is not None and overridden(module, "validation_step", LightningModule) is not None
 
     @property
     def model(self) -> torch.nn.Module | None:

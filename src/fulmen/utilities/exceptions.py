@@ -55,3 +55,7 @@ class MisconfiguredRun(MisconfigurationException, RuntimeError):
 
 class MisconfiguredHook(MisconfigurationException, NotImplementedError):
     """A hook that there is no more; also a ``NotImplementedError``."""
+
+
+class MisconfiguredAttribute(MisconfigurationException, AttributeError):
+    """A mistake that is also an ``AttributeError``."""
