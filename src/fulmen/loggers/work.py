@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 # How many records a function that takes several gets at most.
 BATCH = 1000
+# How many tasks may wait: a program that cannot get rid of what it logs must not grow for days.
+WAITING = 100_000
 # How long to wait before a call is made for the second time, in seconds; each further wait is twice as long.
 FIRST_PAUSE = 0.5
 
@@ -39,10 +41,12 @@ class Work:
 
     Attributes:
         failure: The first error; nothing is done any more once there is one.
+        dropped: How many records were not queued, because too many waited.
     """
 
     def __init__(self, retry_on: Callable[[Exception], bool] | None, tries: int) -> None:
         self.failure: BaseException | None = None
+        self.dropped = 0
         self._retry_on = retry_on
         self._tries = tries
         # Puts take no lock of Python's, so that a step never waits for the thread.
@@ -67,14 +71,25 @@ class Work:
         """How many records were asked for and are not written."""
         return self._records_in - self._records_out
 
-    def put(self, task: Task) -> None:
-        """Queues a task."""
+    def put(self, task: Task) -> bool:
+        """Queues a task.
+
+        Args:
+            task: What is to be done.
+
+        Returns:
+            Whether it is queued; not where too much waits already.
+        """
         with self._entry:
-            self._tasks_in += 1
             self._records_in += task.records
+            if self._tasks_in - self._tasks_out >= WAITING:
+                self.dropped += task.records
+                return False
+            self._tasks_in += 1
             self._queue.put(task)
             if self._thread is None:
                 self._start()
+            return True
 
     def drop(self, records: int) -> None:
         """Counts records that nobody will write any more."""
