@@ -111,7 +111,9 @@ def test_a_failure_is_told_once_and_what_follows_is_dropped() -> None:
     with pytest.warns(UserWarning, match="off for the rest of this run") as caught:
         machine.gather(backend.write, 4)
     said = str(caught[0].message)
-    assert said.startswith("Machine (/logs) is switched off for the rest of this run, since it could not write: OSError")
+    assert said.startswith(
+        "Machine (/logs) is switched off for the rest of this run, since it could not write: OSError"
+    )
     assert "No space left on device\n5 records were not written" in said
     machine.submit(backend.one, 5)
     assert machine.drain() == 0
@@ -140,7 +142,9 @@ def test_a_failure_is_raised_once_where_that_was_asked_for() -> None:
 def test_the_end_of_a_run_tells_of_a_failure_that_nobody_has_heard_of(may_raise: bool) -> None:
     backend, machine = Backend([OSError("broken")]), begun(on_failure="raise")
     machine.submit(backend.one, 0)
-    with pytest.raises(LoggingFailedError) if may_raise else pytest.warns(UserWarning, match="1 record was not written"):
+    with (
+        pytest.raises(LoggingFailedError) if may_raise else pytest.warns(UserWarning, match="1 record was not written")
+    ):
         machine.finish(may_raise)
     assert not machine.is_on
 
