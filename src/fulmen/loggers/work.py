@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 # How many records a function that takes several gets at most.
 BATCH = 1000
+# For how many seconds records gather after some were written. A thread that woke up for each would keep Python from the
+# training thread at each step.
+GATHERING = 0.1
 # How many tasks may wait: a program that cannot get rid of what it logs must not grow for days.
 WAITING = 100_000
 # How long to wait before a call is made for the second time, in seconds; each further wait is twice as long.
@@ -151,12 +154,14 @@ class Work:
             if self.failure is None:
                 written = self._do(many)
             # A record must not keep its logger alive while the thread waits for another.
-            count = len(many)
+            count, gathered = len(many), task.gathered
             del task, many
             with self._done:
                 self._tasks_out += count
                 self._records_out += written
                 self._done.notify_all()
+            if gathered:
+                self._hurry.wait(GATHERING)
 
     def _with_followers(self, task: Task) -> Iterator[Task]:
         yield task
