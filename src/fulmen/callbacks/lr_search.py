@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -14,6 +14,7 @@ from fulmen.utilities.rank_zero import rank_zero_warn
 
 if TYPE_CHECKING:
     from fulmen.core.module import LightningModule
+    from fulmen.loops.optimize import Automatic
     from fulmen.trainer.trainer import Trainer
 
 MODES = ("linear", "exponential")
@@ -183,7 +184,7 @@ class RateSweep(Callback):
     ) -> None:
         """Notes rate and loss of a step that is done."""
         self._window.append(_loss_of(outputs, pl_module))
-        optimization = trainer.fit_loop.optimization
+        optimization = cast("Automatic", trainer.fit_loop.optimization)
         if not optimization.closed:
             return
         known = [loss for loss in self._window if loss is not None]

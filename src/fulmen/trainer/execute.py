@@ -23,6 +23,7 @@ from fulmen.loops.watch import watch_hook
 from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, check_ready, unwrap
 from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
 from fulmen.trainer.hyper_parameters import log_hyper_parameters
+from fulmen.trainer.logging import begin_logging, end_logging
 from fulmen.trainer.profiling import begin_profile, end_profile
 from fulmen.trainer.signals import interactive, requeue_signal
 from fulmen.utilities.codec import decode_checkpoint, is_trusted
@@ -136,6 +137,8 @@ def assemble(trainer: Trainer, job: Job) -> LightningModule:
     attach_data(trainer, module, datamodule, job.loaders)
     trainer.metrics.reset()
     trainer.metrics.watch(None)
+    if trainer.loggers:
+        begin_logging(trainer)
     attach_callbacks(trainer, module)
     for callback in trainer.callbacks:
         callback.__dict__.update(log=module.log, log_dict=module.log_dict)
@@ -262,8 +265,8 @@ def end(trainer: Trainer, fn: TrainerFn) -> None:
     if fn == TrainerFn.FITTING:
         trainer.hooks.on_fit_end()
     call_teardown(trainer, module, fn)
-    for logger in trainer.loggers:
-        logger.finalize("success")
+    if trainer.loggers:
+        end_logging(trainer, "success")
     let_go(trainer)
     if trainer.profile_wrapper() is not None:
         end_profile(trainer, report=True)
@@ -306,8 +309,8 @@ def interrupted(trainer: Trainer, error: BaseException) -> None:
         join(trainer.strategy.checkpoint_io)
     except Exception as failure:
         rank_zero_warn(f"A save was under way when the run ended. {failure}")
-    for logger in trainer.loggers:
-        logger.finalize("failed")
+    if trainer.loggers:
+        end_logging(trainer, "failed")
     let_go(trainer)
     if trainer.profile_wrapper() is not None:
         end_profile(trainer, report=isinstance(error, KeyboardInterrupt))
