@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from torch import Tensor, nn
 
+from fulmen.core.class_paths import chosen_class, realized
 from fulmen.core.hparams_files import convert as convert
 from fulmen.core.hparams_files import load_hparams_from_tags_csv as load_hparams_from_tags_csv
 from fulmen.core.hparams_files import load_hparams_from_yaml as load_hparams_from_yaml
@@ -76,9 +77,11 @@ def load_from_checkpoint(
         )
     checkpoint = decode_checkpoint(checkpoint, is_trusted(weights_only))
     hparams = _hparams_of(cls, checkpoint, hparams_file)
+    cls = chosen_class(cls, hparams, is_trusted(weights_only))
     hparams.update(kwargs)
     if hparams:
         checkpoint[cls.CHECKPOINT_HYPER_PARAMS_KEY] = hparams
+    hparams = realized(cls, hparams, kwargs, is_trusted(weights_only))
     obj = _instantiate(cls, checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_NAME), hparams, kwargs)
     if isinstance(obj, nn.Module):
         _load_weights(obj, checkpoint, strict, place)
@@ -107,7 +110,8 @@ def dump_hparams(obj: Any) -> dict[str, Any]:
         entries[obj.CHECKPOINT_HYPER_PARAMS_TYPE] = f"{type(hparams).__module__}.{type(hparams).__name__}"
         hparams = sys.modules["omegaconf"].OmegaConf.to_container(hparams)
     encoder = Encoder()
-    entries[obj.CHECKPOINT_HYPER_PARAMS_KEY] = encoder.encode(dict(hparams), None)
+    marks = getattr(obj, "_hparams_marks", {})  # of an object that the command line has made
+    entries[obj.CHECKPOINT_HYPER_PARAMS_KEY] = encoder.encode({**dict(hparams), **marks}, None)
     _warn_of(type(obj).__name__, encoder.pickled, encoder.refused)
     return entries
 
@@ -175,7 +179,6 @@ def _instantiate(cls: Any, holder: str | None, hparams: Any, kwargs: Mapping[str
             rank_zero_warn(
                 f"`{cls.__name__}.__init__` takes no argument `{name}`: it was ignored. {did_you_mean(name, names)}"
             )
-    given.pop("_instantiator", None)
     if not anything:
         given = {name: value for name, value in given.items() if name in names}
     _refuse_placeholders(cls, {name: value for name, value in given.items() if name not in kwargs})

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -28,13 +28,19 @@ from fulmen.utilities.states import TrainerFn, TrainerState, TrainerStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fulmen.accelerators.accelerator import Accelerator
+    from fulmen.checkpoint.io import CheckpointIO
     from fulmen.core.datamodule import LightningDataModule
+    from fulmen.environments.cluster_environment import ClusterEnvironment
     from fulmen.loggers.logger import Logger
     from fulmen.loops.evaluate import EvaluationLoop
     from fulmen.loops.fit import FitLoop
     from fulmen.loops.hooks import Hooks
     from fulmen.loops.predict import PredictionLoop
+    from fulmen.precision.precision import Precision
     from fulmen.profilers.profiler import Profiler
+    from fulmen.strategies.strategy import Strategy
+    from fulmen.utilities.types import _PRECISION_INPUT
 
 
 class Trainer(PartViews):
@@ -47,11 +53,11 @@ class Trainer(PartViews):
     def __init__(
         self,
         *,
-        accelerator: Any = "auto",
-        strategy: Any = "auto",
-        devices: Any = "auto",
+        accelerator: str | Accelerator = "auto",
+        strategy: str | Strategy = "auto",
+        devices: list[int] | str | int = "auto",
         num_nodes: int = 1,
-        precision: Any = None,
+        precision: _PRECISION_INPUT | Precision | None = None,
         logger: Logger | Iterable[Logger] | bool | None = None,
         callbacks: list[Callback] | Callback | None = None,
         fast_dev_run: int | bool = False,
@@ -75,14 +81,18 @@ class Trainer(PartViews):
         accumulate_grad_batches: int = 1,
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
-        deterministic: bool | str | None = None,
+        deterministic: bool | Literal["warn"] | None = None,
         benchmark: bool | None = None,
         inference_mode: bool = True,
         use_distributed_sampler: bool = True,
-        profiler: Any = None,
+        profiler: Profiler | str | None = None,
         detect_anomaly: bool = False,
         barebones: bool = False,
-        plugins: Any = None,
+        plugins: Precision
+        | ClusterEnvironment
+        | CheckpointIO
+        | list[Precision | ClusterEnvironment | CheckpointIO]
+        | None = None,
         sync_batchnorm: bool = False,
         reload_dataloaders_every_n_epochs: int = 0,
         default_root_dir: str | os.PathLike[str] | None = None,

@@ -1,0 +1,1 @@
+def explained(parser, message): return message
