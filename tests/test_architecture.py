@@ -42,7 +42,9 @@ LAYERS = (
     "profilers",
     "loops",
     "trainer",
+    "cli",
     "plugins",
+    "__main__",
 )
 FILE_LINES = 300
 FUNCTION_LINES = 50

@@ -14,7 +14,6 @@ from fulmen.utilities.given import Given, making
 
 if TYPE_CHECKING:
     from fulmen.cli.lightning_cli import LightningCLI
-    from fulmen.cli.parser import LightningArgumentParser
     from fulmen.trainer.trainer import Trainer
 
 
@@ -29,7 +28,7 @@ def instantiated(cli: LightningCLI) -> Any:
     """
     parser = cli.parser
     instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
-    with mistakes_end(cli._parser(cli.subcommand)), making(*_given(cli)):
+    with mistakes_end(cli), making(*_given(cli)):
         return instantiate(cli.config)
 
 
@@ -43,7 +42,7 @@ def trainer_made(cli: LightningCLI, arguments: dict[str, Any]) -> Trainer:
     Returns:
         The Trainer.
     """
-    with mistakes_end(cli._parser(cli.subcommand)):
+    with mistakes_end(cli):
         return cli.trainer_class(**arguments)
 
 
@@ -67,14 +66,25 @@ def _given(cli: LightningCLI) -> Iterator[Given]:
 
 
 @contextmanager
-def mistakes_end(parser: LightningArgumentParser) -> Iterator[None]:
-    """A mistake that Fulmen reports inside the block is one of what was typed, unless code of the user made it."""
+def mistakes_end(cli: LightningCLI) -> Iterator[None]:
+    """A mistake that Fulmen reports inside the block is one of what was typed, unless code of the user made it.
+
+    Args:
+        cli: The command line; one that is called with arguments from Python raises the exception.
+    """
     try:
         yield
-    except MisconfigurationException as error:
-        if not _only_ours(error.__traceback__):
+    except Exception as error:
+        reported: BaseException | None = error
+        while reported is not None and not isinstance(reported, MisconfigurationException):
+            reported = reported.__cause__  # jsonargparse wraps what a class raises
+        if reported is None:
             raise
-        parser.error(str(error), error)
+        if not cli._typed:
+            raise reported from None
+        if not _only_ours(reported.__traceback__):
+            raise
+        cli._parser(cli.subcommand).error(str(reported), error)
 
 
 def _only_ours(traceback: TracebackType | None) -> bool:
@@ -84,7 +94,9 @@ def _only_ours(traceback: TracebackType | None) -> bool:
     )
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
-        if not file.startswith(ours) or "site-packages" in file and "jsonargparse" not in file and "fulmen" not in file:
+        if not file.startswith(ours) or (
+            "site-packages" in file and "jsonargparse" not in file and "fulmen" not in file
+        ):
             return False
         traceback = traceback.tb_next
     return True

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from fulmen.callbacks.callback import Callback
-from fulmen.cli.instantiating import instantiated, trainer_made
+from fulmen.cli.instantiating import instantiated, mistakes_end, trainer_made
 from fulmen.cli.optimizers import automatic, configure, link, settings_of
 from fulmen.cli.parser import LightningArgumentParser
 from fulmen.cli.restoring import restored
@@ -88,6 +88,7 @@ class LightningCLI(SubcommandParsers):
 
         main_kwargs, subparser_kwargs = self._setup_parser_kwargs(self.parser_kwargs)
         self.setup_parser(run, main_kwargs, subparser_kwargs)
+        self._typed = args is None  # mistakes of a command line end the program, those of a call are exceptions
         self.parse_arguments(self.parser, args)
         self.subcommand: str | None = self.config["subcommand"] if run else None
         restored(self, args)
@@ -96,7 +97,8 @@ class LightningCLI(SubcommandParsers):
         self.instantiate_classes()
         self.after_instantiate_classes()
         if self.subcommand is not None:
-            self._run_subcommand(self.subcommand)
+            with mistakes_end(self):
+                self._run_subcommand(self.subcommand)
 
     # The parser.
 

@@ -67,12 +67,11 @@ def automatic(parser: LightningArgumentParser, owner: str) -> tuple[str | None, 
             fix='Link each to an argument of the module, `parser.add_optimizer_args(Adam, "generator", '
             'link_to="model.generator")`, and make them in `configure_optimizers` with `instantiate_class`.',
         )
-    return (found[0] or [None])[0], (found[1] or [None])[0]
+    optimizer, scheduler = (keys[0] if keys else None for keys in found)
+    return optimizer, scheduler
 
 
-def configure(
-    model: LightningModule, function: Callable[..., Any], optimizer: Any, scheduler: Any, owner: str
-) -> None:
+def configure(model: LightningModule, function: Callable[..., Any], optimizer: Any, scheduler: Any, owner: str) -> None:
     """Gives a module optimizers of settings.
 
     Args:

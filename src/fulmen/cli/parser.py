@@ -155,7 +155,9 @@ class LightningArgumentParser(jsonargparse.ArgumentParser):  # type: ignore[misc
     def parse_args(self, args: Any = None, *rest: Any, **kwargs: Any) -> Any:
         """Parses the words of a command line; see ``jsonargparse.ArgumentParser.parse_args``."""
         words = sys.argv[1:] if args is None else args
-        return super().parse_args([renamed_word(word) if isinstance(word, str) else word for word in words], *rest, **kwargs)
+        return super().parse_args(
+            [renamed_word(word) if isinstance(word, str) else word for word in words], *rest, **kwargs
+        )
 
     def _apply_actions(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
         return super()._apply_actions(renamed(cfg), *args, **kwargs)
@@ -172,11 +174,15 @@ class LightningArgumentParser(jsonargparse.ArgumentParser):  # type: ignore[misc
         """
         if getattr(self, "_inner_parser", False) or not isinstance(message, str):
             super().error(message, ex)  # of a part, which is asked by a parser that will say it better
-        text = explained(self, message)
+        try:
+            text = explained(self, message)
+        except Exception:  # the message itself is what must not be lost
+            text = message
         if not self.exit_on_error or os.environ.get("JSONARGPARSE_DEBUG"):
             raise argparse.ArgumentError(None, text) from ex
         sys.stderr.write(f"{self.prog.replace(' [options]', '')}: error: {text}\n")
         self.exit(2)
+        raise SystemExit(2)
 
 
 def accepts(function: Callable[..., Any], name: str) -> bool:

@@ -42,7 +42,9 @@ def restored(cli: LightningCLI, args: Any) -> None:
     path = os.fspath(path)
     parser = cli._parser(cli.subcommand)
     if not is_remote(path) and not os.path.exists(path):
-        parser.error(f'Parser key "ckpt_path": there is no checkpoint `{path}`.')
+        parser.error(
+            f"There is no checkpoint `{path}`.\nWhat to do: Give the path of one, or `last`, `best` or `auto`."
+        )
     weights_only = cli.config[cli.subcommand].get("weights_only")
     try:
         with well_known():
@@ -121,7 +123,7 @@ def _parse_again(cli: LightningCLI, args: Any, defaults: dict[str, Any], trusted
         parser.set_defaults({"model": {"class_path": _path_of(cli), "init_args": defaults}})
     else:
         parser.set_defaults({f"model.{name}": value for name, value in defaults.items()})
-    with nullcontext() if trusted else nothing_new():
+    with nullcontext() if trusted else nothing_new(defaults):
         cli.parse_arguments(cli.parser, args)
     model = cli.config[cli.subcommand]["model"]
     used = model.get("init_args", model) if cli.subclass_mode_model else model

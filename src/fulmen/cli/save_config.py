@@ -72,7 +72,7 @@ class SaveConfigCallback(Callback):
         there = not self.overwrite and self._is_another(filesystem, os.path.join(inner, self.config_filename))
         if trainer.strategy.broadcast(there):
             raise MisconfiguredRun(
-                "The configuration of an earlier run is not overwritten: its logs would be mixed with those of this one.",
+                "The configuration of an earlier run is not overwritten, as the logs of both would be mixed.",
                 got=path,
                 fix="Log to another folder, delete the file, or allow it: "
                 '`LightningCLI(save_config_kwargs={"overwrite": True})`; `LightningCLI(save_config_callback=None)` '

@@ -25,7 +25,7 @@ ModuleType = TypeVar("ModuleType")
 
 _BASES = ("fulmen.core.module", "fulmen.core.datamodule")  # from which nothing can be made
 _DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
-_READERS = ("torch", "jsonargparse", "docstring_parser", "typeshed_client", "yaml", "typing_extensions")
+_ROOT = re.compile(r"(?<![\w.])[^\W\d]\w*(?=\.)")
 _LOUD = ("antigravity", "this", "idlelib", "turtledemo")  # these do something when they are imported
 
 
@@ -148,6 +148,8 @@ def check_names(cls: type, argument: str, value: Any) -> None:
     elif isinstance(value, (list, tuple)):
         for item in value:
             check_names(cls, argument, item)
+    elif isinstance(value, str) and "class_path" in value:
+        _refuse(cls, argument, value, "is a text that would be read as settings")
     elif isinstance(value, str) and _DOTTED.fullmatch(value):
         found = _find(value, False)
         if found is not NOTHING and callable(found) and not _is_own(cls, found):
@@ -185,7 +187,9 @@ def _find(path: str, may_import: bool) -> Any:
             if may_import:  # a package may make its names when they are asked for
                 getattr(found, parts[length], None)
             for part in parts[length:]:
-                found = vars(found).get(part, NOTHING) if found is not NOTHING and hasattr(found, "__dict__") else NOTHING
+                found = (
+                    vars(found).get(part, NOTHING) if found is not NOTHING and hasattr(found, "__dict__") else NOTHING
+                )
             return found
     return NOTHING
 
@@ -206,10 +210,11 @@ def _parsed(cls: type, hparams: Mapping[str, Any], names: set[str], trusted: boo
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
     skip = {name for name in parameters if name != "self" and name not in names}
+    settings = {name: hparams[name] for name in names}
     try:
         parser.add_class_arguments(cls, "made", skip=skip, instantiate=False, fail_untyped=False)
-        with nullcontext() if trusted else nothing_new():
-            config = parser.parse_object({"made": {name: hparams[name] for name in names}})
+        with nullcontext() if trusted else nothing_new(settings):
+            config = parser.parse_object({"made": settings})
         instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
         made = instantiate(config)["made"]
     except Exception as error:  # jsonargparse raises several kinds, and classes that are made raise their own
@@ -222,18 +227,36 @@ def _parsed(cls: type, hparams: Mapping[str, Any], names: set[str], trusted: boo
 
 
 class _Refusing(importlib.abc.MetaPathFinder):
+    def __init__(self, roots: set[str]) -> None:
+        self.roots = roots
+
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
-        root = fullname.split(".")[0]
-        if root not in _READERS and root not in sys.stdlib_module_names:
+        if fullname.split(".")[0] in self.roots:
             raise ImportError(f"`{fullname}` is not imported, and a file that is not trusted does not import it")
 
 
 @contextmanager
-def nothing_new() -> Iterator[None]:
-    """Lets nothing be imported inside the block that is not imported already, but for what reads settings."""
-    finder = _Refusing()
+def nothing_new(values: Any) -> Iterator[None]:
+    """Lets nothing be imported inside the block that these values name and that is not imported already.
+
+    Args:
+        values: A nest of plain data.
+    """
+    finder = _Refusing(set(_roots(values)) - {"torch"})
     sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
+
+
+def _roots(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield from _ROOT.findall(value)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _roots(key)
+            yield from _roots(item)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            yield from _roots(item)
