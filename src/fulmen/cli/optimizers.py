@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial, update_wrapper
+from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,6 @@ def configure(model: LightningModule, function: Callable[..., Any], optimizer: A
         schedule = None if scheduler is None else instantiate_class(made, scheduler)
         return function(module, optimizer=made, lr_scheduler=schedule)
 
-    update_wrapper(configure_optimizers, function)
     model.configure_optimizers = MethodType(configure_optimizers, model)  # type: ignore[method-assign]
 
 

@@ -87,7 +87,10 @@ class LightningArgumentParser(jsonargparse.ArgumentParser):  # type: ignore[misc
             MisconfigurationException: If it is neither.
         """
         if callable(lightning_class) and not isinstance(lightning_class, type):
-            lightning_class = jsonargparse.class_from_function(lightning_class)
+            name = f"{lightning_class.__name__}_class"
+            while name in globals():  # jsonargparse puts the class here
+                name += "_"
+            lightning_class = jsonargparse.class_from_function(lightning_class, name=name)
         if not (isinstance(lightning_class, type) and issubclass(lightning_class, _KINDS)):
             raise MisconfigurationException(
                 "A command line has arguments for a Trainer, a LightningModule, a LightningDataModule or a Callback.",
