@@ -167,9 +167,7 @@ PRINTED: dict[str, tuple[Any, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", PRINTED)
-def test_configurations(
-    lightning: ModuleType, fulmen: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_configurations(lightning: ModuleType, fulmen: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     make, words = PRINTED[name]
     theirs, ours = under_both(lightning, fulmen, monkeypatch, printed(words, make))
     assert yaml.safe_load(ours) is not None
@@ -225,7 +223,11 @@ def test_files(lightning: ModuleType, fulmen: ModuleType, monkeypatch: pytest.Mo
     [
         ({"run": False}, [], {"PL_TRAINER__MAX_EPOCHS": "3"}),
         ({"run": False, "parser_kwargs": {"default_env": True}}, [], {"PL_TRAINER__MAX_EPOCHS": "3"}),
-        ({"parser_kwargs": {"default_env": True}}, ["fit"], {"PL_FIT__MODEL__WIDTH": "3", "PL_FIT__DATA__SAMPLES": "5"}),
+        (
+            {"parser_kwargs": {"default_env": True}},
+            ["fit"],
+            {"PL_FIT__MODEL__WIDTH": "3", "PL_FIT__DATA__SAMPLES": "5"},
+        ),
         ({"run": False, "parser_kwargs": {"default_env": True}}, ["--model.width=8"], {"PL_MODEL__WIDTH": "3"}),
         ({"run": False, "parser_kwargs": {"default_env": True, "env_prefix": "MY"}}, [], {"MY_MODEL__WIDTH": "3"}),
     ],
@@ -403,7 +405,7 @@ def test_what_is_refused(lightning: ModuleType, fulmen: ModuleType, monkeypatch:
             with contextlib.redirect_stderr(io.StringIO()), pytest.raises(SystemExit) as end:
                 user.LightningCLI(user.Net, user.Data, args=words)
             ends.append(end.value.code)
-        with pytest.raises(Exception, match="AUTOMATIC|without being asked") as error:
+        with pytest.raises(Exception, match=r"AUTOMATIC|without being asked") as error:
             parser_of_two(user)
         return ends, type(error.value).__name__
 

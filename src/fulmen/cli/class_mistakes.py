@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fulmen.cli.hints import classes_in, known, told, with_article
+from fulmen.cli.names import spellings
 from fulmen.cli.sources import find
 from fulmen.utilities.suggest import closest, did_you_mean
 
@@ -98,7 +99,7 @@ def _of_arguments(key: str, path: str, inner: str, words: list[str], say: Say, p
 def _of_path(key: str, hint: Any, path: str, words: list[str], say: Say) -> str | None:
     classes = known(hint)
     bases = " or ".join(dict.fromkeys(with_article(cls.__name__) for cls in classes_in(hint)))
-    found = find(words, key, path)
+    found = next((found for name in spellings(path) if (found := find(words, key, name)) is not None), None)
     where = (
         f"`{path}`" if found is None else f"`{path}`, {found.where}" if "command" not in found.where else found.where
     )

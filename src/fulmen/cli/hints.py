@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import collections.abc
 import inspect
+import os
 import types
 from collections.abc import Iterator
+from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin
 
 _NAMES = {int: "an int", float: "a number", bool: "true or false", str: "a text", type(None): "null", dict: "a mapping"}
@@ -36,6 +38,8 @@ def told(hint: Any) -> str:
         return f"a {kind} of {inner}" if inner else f"a {kind}"
     if origin is collections.abc.Callable:
         return "a function or a class by its path"
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return "one of " + ", ".join(hint.__members__)
     if hint in _NAMES:
         return _NAMES[hint]
     return with_article(short(hint))
@@ -59,7 +63,7 @@ def classes_in(hint: Any) -> Iterator[type]:
         for part in hint:
             yield from classes_in(part)
     elif isinstance(hint, type) and get_origin(hint) is None:
-        if hint.__module__ != "builtins" and hint not in _NAMES:
+        if hint.__module__ not in ("builtins", "datetime") and not issubclass(hint, (Enum, os.PathLike)):
             yield hint
     else:
         for part in get_args(hint):

@@ -269,7 +269,7 @@ class LightningCLI(SubcommandParsers):
 
         parser = self._parser(self.subcommand)
         config = self.config.get(str(self.subcommand), self.config)
-        options = {**unset_kept(parser.dump), "skip_link_targets": False}
+        options = {**unset_kept(parser), "skip_link_targets": False}
         self.config_dump = safe_load(parser.dump(config, format="yaml", **options))
 
     def _run_subcommand(self, subcommand: str) -> None:

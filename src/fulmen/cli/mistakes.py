@@ -87,14 +87,13 @@ def _unrecognized(parser: Any, message: str, words: list[str]) -> str | None:
 
 def _no_such(parser: Any, name: str, kind: str, where: str | None) -> str:
     written = f"--{name}" if kind == "option" else name
-    near = closest(name, _names(parser))
-    dashes = "--" if kind == "option" else ""
-    if near is None and "." in name:  # the group is right, perhaps
-        group = name.rpartition(".")[0]
-        inside = [other for other in _names(parser) if other.startswith(f"{group}.")]
-        fix = f"`{group}` has {', '.join(other.removeprefix(f'{group}.') for other in inside)}." if inside else ""
+    group, _, last = name.rpartition(".")
+    inside = [other.removeprefix(f"{group}.") for other in _names(parser) if group and other.startswith(f"{group}.")]
+    near = closest(last, inside) if inside else closest(name, _names(parser))
+    if near is not None:
+        fix = f"Did you mean `{'--' if kind == 'option' else ''}{f'{group}.' if inside else ''}{near}`?"
     else:
-        fix = f"Did you mean `{dashes}{near}`?" if near is not None else ""
+        fix = f"`{group}` has {', '.join(inside)}." if inside else ""
     return say(f"There is no {kind} `{written}`.", where, f"{fix} {_help_of(parser)}".strip())
 
 

@@ -21,13 +21,16 @@ def ours(name: str) -> str | None:
         name: A dotted name, as ``"pytorch_lightning.callbacks.EarlyStopping"``.
 
     Returns:
-        The name, as ``"fulmen.callbacks.EarlyStopping"``; None where it is none of Lightning's, or Fulmen has no such.
+        The name, as ``"fulmen.callbacks.EarlyStopping"``; None where it is none of Lightning's, or Fulmen has no such
+        module.
     """
     match = _WHOLE.fullmatch(name)
     if match is None:
         return None
     found = f"fulmen{match[1]}"
-    return found if _exists(found) else None
+    place = found.rpartition(".")[0]
+    # A class that Fulmen does not have is looked for here as well: the error then speaks of Fulmen.
+    return found if _exists(found) or (place.count(".") and _exists(place)) else None
 
 
 def _exists(name: str) -> bool:
@@ -41,6 +44,12 @@ def _exists(name: str) -> bool:
         return hasattr(importlib.import_module(place), last)
     except ImportError:
         return False
+
+
+def spellings(name: str) -> list[str]:
+    """The names that may be written for one of Fulmen's, its own first."""
+    inner = name.removeprefix("fulmen.")
+    return [name] if inner == name else [name, f"pytorch_lightning.{inner}", f"lightning.pytorch.{inner}"]
 
 
 def renamed(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -186,8 +185,3 @@ class LightningArgumentParser(jsonargparse.ArgumentParser):  # type: ignore[misc
         sys.stderr.write(f"{self.prog.replace(' [options]', '')}: error: {text}\n")
         self.exit(2)
         raise SystemExit(2)
-
-
-def accepts(function: Callable[..., Any], name: str) -> bool:
-    """Whether a function has a parameter of a name."""
-    return name in inspect.signature(function).parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,7 @@ class SaveConfigCallback(Callback):
         if trainer.is_global_zero:
             filesystem.makedirs(inner, exist_ok=True)
             options: dict[str, Any] = {"overwrite": True, "multifile": self.multifile}
-            self.parser.save(self.config, path, **unset_kept(self.parser.save), **options)
+            self.parser.save(self.config, path, **unset_kept(self.parser), **options)
 
     def _is_another(self, filesystem: Any, path: str) -> bool:
         """Whether there is a file that says something else: a run that is started again may find its own."""
@@ -89,7 +90,7 @@ class SaveConfigCallback(Callback):
             return False
         with filesystem.open(path, "r") as file:
             there: str = file.read()
-        said: str = self.parser.dump(self.config, **unset_kept(self.parser.dump))
+        said: str = self.parser.dump(self.config, **unset_kept(self.parser))
         return there != said
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -102,8 +103,8 @@ class SaveConfigCallback(Callback):
         """
 
 
-def unset_kept(method: Any) -> dict[str, bool]:
-    """The option of a method of jsonargparse that keeps values of None; its name has changed."""
-    from fulmen.cli.parser import accepts
-
-    return {"skip_unset" if accepts(method, "skip_unset") else "skip_none": False}
+def unset_kept(parser: Any) -> dict[str, bool]:
+    """The option of `save` and `dump` that keeps values of None; its name has changed between versions."""
+    # a method that is replaced for compatibility keeps the one with the signature
+    method = getattr(parser, "_unpatched_dump", parser.dump)
+    return {"skip_unset" if "skip_unset" in inspect.signature(method).parameters else "skip_none": False}
