@@ -75,7 +75,8 @@ class SaveConfigCallback(Callback):
             raise MisconfiguredRun(
                 "The configuration of an earlier run is not overwritten, as the logs of both would be mixed.",
                 got=path,
-                fix="Log to another folder, delete the file, or allow it: "
+                fix="Log to another folder (`--trainer.default_root_dir`, or the logger's), delete the file, or allow "
+                "it: "
                 '`LightningCLI(save_config_kwargs={"overwrite": True})`; `LightningCLI(save_config_callback=None)` '
                 "saves none.",
             )

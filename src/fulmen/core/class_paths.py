@@ -17,7 +17,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, NoReturn, TypeVar, get_args
 
 from fulmen.utilities.exceptions import MisconfiguredType, MisconfiguredValue
-from fulmen.utilities.given import CLASS_PATH, INSTANTIATOR, MARKS, is_made
+from fulmen.utilities.given import CLASS_PATH, INSTANTIATOR, MARK, MARKS, Given, is_made, making
 from fulmen.utilities.imports import require
 from fulmen.utilities.registered import NOTHING, is_class, registered_name
 
@@ -60,10 +60,35 @@ def instantiate_module(class_type: type[ModuleType], config: dict[str, Any]) -> 
     Returns:
         The module.
     """
-    cls = chosen_class(class_type, config, trusted=True)
+    settings = {INSTANTIATOR: MARK, **config}
+    cls = chosen_class(class_type, dict(settings), trusted=True)
     arguments = {name: value for name, value in config.items() if name not in (CLASS_PATH, INSTANTIATOR)}
-    made: ModuleType = cls(**_parsed(cls, arguments, set(arguments), trusted=True))
+    with made_of(cls, settings):
+        made: ModuleType = cls(**_parsed(cls, arguments, set(arguments), trusted=True))
     return made
+
+
+def settings_of(hparams: Any, kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A copy of hyper-parameters that a command line has marked, without those that the user gave; None of others."""
+    if not isinstance(hparams, dict) or hparams.get(INSTANTIATOR) not in MARKS:
+        return None
+    return {name: value for name, value in hparams.items() if name not in kwargs}
+
+
+@contextmanager
+def made_of(cls: Any, settings: Mapping[str, Any] | None) -> Iterator[None]:
+    """An object of a class that is made inside the block keeps these settings as its hyper-parameters.
+
+    Args:
+        cls: The class.
+        settings: The settings; None where there are none to keep.
+    """
+    if settings is None:
+        yield
+        return
+    path = None if CLASS_PATH not in settings else f"{cls.__module__}.{cls.__qualname__}"
+    with making(Given(cls, settings, path)):
+        yield
 
 
 def chosen_class(cls: Any, hparams: Any, trusted: bool) -> Any:
@@ -206,6 +231,8 @@ def _names_object(value: Any, parameter: inspect.Parameter) -> bool:
 
 def _parsed(cls: type, hparams: Mapping[str, Any], names: set[str], trusted: bool) -> dict[str, Any]:
     """The values of some arguments, made of their settings according to the annotations of ``__init__``."""
+    if not names:
+        return {}
     jsonargparse = require("jsonargparse", "cli", f"`{cls.__name__}`, which a command line has made,")
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from torch import Tensor, nn
 
-from fulmen.core.class_paths import chosen_class, realized
+from fulmen.core.class_paths import chosen_class, made_of, realized, settings_of
 from fulmen.core.hparams_files import convert as convert
 from fulmen.core.hparams_files import load_hparams_from_tags_csv as load_hparams_from_tags_csv
 from fulmen.core.hparams_files import load_hparams_from_yaml as load_hparams_from_yaml
@@ -77,12 +77,14 @@ def load_from_checkpoint(
         )
     checkpoint = decode_checkpoint(checkpoint, is_trusted(weights_only))
     hparams = _hparams_of(cls, checkpoint, hparams_file)
+    settings = settings_of(hparams, kwargs)
     cls = chosen_class(cls, hparams, is_trusted(weights_only))
     hparams.update(kwargs)
     if hparams:
         checkpoint[cls.CHECKPOINT_HYPER_PARAMS_KEY] = hparams
     hparams = realized(cls, hparams, kwargs, is_trusted(weights_only))
-    obj = _instantiate(cls, checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_NAME), hparams, kwargs)
+    with made_of(cls, settings):
+        obj = _instantiate(cls, checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_NAME), hparams, kwargs)
     if isinstance(obj, nn.Module):
         _load_weights(obj, checkpoint, strict, place)
     elif cls.__qualname__ in checkpoint:

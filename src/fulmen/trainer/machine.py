@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 
@@ -15,6 +15,11 @@ from fulmen.precision.precision import Precision
 from fulmen.strategies.registry import resolve
 from fulmen.strategies.strategy import Strategy
 from fulmen.utilities.exceptions import MisconfigurationException
+
+PrecisionName: TypeAlias = Literal[
+    64, 32, 16, "16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-true", "64", "32", "16", "bf16"
+]
+Plugin: TypeAlias = Precision | ClusterEnvironment | CheckpointIO
 
 
 def set_backends(deterministic: bool | str | None, benchmark: bool | None) -> None:

@@ -18,7 +18,7 @@ from fulmen.loops.logbook import LogBook
 from fulmen.loops.metrics import Metrics
 from fulmen.loops.progress import Progress
 from fulmen.trainer.flags import count, names_checked, settle
-from fulmen.trainer.machine import make_strategy, set_backends
+from fulmen.trainer.machine import Plugin, Precision, PrecisionName, Strategy, make_strategy, set_backends
 from fulmen.trainer.parts import add_defaults, check_callbacks, make_loggers
 from fulmen.trainer.signals import Signals
 from fulmen.trainer.views import PartViews
@@ -29,18 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fulmen.accelerators.accelerator import Accelerator
-    from fulmen.checkpoint.io import CheckpointIO
     from fulmen.core.datamodule import LightningDataModule
-    from fulmen.environments.cluster_environment import ClusterEnvironment
     from fulmen.loggers.logger import Logger
     from fulmen.loops.evaluate import EvaluationLoop
     from fulmen.loops.fit import FitLoop
     from fulmen.loops.hooks import Hooks
     from fulmen.loops.predict import PredictionLoop
-    from fulmen.precision.precision import Precision
     from fulmen.profilers.profiler import Profiler
-    from fulmen.strategies.strategy import Strategy
-    from fulmen.utilities.types import _PRECISION_INPUT
 
 
 class Trainer(PartViews):
@@ -57,7 +52,7 @@ class Trainer(PartViews):
         strategy: str | Strategy = "auto",
         devices: list[int] | str | int = "auto",
         num_nodes: int = 1,
-        precision: _PRECISION_INPUT | Precision | None = None,
+        precision: PrecisionName | Precision | None = None,
         logger: Logger | Iterable[Logger] | bool | None = None,
         callbacks: list[Callback] | Callback | None = None,
         fast_dev_run: int | bool = False,
@@ -88,11 +83,7 @@ class Trainer(PartViews):
         profiler: Profiler | str | None = None,
         detect_anomaly: bool = False,
         barebones: bool = False,
-        plugins: Precision
-        | ClusterEnvironment
-        | CheckpointIO
-        | list[Precision | ClusterEnvironment | CheckpointIO]
-        | None = None,
+        plugins: Plugin | list[Plugin] | None = None,
         sync_batchnorm: bool = False,
         reload_dataloaders_every_n_epochs: int = 0,
         default_root_dir: str | os.PathLike[str] | None = None,

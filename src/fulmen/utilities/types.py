@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypedDict, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,9 +19,6 @@ TBroadcast = TypeVar("TBroadcast")
 _NUMBER: TypeAlias = int | float
 _PATH: TypeAlias = str | os.PathLike[str]
 _DEVICE: TypeAlias = torch.device | str | int
-_PRECISION_INPUT: TypeAlias = Literal[
-    64, 32, 16, "16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-true", "64", "32", "16", "bf16"
-]
 _PREDICT_OUTPUT: TypeAlias = list[Any] | list[list[Any]]
 
 STEP_OUTPUT: TypeAlias = Tensor | Mapping[str, Any] | None
