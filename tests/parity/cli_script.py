@@ -117,7 +117,9 @@ class LinkedCLI(LightningCLI):
 
 class MadeFirstCLI(LightningCLI):
     def add_arguments_to_parser(self, parser):
-        parser.link_arguments("data", "model.width", compute_fn=lambda data: data.hparams.samples, apply_on="instantiate")
+        parser.link_arguments(
+            "data", "model.width", compute_fn=lambda data: data.hparams.samples, apply_on="instantiate"
+        )
 
 
 class DefaultsCLI(LightningCLI):

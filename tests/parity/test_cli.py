@@ -134,11 +134,13 @@ PRINTED: dict[str, tuple[Any, list[str]]] = {
         ["--trainer.precision=bf16-mixed", "--trainer.devices=[0]", "--trainer.limit_train_batches=0.5",
          "--trainer.limit_val_batches=3", "--trainer.val_check_interval=00:00:10:00", "--trainer.max_time.hours=2",
          "--trainer.fast_dev_run=true", "--trainer.deterministic=warn", "--trainer.profiler=simple",
-         "--trainer.default_root_dir=x", "--trainer.overfit_batches=2", "--trainer.gradient_clip_val=1", "--print_config"],
+         "--trainer.default_root_dir=x", "--trainer.overfit_batches=2", "--trainer.gradient_clip_val=1",
+         "--print_config"],
     ),
     "links": (lambda user, words: user.LinkedCLI(user.Net, user.Data, args=words, run=_runs(words)),
               ["--data.batch_size=4", "--print_config"]),
-    "defaults": (lambda user, words: user.DefaultsCLI(user.Net, user.Data, args=words, run=_runs(words)), ["--print_config"]),
+    "defaults": (lambda user, words: user.DefaultsCLI(user.Net, user.Data, args=words, run=_runs(words)),
+                 ["--print_config"]),
     "two optimizers": (lambda user, words: user.TwoCLI(user.TwoOptimizers, user.Data, args=words, run=_runs(words)),
                        ["--first=SGD", "--first.lr=0.1", "--schedule.step_size=2", "--print_config=skip_default"]),
     "injected": (lambda user, words: user.LightningCLI(user.Injected, user.Data, args=words, run=_runs(words)),
@@ -148,13 +150,13 @@ PRINTED: dict[str, tuple[Any, list[str]]] = {
     "no subcommands": (lambda user, words: user.LightningCLI(user.Net, user.Data, args=words, run=_runs(words)),
                        ["--model.lr=2", "--print_config"]),
     "no optimizers": (
-        lambda user, words: user.LightningCLI(user.Net, user.Data, args=words, run=_runs(words), auto_configure_optimizers=False),
+        lambda user, words: user.LightningCLI(user.Net, args=words, run=False, auto_configure_optimizers=False),
         ["--print_config"],
     ),
     "functions": (lambda user, words: user.LightningCLI(user.make_model, user.Data, args=words, run=_runs(words)),
                   ["--model.size=3", "--print_config=skip_default"]),
     "defaults of the Trainer": (
-        lambda user, words: user.LightningCLI(user.Net, user.Data, args=words, run=_runs(words), trainer_defaults={"max_epochs": 7}),
+        lambda user, words: user.LightningCLI(user.Net, args=words, run=False, trainer_defaults={"max_epochs": 7}),
         ["--print_config"],
     ),
     "defaults of a subcommand": (
@@ -246,7 +248,8 @@ def test_environment_variables(
 
 RUNS: dict[str, tuple[Any, list[str]]] = {
     "the module's own optimizer": (
-        lambda user, words: user.LightningCLI(user.Ready, user.Data, args=words), ["--model.width=3", "--model.act=Tanh"]
+        lambda user, words: user.LightningCLI(user.Ready, user.Data, args=words),
+        ["--model.width=3", "--model.act=Tanh"],
     ),
     "an optimizer and a scheduler": (
         with_classes,
@@ -259,11 +262,14 @@ RUNS: dict[str, tuple[Any, list[str]]] = {
     ),
     "classes chosen": (chosen, ["--model=script.Ready", "--data=script.Data", "--data.samples=6"]),
     "links": (lambda user, words: user.LinkedCLI(user.Ready, user.Data, args=words), ["--data.batch_size=4"]),
-    "links of objects": (lambda user, words: user.MadeFirstCLI(user.Ready, user.Data, args=words), ["--data.samples=6"]),
+    "links of objects": (
+        lambda user, words: user.MadeFirstCLI(user.Ready, user.Data, args=words), ["--data.samples=6"]
+    ),
     "defaults": (lambda user, words: user.DefaultsCLI(user.Net, user.Data, args=words), []),
     "injected": (
         lambda user, words: user.LightningCLI(user.Injected, user.Data, args=words),
-        ["--model.optimizer=SGD", "--model.optimizer.lr=0.5", "--model.scheduler=StepLR", "--model.scheduler.step_size=1"],
+        ["--model.optimizer=SGD", "--model.optimizer.lr=0.5", "--model.scheduler=StepLR",
+         "--model.scheduler.step_size=1"],
     ),
     "two optimizers": (
         lambda user, words: user.TwoCLI(user.TwoOptimizers, user.Data, args=words),

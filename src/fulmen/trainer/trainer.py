@@ -18,7 +18,7 @@ from fulmen.loops.logbook import LogBook
 from fulmen.loops.metrics import Metrics
 from fulmen.loops.progress import Progress
 from fulmen.trainer.flags import count, names_checked, settle
-from fulmen.trainer.machine import Plugin, Precision, PrecisionName, Strategy, make_strategy, set_backends
+from fulmen.trainer.machine import Plugin, PrecisionName, make_strategy, set_backends
 from fulmen.trainer.parts import add_defaults, check_callbacks, make_loggers
 from fulmen.trainer.signals import Signals
 from fulmen.trainer.views import PartViews
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from fulmen.loops.fit import FitLoop
     from fulmen.loops.hooks import Hooks
     from fulmen.loops.predict import PredictionLoop
+    from fulmen.precision.precision import Precision
     from fulmen.profilers.profiler import Profiler
+    from fulmen.strategies.strategy import Strategy
 
 
 class Trainer(PartViews):
