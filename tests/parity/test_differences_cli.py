@@ -123,7 +123,7 @@ def test_a_run_that_is_started_again(
             try:
                 with quiet():
                     epochs.append(user.LightningCLI(user.Ready, user.Data, args=words).trainer.current_epoch)
-            except RuntimeError as error:
+            except RuntimeError:
                 epochs.append("RuntimeError")
         return epochs
 

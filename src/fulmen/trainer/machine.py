@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
+from fulmen.accelerators.accelerator import Accelerator
 from fulmen.accelerators.registry import choose
 from fulmen.checkpoint.io import CheckpointIO, TorchCheckpointIO
 from fulmen.environments.cluster_environment import ClusterEnvironment
@@ -16,9 +17,14 @@ from fulmen.strategies.registry import resolve
 from fulmen.strategies.strategy import Strategy
 from fulmen.utilities.exceptions import MisconfigurationException
 
-PrecisionName: TypeAlias = Literal[
-    64, 32, 16, "16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-true", "64", "32", "16", "bf16"
-]
+AcceleratorInput: TypeAlias = str | Accelerator
+StrategyInput: TypeAlias = str | Strategy
+PrecisionInput: TypeAlias = (
+    Literal[
+        64, 32, 16, "16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-true", "64", "32", "16", "bf16"
+    ]
+    | Precision
+)
 Plugin: TypeAlias = Precision | ClusterEnvironment | CheckpointIO
 
 

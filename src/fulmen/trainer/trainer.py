@@ -18,7 +18,7 @@ from fulmen.loops.logbook import LogBook
 from fulmen.loops.metrics import Metrics
 from fulmen.loops.progress import Progress
 from fulmen.trainer.flags import count, names_checked, settle
-from fulmen.trainer.machine import Plugin, PrecisionName, make_strategy, set_backends
+from fulmen.trainer.machine import AcceleratorInput, Plugin, PrecisionInput, StrategyInput, make_strategy, set_backends
 from fulmen.trainer.parts import add_defaults, check_callbacks, make_loggers
 from fulmen.trainer.signals import Signals
 from fulmen.trainer.views import PartViews
@@ -28,16 +28,13 @@ from fulmen.utilities.states import TrainerFn, TrainerState, TrainerStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fulmen.accelerators.accelerator import Accelerator
     from fulmen.core.datamodule import LightningDataModule
     from fulmen.loggers.logger import Logger
     from fulmen.loops.evaluate import EvaluationLoop
     from fulmen.loops.fit import FitLoop
     from fulmen.loops.hooks import Hooks
     from fulmen.loops.predict import PredictionLoop
-    from fulmen.precision.precision import Precision
     from fulmen.profilers.profiler import Profiler
-    from fulmen.strategies.strategy import Strategy
 
 
 class Trainer(PartViews):
@@ -50,11 +47,11 @@ class Trainer(PartViews):
     def __init__(
         self,
         *,
-        accelerator: str | Accelerator = "auto",
-        strategy: str | Strategy = "auto",
+        accelerator: AcceleratorInput = "auto",
+        strategy: StrategyInput = "auto",
         devices: list[int] | str | int = "auto",
         num_nodes: int = 1,
-        precision: PrecisionName | Precision | None = None,
+        precision: PrecisionInput | None = None,
         logger: Logger | Iterable[Logger] | bool | None = None,
         callbacks: list[Callback] | Callback | None = None,
         fast_dev_run: int | bool = False,
