@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -270,7 +271,9 @@ class LightningCLI(SubcommandParsers):
         parser = self._parser(self.subcommand)
         config = self.config.get(str(self.subcommand), self.config)
         options = {**unset_kept(parser), "skip_link_targets": False}
-        self.config_dump = safe_load(parser.dump(config, format="yaml", **options))
+        with warnings.catch_warnings():  # of defaults that have no name, as lambdas: they are found again by themselves
+            warnings.filterwarnings("ignore", r"\s*Unable to serialize instance")
+            self.config_dump = safe_load(parser.dump(config, format="yaml", **options))
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Calls ``before_<subcommand>``, the subcommand, and ``after_<subcommand>``."""

@@ -113,7 +113,9 @@ def dump_hparams(obj: Any) -> dict[str, Any]:
         hparams = sys.modules["omegaconf"].OmegaConf.to_container(hparams)
     encoder = Encoder()
     marks = getattr(obj, "_hparams_marks", {})  # of an object that the command line has made
-    entries[obj.CHECKPOINT_HYPER_PARAMS_KEY] = encoder.encode({**dict(hparams), **marks}, None)
+    left = getattr(obj, "_hparams_left", ())
+    kept = {name: value for name, value in dict(hparams).items() if name not in left}
+    entries[obj.CHECKPOINT_HYPER_PARAMS_KEY] = encoder.encode({**kept, **marks}, None)
     _warn_of(type(obj).__name__, encoder.pickled, encoder.refused)
     return entries
 

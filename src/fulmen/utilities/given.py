@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -45,6 +46,22 @@ class Given:
             The same names, each with its value or with the settings of it.
         """
         return {name: self._stored(name, value) for name, value in arguments.items()}
+
+    def nameless(self, arguments: Mapping[str, Any]) -> set[str]:
+        """The arguments whose value is a function that only the signature holds, as a lambda that is the default.
+
+        Args:
+            arguments: The arguments of ``__init__`` by name.
+
+        Returns:
+            Their names; a checkpoint leaves them out, since they are there again when the object is made.
+        """
+        parameters = inspect.signature(self.cls.__init__).parameters  # type: ignore[misc]
+        return {
+            name
+            for name, value in arguments.items()
+            if name in parameters and parameters[name].default is value and "<" in getattr(value, "__qualname__", "")
+        }
 
     def _stored(self, name: str, value: Any) -> Any:
         setting = self.settings.get(name)

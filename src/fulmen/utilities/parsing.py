@@ -179,7 +179,7 @@ def save_hyperparameters(
         arguments = given.stored(arguments)
     hparams, obj._hparams_name = _choose(obj, args, arguments)
     if given is not None and obj._hparams_name == "kwargs":
-        obj._hparams_marks = given.marks()
+        obj._hparams_marks, obj._hparams_left = given.marks(), given.nameless(hparams)
     if ignored:
         hparams = copy.copy(hparams)  # the names go from what is kept, not from the object that was handed over
     obj._set_hparams(hparams)
