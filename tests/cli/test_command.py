@@ -14,6 +14,11 @@ from fulmen.cli import command
 
 from .runs import QUIET
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).parents[2]
 MODULE = (Path(__file__).parent / "models.py").read_text()
 
