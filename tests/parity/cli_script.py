@@ -61,6 +61,10 @@ class Ready(Net):
         return torch.optim.SGD(self.parameters(), lr=self.hparams.lr)
 
 
+class OfNoOtherScript(Net):
+    pass
+
+
 class Injected(Net):
     def __init__(
         self,

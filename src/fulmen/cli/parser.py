@@ -86,7 +86,7 @@ class LightningArgumentParser(jsonargparse.ArgumentParser):  # type: ignore[misc
             MisconfigurationException: If it is neither.
         """
         if callable(lightning_class) and not isinstance(lightning_class, type):
-            name = f"{lightning_class.__name__}_class"
+            name = f"_{lightning_class.__name__}_class"
             while name in globals():  # jsonargparse puts the class here
                 name += "_"
             lightning_class = jsonargparse.class_from_function(lightning_class, name=name)
