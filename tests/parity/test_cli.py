@@ -107,7 +107,9 @@ PRINTED: dict[str, tuple[Any, list[str]]] = {
     "everything": (with_classes, ["fit", "--print_config"]),
     "another subcommand": (with_classes, ["test", "--print_config"]),
     "nothing but what was given": (with_classes, ["--data.samples=6", "--print_config=skip_default"]),
-    "classes chosen": (chosen, ["--model=OfNoOtherScript", "--data=script.Data", "--model.width=3", "--print_config=skip_default"]),
+    "classes chosen": (
+        chosen, ["--model=OfNoOtherScript", "--data=script.Data", "--model.width=3", "--print_config=skip_default"]
+    ),
     "classes by path": (chosen, ["--model=script.Net", "--model.act=Tanh", "--print_config"]),
     "optimizer and scheduler": (
         with_classes,
