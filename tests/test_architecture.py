@@ -43,7 +43,9 @@ LAYERS = (
     "loops",
     "trainer",
     "tuner",
+    "cli",
     "plugins",
+    "__main__",
 )
 FILE_LINES = 300
 FUNCTION_LINES = 50

@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = attach(
         "accelerators": "fulmen.accelerators",
         "callbacks": "fulmen.callbacks",
         "checkpoint": "fulmen.checkpoint",
+        "cli": "fulmen.cli",
         "core": "fulmen.core",
         "data": "fulmen.data",
         "loggers": "fulmen.loggers",
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from fulmen import accelerators as accelerators
     from fulmen import callbacks as callbacks
     from fulmen import checkpoint as checkpoint
+    from fulmen import cli as cli
     from fulmen import core as core
     from fulmen import data as data
     from fulmen import loggers as loggers

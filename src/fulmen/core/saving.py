@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from torch import Tensor, nn
 
+from fulmen.core.class_paths import chosen_class, made_of, realized, settings_of
 from fulmen.core.hparams_files import convert as convert
 from fulmen.core.hparams_files import load_hparams_from_tags_csv as load_hparams_from_tags_csv
 from fulmen.core.hparams_files import load_hparams_from_yaml as load_hparams_from_yaml
@@ -76,10 +77,14 @@ def load_from_checkpoint(
         )
     checkpoint = decode_checkpoint(checkpoint, is_trusted(weights_only))
     hparams = _hparams_of(cls, checkpoint, hparams_file)
+    settings = settings_of(hparams, kwargs)
+    cls = chosen_class(cls, hparams, is_trusted(weights_only))
     hparams.update(kwargs)
     if hparams:
         checkpoint[cls.CHECKPOINT_HYPER_PARAMS_KEY] = hparams
-    obj = _instantiate(cls, checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_NAME), hparams, kwargs)
+    hparams = realized(cls, hparams, kwargs, is_trusted(weights_only))
+    with made_of(cls, settings):
+        obj = _instantiate(cls, checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_NAME), hparams, kwargs)
     if isinstance(obj, nn.Module):
         _load_weights(obj, checkpoint, strict, place)
     elif cls.__qualname__ in checkpoint:
@@ -107,7 +112,10 @@ def dump_hparams(obj: Any) -> dict[str, Any]:
         entries[obj.CHECKPOINT_HYPER_PARAMS_TYPE] = f"{type(hparams).__module__}.{type(hparams).__name__}"
         hparams = sys.modules["omegaconf"].OmegaConf.to_container(hparams)
     encoder = Encoder()
-    entries[obj.CHECKPOINT_HYPER_PARAMS_KEY] = encoder.encode(dict(hparams), None)
+    marks = getattr(obj, "_hparams_marks", {})  # of an object that the command line has made
+    left = getattr(obj, "_hparams_left", ())
+    kept = {name: value for name, value in dict(hparams).items() if name not in left}
+    entries[obj.CHECKPOINT_HYPER_PARAMS_KEY] = encoder.encode({**kept, **marks}, None)
     _warn_of(type(obj).__name__, encoder.pickled, encoder.refused)
     return entries
 
@@ -175,7 +183,6 @@ def _instantiate(cls: Any, holder: str | None, hparams: Any, kwargs: Mapping[str
             rank_zero_warn(
                 f"`{cls.__name__}.__init__` takes no argument `{name}`: it was ignored. {did_you_mean(name, names)}"
             )
-    given.pop("_instantiator", None)
     if not anything:
         given = {name: value for name, value in given.items() if name in names}
     _refuse_placeholders(cls, {name: value for name, value in given.items() if name not in kwargs})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 
+from fulmen.accelerators.accelerator import Accelerator
 from fulmen.accelerators.registry import choose
 from fulmen.checkpoint.io import CheckpointIO, TorchCheckpointIO
 from fulmen.environments.cluster_environment import ClusterEnvironment
@@ -15,6 +16,16 @@ from fulmen.precision.precision import Precision
 from fulmen.strategies.registry import resolve
 from fulmen.strategies.strategy import Strategy
 from fulmen.utilities.exceptions import MisconfigurationException
+
+AcceleratorInput: TypeAlias = str | Accelerator
+StrategyInput: TypeAlias = str | Strategy
+PrecisionInput: TypeAlias = (
+    Literal[
+        64, 32, 16, "16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-true", "64", "32", "16", "bf16"
+    ]
+    | Precision
+)
+Plugin: TypeAlias = Precision | ClusterEnvironment | CheckpointIO
 
 
 def set_backends(deterministic: bool | str | None, benchmark: bool | None) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -17,7 +17,7 @@ from fulmen.loops.logbook import LogBook
 from fulmen.loops.metrics import Metrics
 from fulmen.loops.progress import Progress
 from fulmen.trainer.flags import count, names_checked, settle
-from fulmen.trainer.machine import make_strategy, set_backends
+from fulmen.trainer.machine import AcceleratorInput, Plugin, PrecisionInput, StrategyInput, make_strategy, set_backends
 from fulmen.trainer.parts import add_defaults, check_callbacks, make_loggers
 from fulmen.trainer.signals import Signals
 from fulmen.trainer.views import PartViews
@@ -48,11 +48,11 @@ class Trainer(PartViews):
     def __init__(
         self,
         *,
-        accelerator: Any = "auto",
-        strategy: Any = "auto",
-        devices: Any = "auto",
+        accelerator: AcceleratorInput = "auto",
+        strategy: StrategyInput = "auto",
+        devices: list[int] | str | int = "auto",
         num_nodes: int = 1,
-        precision: Any = None,
+        precision: PrecisionInput | None = None,
         logger: Logger | Iterable[Logger] | bool | None = None,
         callbacks: list[Callback] | Callback | None = None,
         fast_dev_run: int | bool = False,
@@ -76,14 +76,14 @@ class Trainer(PartViews):
         accumulate_grad_batches: int = 1,
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
-        deterministic: bool | str | None = None,
+        deterministic: bool | Literal["warn"] | None = None,
         benchmark: bool | None = None,
         inference_mode: bool = True,
         use_distributed_sampler: bool = True,
-        profiler: Any = None,
+        profiler: Profiler | str | None = None,
         detect_anomaly: bool = False,
         barebones: bool = False,
-        plugins: Any = None,
+        plugins: Plugin | list[Plugin] | None = None,
         sync_batchnorm: bool = False,
         reload_dataloaders_every_n_epochs: int = 0,
         default_root_dir: str | os.PathLike[str] | None = None,

@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.given import given_for
 from fulmen.utilities.rank_zero import rank_zero_warn
 from fulmen.utilities.suggest import did_you_mean
 
@@ -173,7 +174,12 @@ def save_hyperparameters(
         arguments = _arguments_of(obj, frame or _caller(inspect.currentframe()))
     ignored = {ignore} if isinstance(ignore, str) else set(ignore or ())
     arguments = {name: value for name, value in arguments.items() if name not in ignored}
+    given = given_for(obj)
+    if given is not None:
+        arguments = given.stored(arguments)
     hparams, obj._hparams_name = _choose(obj, args, arguments)
+    if given is not None and obj._hparams_name == "kwargs":
+        obj._hparams_marks, obj._hparams_left = given.marks(), given.nameless(hparams)
     if ignored:
         hparams = copy.copy(hparams)  # the names go from what is kept, not from the object that was handed over
     obj._set_hparams(hparams)
