@@ -13,8 +13,6 @@ from fulmen.checkpoint.capture import restore_model, restore_training
 from fulmen.checkpoint.io import join
 from fulmen.core.hooks import restore_modes
 from fulmen.core.module import LightningModule
-from fulmen.core.optimizer import LightningOptimizer
-from fulmen.core.optimizer_config import read_optimizers
 from fulmen.data.parts import flat
 from fulmen.data.worker_stream import release
 from fulmen.loops.hooks import Hooks
@@ -22,6 +20,7 @@ from fulmen.loops.watch import watch_hook
 from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, check_ready, unwrap
 from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
 from fulmen.trainer.hyper_parameters import log_hyper_parameters
+from fulmen.trainer.optimizers import set_up_optimizers
 from fulmen.trainer.profiling import begin_profile, end_profile
 from fulmen.trainer.signals import interactive, requeue_signal
 from fulmen.utilities.codec import decode_checkpoint, is_trusted
@@ -155,7 +154,7 @@ def begin(trainer: Trainer, job: Job) -> None:
     trainer.strategy.setup(trainer)
     trainer.hooks = Hooks(trainer, module, trainer.callbacks, trainer.logbook, wrap=trainer.profile_wrapper())
     if fitting:
-        set_up_optimizers(trainer, module)
+        set_up_optimizers(trainer)
         trainer.should_stop = False
         trainer.hooks.on_fit_start()
         # an epoch that a failed run left without its end is run again
@@ -220,19 +219,6 @@ def _setup_hooks(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> No
     with trainer.strategy.tensor_init_context(), trainer.strategy.model_sharded_context():
         module.configure_sharded_model()
         watch_hook(trainer, module, "configure_model")()
-
-
-def set_up_optimizers(trainer: Trainer, module: LightningModule) -> None:
-    """Asks the module for its optimizers and wraps them for those who see them."""
-    strategy = trainer.strategy
-    strategy.optimizers, strategy.lr_scheduler_configs = read_optimizers(
-        watch_hook(trainer, module, "configure_optimizers")()
-    )
-    wrapped = [LightningOptimizer(optimizer) for optimizer in strategy.optimizers]
-    for optimizer in wrapped:
-        optimizer._module = module
-    strategy._lightning_optimizers = wrapped
-    strategy.setup_precision_plugin()
 
 
 def end(trainer: Trainer, fn: TrainerFn) -> None:
