@@ -53,20 +53,16 @@ def _row(module: str, found: Iterable[_listing.Entry]) -> Row:
     names = there = members = members_there = left_out = 0
     texts: list[str] = []
     for entry in found:
-        if entry.later or entry.being_built or entry.path in _listing.EXCEPT:
+        if entry.later or entry.being_built or entry.key("") in _listing.EXCEPT:
             left_out += 1
             continue
-        wrong = [text for text in _comparing.problems(entry) if f"{entry.path}.{_key(text)}" not in _listing.EXCEPT]
+        wrong = [text for text in _comparing.problems(entry) if entry.key(text) not in _listing.EXCEPT]
         count = ("params" in entry.facts or "init" in entry.facts) + len(entry.facts.get("members", ()))
         names, members = names + 1, members + count
         there += wrong != ["missing"]
-        members_there += 0 if wrong == ["missing"] else count - len({_key(text) for text in wrong})
+        members_there += 0 if wrong == ["missing"] else count - len({entry.key(text) for text in wrong})
         texts += [f"{entry.name}: {text}" for text in wrong]
     return Row(module, names, there, members, members_there, left_out, tuple(texts))
-
-
-def _key(problem: str) -> str:
-    return problem.partition(":")[0]
 
 
 def table(found: list[Row]) -> str:

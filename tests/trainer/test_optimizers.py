@@ -43,7 +43,7 @@ def test_a_strategy_makes_the_optimizers() -> None:
     (wrapped,) = trainer.strategy._lightning_optimizers
     assert isinstance(wrapped, LightningOptimizer)
     assert wrapped.optimizer is trainer.optimizers[0]
-    assert torch.equal(before - module.layer.bias, torch.tensor([0.5]))
+    torch.testing.assert_close(before - module.layer.bias, torch.tensor([0.5]))
 
 
 def test_optimizers_are_made_anew_when_asked_for() -> None:

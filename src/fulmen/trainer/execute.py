@@ -25,7 +25,7 @@ from fulmen.trainer.profiling import begin_profile, end_profile
 from fulmen.trainer.signals import interactive, requeue_signal
 from fulmen.utilities.codec import decode_checkpoint, is_trusted
 from fulmen.utilities.exceptions import MisconfiguredType
-from fulmen.utilities.foreign import well_known
+from fulmen.utilities.migration.utils import is_old, migrate_checkpoint, pl_legacy_patch
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.states import RunningStage, TrainerFn, TrainerStatus
 from fulmen.utilities.traceback import fold
@@ -179,10 +179,11 @@ def _requeued(trainer: Trainer, fn: TrainerFn) -> str | None:
 
 
 def _read(trainer: Trainer, path: str, weights_only: bool | None) -> dict[str, Any]:
-    with well_known():
+    with pl_legacy_patch():
         checkpoint = trainer.strategy.load_checkpoint(path, weights_only=weights_only)
     check_checkpoint(checkpoint, path)
-    return decode_checkpoint(checkpoint, is_trusted(weights_only))
+    checkpoint = decode_checkpoint(checkpoint, is_trusted(weights_only))
+    return migrate_checkpoint(checkpoint)[0] if is_old(checkpoint) else checkpoint
 
 
 def _warn_of_eval_mode(module: LightningModule) -> None:
