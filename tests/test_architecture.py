@@ -42,6 +42,8 @@ LAYERS = (
     "profilers",
     "loops",
     "trainer",
+    "serve",
+    "demos",
     "plugins",
 )
 FILE_LINES = 300

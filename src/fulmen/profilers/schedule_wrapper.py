@@ -27,6 +27,17 @@ class ScheduleWrapper:
         self._schedule = schedule
         self.reset()
 
+        self._start: str | None = None
+
+    def setup(self, start_action_name: str) -> None:
+        """Takes note of what the profiler began with.
+
+        Args:
+            start_action_name: The name of the action. Where it is ``on_fit_start``, validation steps before the first
+                training step are those of the sanity check, and do not count.
+        """
+        self._start = start_action_name
+
     def reset(self) -> None:
         """Forgets all steps."""
         self._counts = dict.fromkeys(_KINDS, 0)
@@ -77,6 +88,10 @@ class ScheduleWrapper:
         """Whether the steps of the kind that runs are recorded."""
         return self._ended.get(self._kind() or "", False)
 
+    def _is_sanity_check(self, kind: str) -> bool:
+        fitting = self._start is not None and self._start.endswith("on_fit_start")
+        return fitting and kind == "validation_step" and not self._counts["training_step"]
+
     def __call__(self, num_step: int) -> ProfilerAction:
         """What to do in the next step.
 
@@ -86,7 +101,7 @@ class ScheduleWrapper:
         if self.has_finished:
             return ProfilerAction.NONE
         kind = self._kind()
-        if kind is not None:
+        if kind is not None and not self._is_sanity_check(kind):
             self._counts[kind] += 1
         action = self._schedule(self.num_step)
         if self._last is ProfilerAction.RECORD and action is ProfilerAction.WARMUP:
