@@ -21,6 +21,7 @@ OFF: dict[str, Any] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:There is a validation loader")
 @pytest.mark.parametrize("model", [demos.BoringModel, demos.ManualOptimBoringModel, demos.DemoModel])
 @pytest.mark.parametrize("data", [None, demos.BoringDataModule, demos.BoringDataModuleNoLen])
 def test_all_run(model: Any, data: Any) -> None:

@@ -172,7 +172,7 @@ class WikiText2(Dataset[tuple[Tensor, Tensor]]):
         return len(self.dictionary)
 
     def __len__(self) -> int:
-        return len(self.data) // self.block_size - 1  # the last block would need the word after it
+        return max(0, len(self.data) // self.block_size - 1)  # the last block would need the word after it
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         if not 0 <= index < len(self):

@@ -80,7 +80,15 @@ def served(app: Any, host: str, port: int, timeout: float) -> Iterator[str]:
     listener = _listen(host, port)
     config = uvicorn.Config(app, log_level="warning", lifespan="off", access_log=False, log_config=None)
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="fulmen-serve", daemon=True)
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            server.run(sockets=[listener])
+        except (Exception, SystemExit) as error:  # it exits where it cannot load the application
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="fulmen-serve", daemon=True)
     thread.start()
     try:
         end = time.monotonic() + timeout
@@ -88,9 +96,9 @@ def served(app: Any, host: str, port: int, timeout: float) -> Iterator[str]:
             if time.monotonic() > end or not thread.is_alive():
                 raise MisconfiguredRun(
                     "The server must start in time.",
-                    got=f"no answer within {timeout} s",
-                    fix="`ServableModuleValidator(timeout=60)`.",
-                )
+                    got=repr(failures[0]) if failures else f"no server within {timeout} s",
+                    fix="`ServableModuleValidator(timeout=60)`, if the machine is slow.",
+                ) from (failures[0] if failures else None)
             time.sleep(0.01)
         yield f"http://{host}:{listener.getsockname()[1]}"
     finally:
