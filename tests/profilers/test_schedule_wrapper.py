@@ -56,4 +56,4 @@ def test_the_sanity_check_does_not_count() -> None:
 
 def test_nothing_runs_yet() -> None:
     with pytest.raises(AssertionError, match="call `pre_step`"):
-        ScheduleWrapper(schedule(wait=0, warmup=0, active=1)).num_step  # noqa: B018
+        ScheduleWrapper(schedule(wait=0, warmup=1, active=1)).num_step  # noqa: B018
