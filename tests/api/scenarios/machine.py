@@ -31,6 +31,7 @@ from fulmen.plugins.environments import (
 )
 from fulmen.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision, Precision
 from fulmen.strategies import SingleDeviceStrategy
+from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.rank_zero import rank_zero_only
 
 from .runs import SMALL, Model
@@ -55,6 +56,7 @@ def devices(folder: Path) -> None:
         ):
             with suppress(*NO_DEVICE):
                 call()
+    assert accelerators.Accelerator.name(accelerators.CPUAccelerator()) == "cpu"
     with suppress(*NO_DEVICE):
         accelerators.Accelerator.get_device_stats(accelerators.CPUAccelerator(), torch.device("cpu"))
     for call in (
@@ -196,7 +198,8 @@ def strategies(folder: Path) -> None:
     strategy.remove_checkpoint(folder / "file.ckpt")
     from fulmen.strategies import StrategyRegistry
 
-    strategy.register_strategies(StrategyRegistry)
+    with suppress(MisconfigurationException):  # it is there already
+        strategy.register_strategies(StrategyRegistry)
     strategy.teardown()
     sync = TorchSyncBatchNorm()
     sync.revert(sync.apply(nn.Sequential(nn.BatchNorm2d(2))))

@@ -7,6 +7,7 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
@@ -27,6 +28,7 @@ from fulmen.demos.lstm import LightningLSTM, SimpleLSTM
 from fulmen.demos.mnist_datamodule import MNISTDataModule
 from fulmen.demos.transformer import Dictionary, LightningTransformer, Transformer, WikiText2
 from fulmen.plugins.precision.double import LightningDoublePrecisionModule
+from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.model_summary import model_summary as summary
 from fulmen.utilities.model_summary import model_summary_deepspeed as deepspeed
 
@@ -90,19 +92,18 @@ def exported(folder: Path) -> None:
     """A module in other forms, and what it has beside its hooks."""
     model = Model()
     model.to_torchscript(folder / "model.pt", method="trace")
-    with suppress(ModuleNotFoundError):
+    with mock.patch("torch.onnx.export"):  # takes ten seconds; tests/core runs it
         model.to_onnx(folder / "model.onnx")
     with suppress(ModuleNotFoundError, RuntimeError, ImportError):
         model.to_tensorrt(folder / "model.trt")
     model.freeze()
     model.unfreeze()
     model.train()
-    assert model.all_gather(torch.ones(1)) is not None if model._trainer is not None else True
+    assert demos.BoringModel().example_input_array is None
     assert model.automatic_optimization and model.strict_loading and model.configure_callbacks() == []
-    with suppress(RuntimeError, NotImplementedError, TypeError):
-        LightningModule().forward(1)
-    with suppress(RuntimeError, NotImplementedError, TypeError):
-        LightningModule().training_step(None, 0)
+    for call in (lambda: LightningModule().forward(1), lambda: LightningModule().training_step(None, 0)):
+        with suppress(MisconfigurationException, NotImplementedError):
+            call()
     for name in ("validation", "test", "predict"):
         getattr(model, f"on_{name}_model_eval")()
     model.on_validation_model_zero_grad()

@@ -113,10 +113,10 @@ def fit_with_callbacks(folder: Path) -> None:
             "enable_progress_bar": True,
             "enable_checkpointing": True,
             "enable_model_summary": True,
+            "logger": [CSVLogger(folder), TensorBoardLogger(folder, log_graph=True)],
         },
         default_root_dir=folder,
         gradient_clip_val=1.0,
-        logger=[CSVLogger(folder), TensorBoardLogger(folder, log_graph=True)],
         callbacks=[
             *(Asking(), bar, timer, scheduler, checkpoint, early, by_loss, steps),
             cb.LearningRateMonitor(log_momentum=True),
@@ -128,11 +128,11 @@ def fit_with_callbacks(folder: Path) -> None:
     trainer.fit(model, datamodule=BoringDataModule())
     assert trainer.state.finished and timer.time_elapsed("train") > 0 and timer.time_remaining() is not None
     assert timer.start_time("train") is not None and timer.end_time("validate") is not None
-    assert checkpoint.every_n_epochs() == 1 and checkpoint.check_monitor_top_k(trainer, torch.tensor(0.0))
+    assert checkpoint.every_n_epochs == 1 and checkpoint.check_monitor_top_k(trainer, torch.tensor(0.0))
     assert checkpoint.file_exists(checkpoint.best_model_path, trainer)
     checkpoint.format_checkpoint_name({"epoch": torch.tensor(1)})
     checkpoint.to_yaml(folder / "best.yaml")
-    assert early.monitor_op is torch.lt and not scheduler.going_to_accumulate_grad_batches() is None
+    assert early.monitor_op is torch.lt and scheduler.going_to_accumulate_grad_batches()
     assert trainer.estimated_stepping_batches > 0
     pl.Trainer(**SMALL, callbacks=[timer_of_epochs]).fit(Model(), datamodule=BoringDataModule())
 
@@ -204,9 +204,8 @@ def rich_output(folder: Path) -> None:
         console = Console(file=io.StringIO(), force_terminal=True)
         shown = rich_progress.CustomProgress(*columns, console=console, auto_refresh=False)
         shown.start()
-        task = next(task for task in shown.tasks if task.id == shown.add_task("one", total=2, metrics=True))
-        with suppress(TypeError, AttributeError):
-            rich_progress.CustomInfiniteTask  # noqa: B018
+        number = shown.add_task("one", total=2, metrics=True)
+        task = next(task for task in shown.tasks if task.id == number)
         metrics.update({"loss": 0.5})
         for column in columns:
             column.render(task)
@@ -290,7 +289,9 @@ def interrupted_by_an_error(folder: Path) -> None:
 
     class Failing(Model):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
-            raise ValueError("on purpose")
+            if batch_idx == 1:
+                raise ValueError("on purpose")
+            return super().training_step(batch, batch_idx)
 
     checkpoint = cb.ModelCheckpoint(folder, save_on_exception=True)
     with suppress(ValueError):

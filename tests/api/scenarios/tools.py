@@ -127,13 +127,13 @@ def old_checkpoints(folder: Path) -> None:
     assert migrate_checkpoint(dict(old))[1]
 
 
-class Keeping:
+class Keeping(HyperparametersMixin):
     """Keeps its arguments by hand."""
 
     def __init__(self, width: int, lr: float = 0.1) -> None:
         frame: Any = inspect.currentframe()
         self.found = get_init_args(frame), collect_init_args(frame, [])
-        save_hyperparameters(HyperparametersMixin(), "width", frame=frame)
+        save_hyperparameters(self, "width", frame=frame)
 
 
 
