@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -59,8 +60,6 @@ class Base:
 
 
 def test_recording_sees_calls_in_threads_and_forgets_them_after() -> None:
-    import threading
-
     ran: set[CodeType] = set()
     with calls.recording(ran):
         thread = threading.Thread(target=Base().helper)
@@ -74,4 +73,18 @@ def test_recording_sees_calls_in_threads_and_forgets_them_after() -> None:
 
 def test_what_does_nothing() -> None:
     assert calls.does_nothing(Base.nothing)  # type: ignore[arg-type]
-    assert not calls.does_nothing(Base.helper.__get__(Base()).__func__) or True
+    assert not calls.does_nothing(Base.value.fget)  # type: ignore[attr-defined]
+
+
+def test_where_a_function_is_found() -> None:
+    """In a base, behind a property, a decorator, a class method and a lazy re-export; and not in torch."""
+    found = {
+        name.rpartition(".")[2]: function.__qualname__
+        for entry in listing.wanted()
+        if entry.path == "fulmen.LightningModule"
+        for name, function in calls.implementations(entry)
+    }
+    assert found["hparams"] == "HyperparametersMixin.hparams"
+    assert found["load_from_checkpoint"] == "LightningModule.load_from_checkpoint"
+    assert found["toggled_optimizer"] == "OptimizationMixin.toggled_optimizer"
+    assert "cpu" not in found

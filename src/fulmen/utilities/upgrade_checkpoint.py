@@ -14,7 +14,7 @@ import torch
 from fulmen.utilities.codec import decode_checkpoint, encode_checkpoint
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.migration.utils import CURRENT, migrate_checkpoint, pl_legacy_patch
-from fulmen.utilities.safe_load import load
+from fulmen.utilities.safe_load import UnsafeCheckpointError, load
 from fulmen.utilities.seal import Sealing
 
 
@@ -82,7 +82,14 @@ def upgrade(file: Path, map_location: str | None = None, trust: bool = False) ->
         MisconfigurationException: If the file cannot be read without running code, is damaged, or is no checkpoint.
     """
     with pl_legacy_patch():
-        checkpoint: Any = load(file, map_location, weights_only=not trust)
+        try:
+            checkpoint: Any = load(file, map_location, weights_only=not trust)
+        except UnsafeCheckpointError as error:
+            raise MisconfigurationException(
+                "A checkpoint is read without running code, and this one holds more than tensors and plain data.",
+                got=str(error).splitlines()[1].removeprefix("Received: "),
+                fix="If you trust the file, pass `--trust`.",
+            ) from error
     if not isinstance(checkpoint, dict):
         raise MisconfigurationException(
             "A checkpoint is a dictionary.",
