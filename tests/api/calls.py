@@ -47,10 +47,14 @@ def _functions(raw: Any) -> Iterator[FunctionType]:
         raw = raw.func
     elif isinstance(raw, (staticmethod, classmethod)):
         raw = raw.__func__
-    raw = inspect.unwrap(getattr(raw, "__func__", raw)) if callable(raw) or hasattr(raw, "__func__") else raw
-    if isinstance(raw, FunctionType) and not getattr(raw, "__isabstractmethod__", False):
-        if raw.__code__.co_filename.startswith(PACKAGE):
-            yield raw
+    raw = getattr(raw, "__func__", raw)
+    raw = inspect.unwrap(raw) if callable(raw) else raw
+    if (
+        isinstance(raw, FunctionType)
+        and not getattr(raw, "__isabstractmethod__", False)
+        and raw.__code__.co_filename.startswith(PACKAGE)
+    ):
+        yield raw
 
 
 @contextmanager

@@ -78,7 +78,9 @@ def member(owner: Any, name: str, facts: list[str] | str) -> Iterator[str]:
 
 
 def _is_property(raw: Any) -> bool:
-    return isinstance(raw, (property, functools.cached_property, types.GetSetDescriptorType, types.MemberDescriptorType))
+    return isinstance(
+        raw, (property, functools.cached_property, types.GetSetDescriptorType, types.MemberDescriptorType)
+    )
 
 
 def parameters(function: Any, listed: list[str]) -> Iterator[str]:

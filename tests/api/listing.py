@@ -1,7 +1,7 @@
 """The list of Lightning's public names (``tests/data/lightning-2.6.json``), and what of it is to be there.
 
-Names of ``pytorch_lightning.x`` are looked for in ``fulmen.x``; those of ``lightning_fabric.x``, of which the list holds
-what third parties import, there too.
+Names of ``pytorch_lightning.x`` are looked for in ``fulmen.x``; those of ``lightning_fabric.x``, of which the list
+holds what third parties import, there too.
 """
 
 from __future__ import annotations

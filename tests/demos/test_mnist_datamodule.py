@@ -101,7 +101,9 @@ def test_the_data_module(tmp_path: Path, source: dict[str, Any]) -> None:
 
     module = made()
     assert (module.name, module.num_classes) == ("mnist", 10)
-    assert [len(loader) for loader in (module.train_dataloader(), module.val_dataloader(), module.test_dataloader())] == [
+    assert [
+        len(loader) for loader in (module.train_dataloader(), module.val_dataloader(), module.test_dataloader())
+    ] == [
         2,
         2,
         2,

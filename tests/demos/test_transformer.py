@@ -18,7 +18,16 @@ def text(tmp_path: Path) -> Path:
 
 def test_words_are_numbered_as_they_come(text: Path) -> None:
     numbers, words = tokenize(text)
-    assert [words.idx2word[number] for number in numbers[:8]] == "the cat sat <eos> <eos> the end <eos>".split()
+    assert [words.idx2word[number] for number in numbers[:8]] == [
+        "the",
+        "cat",
+        "sat",
+        "<eos>",
+        "<eos>",
+        "the",
+        "end",
+        "<eos>",
+    ]
     assert len(words) == 5 and words.add_word("cat") == 1 and Dictionary().add_word("cat") == 0
 
 

@@ -25,5 +25,8 @@ def test_requests_of_all_kinds() -> None:
 
 
 def test_a_server_that_does_not_start() -> None:
-    with pytest.raises(MisconfigurationException, match=r"timeout=60\)`, if the machine is slow"), served("nowhere:app", "127.0.0.1", 0, 20):
+    with (
+        pytest.raises(MisconfigurationException, match=r"timeout=60\)`, if the machine is slow"),
+        served("nowhere:app", "127.0.0.1", 0, 20),
+    ):
         pass

@@ -118,5 +118,5 @@ def test_workers(monkeypatch: pytest.MonkeyPatch, cores: int, processes: int, ex
 
 
 def test_workers_of_no_process() -> None:
-    with pytest.raises(MisconfigurationException, match="trainer.num_devices"):
+    with pytest.raises(MisconfigurationException, match=r"trainer\.num_devices"):
         suggested_max_num_workers(0)

@@ -60,7 +60,13 @@ def test_a_flag_of_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("version", "other", "expected"),
-    [("1.6", "1.6.0", True), ("2.0.0rc1", "2.0.0", True), ("1.10", "1.9", True), ("1.9.5", "2", False), ("x", "0.1", False)],
+    [
+        ("1.6", "1.6.0", True),
+        ("2.0.0rc1", "2.0.0", True),
+        ("1.10", "1.9", True),
+        ("1.9.5", "2", False),
+        ("x", "0.1", False),
+    ],
 )
 def test_versions(version: str, other: str, expected: bool) -> None:
     assert imports.at_least(version, other) is expected

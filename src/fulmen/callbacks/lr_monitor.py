@@ -13,7 +13,6 @@ from fulmen.callbacks.callback import Callback
 from fulmen.utilities.exceptions import MisconfigurationException
 
 if TYPE_CHECKING:
-    from fulmen.core.module import LightningModule
     from fulmen.trainer.trainer import Trainer
 
 

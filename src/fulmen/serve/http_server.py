@@ -33,8 +33,6 @@ class Application:
         self.error: Exception | None = None
         self.app = fastapi.FastAPI()
         self.app.get("/ping")(self.ping)
-        # by type alone: FastAPI reads annotations of the names that it finds in the module
-        self.serve.__func__.__annotations__["payload"] = dict[str, Any]
         self.app.post("/serve")(self.serve)
 
     def ping(self) -> bool:

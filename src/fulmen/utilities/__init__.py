@@ -14,7 +14,6 @@ __getattr__, __dir__, __all__ = attach(
         "grad_norm": "fulmen.utilities.grads",
         "is_picklable": "fulmen.utilities.parsing",
         "is_shared_filesystem": "fulmen.utilities.distributed",
-        "measure_flops": "fulmen.utilities.throughput",
         "move_data_to_device": "fulmen.utilities.tree",
         "rank_zero_deprecation": "fulmen.utilities.rank_zero",
         "rank_zero_info": "fulmen.utilities.rank_zero",

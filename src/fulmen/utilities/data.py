@@ -42,8 +42,8 @@ def extract_batch_size(batch: Any) -> int:
     found = {leaf.shape[0] if leaf.ndim else 1 for leaf in leaves(batch) if isinstance(leaf, Tensor)}
     if len(found) > 1:
         rank_zero_warn(
-            f"The tensors of the batch differ in length ({', '.join(map(str, sorted(found)))}); {size} is taken for the "
-            f"batch size. To say it yourself: `self.log(..., batch_size={size})`."
+            f"The tensors of the batch differ in length ({', '.join(map(str, sorted(found)))}); {size} is taken for "
+            f"the batch size. To say it yourself: `self.log(..., batch_size={size})`."
         )
     return size
 

@@ -136,8 +136,6 @@ class Keeping(HyperparametersMixin):
         save_hyperparameters(self, "width", frame=frame)
 
 
-
-
 def parsing_arguments(folder: Path) -> None:
     """Arguments of ``__init__``, and attributes that tools look for."""
     assert Keeping(2).found[0]["width"] == 2

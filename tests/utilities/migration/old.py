@@ -7,7 +7,10 @@ from typing import Any
 
 import torch
 
-KEY = "ModelCheckpoint{'monitor': None, 'mode': 'min', 'every_n_train_steps': 0, 'every_n_epochs': 1, 'train_time_interval': None%s}"
+KEY = (
+    "ModelCheckpoint{'monitor': None, 'mode': 'min', 'every_n_train_steps': 0, 'every_n_epochs': 1, "
+    "'train_time_interval': None%s}"
+)
 
 
 def progress(count: int, *names: str) -> dict[str, Any]:

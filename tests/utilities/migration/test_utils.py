@@ -31,7 +31,9 @@ def test_old_layouts_become_that_of_today(version: str) -> None:
     assert (made["pytorch-lightning_version"], made["legacy_pytorch-lightning_version"]) == (CURRENT, version)
     progress = progress_of(made)
     assert (progress["epoch"], progress["steps"], progress["epoch_done"]) == (3, 10, False)
-    assert set(made["callbacks"]) == {KEY % ("" if not version.startswith("1.9") else ", 'save_on_train_epoch_end': True")}
+    assert set(made["callbacks"]) == {
+        KEY % ("" if not version.startswith("1.9") else ", 'save_on_train_epoch_end': True")
+    }
     today = loops_of(Progress().state_dict())["fit_loop"]
     lacking = {key for key in today if not key.startswith("epoch_loop.val_loop.")} - set(made["loops"]["fit_loop"])
     assert not lacking
@@ -99,7 +101,9 @@ def test_apex_is_left_out() -> None:
 def test_two_states_under_one_key() -> None:
     keys = [KEY % f", 'save_on_train_epoch_end': {value}" for value in (True, False)]
     with pytest.warns(UserWarning, match="give the callbacks different monitors"):
-        made, _ = migrate_checkpoint(checkpoint("1.6.0", loops=loops(), callbacks={keys[0]: {"a": 1}, keys[1]: {"a": 2}}))
+        made, _ = migrate_checkpoint(
+            checkpoint("1.6.0", loops=loops(), callbacks={keys[0]: {"a": 1}, keys[1]: {"a": 2}})
+        )
     assert made["callbacks"] == {KEY % "": {"a": 2}}
 
 

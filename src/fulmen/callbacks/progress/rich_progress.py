@@ -15,6 +15,7 @@ from fulmen.utilities.imports import require
 if TYPE_CHECKING:
     from rich.style import Style
 
+    from fulmen.core.module import LightningModule
     from fulmen.trainer.trainer import Trainer
 
 

@@ -81,7 +81,7 @@ def is_old(checkpoint: dict[str, Any]) -> bool:
     return isinstance(version, str) and not at_least(version, CHANGES[-1][0])
 
 
-class pl_legacy_patch:  # noqa: N801 - the name that people import
+class pl_legacy_patch:
     """Lets files of old versions be read in a ``with`` block, without the classes that they name and without running code.
 
     Example:
@@ -98,7 +98,10 @@ class pl_legacy_patch:  # noqa: N801 - the name that people import
             for name in classes
         ]
         home = "pytorch_lightning.utilities.argparse_utils"
-        names += [(_gpus_arg_default, f"{home}._gpus_arg_default"), (_gpus_arg_default, f"{home[:-6]}._gpus_arg_default")]
+        names += [
+            (_gpus_arg_default, f"{home}._gpus_arg_default"),
+            (_gpus_arg_default, f"{home[:-6]}._gpus_arg_default"),
+        ]
         self._stack.enter_context(torch.serialization.safe_globals(names))
         return self
 
