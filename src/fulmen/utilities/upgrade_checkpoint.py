@@ -1,4 +1,4 @@
-"""The command ``python -m fulmen.utilities.upgrade_checkpoint``: rewrites files of old versions of PyTorch Lightning."""
+"""The command ``python -m fulmen.utilities.upgrade_checkpoint``: rewrites files of old versions of Lightning."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def is_old(checkpoint: dict[str, Any]) -> bool:
 
 
 class pl_legacy_patch:
-    """Lets files of old versions be read in a ``with`` block, without the classes that they name and without running code.
+    """Lets files of old versions be read in a ``with`` block, without running code or having the classes in them.
 
     Example:
         ``with pl_legacy_patch(): checkpoint = torch.load(path, weights_only=True)``
