@@ -44,6 +44,8 @@ LAYERS = (
     "trainer",
     "tuner",
     "cli",
+    "serve",
+    "demos",
     "plugins",
     "__main__",
 )

@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = attach(
         "LightningDataModule": "fulmen.core.datamodule",
         "LightningModule": "fulmen.core.module",
         "Trainer": "fulmen.trainer.trainer",
+        "cli_lightning_logo": "fulmen.utilities.logo",
         "seed_everything": "fulmen.utilities.seed",
         "accelerators": "fulmen.accelerators",
         "callbacks": "fulmen.callbacks",
@@ -25,10 +26,12 @@ __getattr__, __dir__, __all__ = attach(
         "cli": "fulmen.cli",
         "core": "fulmen.core",
         "data": "fulmen.data",
+        "demos": "fulmen.demos",
         "loggers": "fulmen.loggers",
         "loops": "fulmen.loops",
         "plugins": "fulmen.plugins",
         "profilers": "fulmen.profilers",
+        "serve": "fulmen.serve",
         "strategies": "fulmen.strategies",
         "trainer": "fulmen.trainer",
         "tuner": "fulmen.tuner",
@@ -43,10 +46,12 @@ if TYPE_CHECKING:
     from fulmen import cli as cli
     from fulmen import core as core
     from fulmen import data as data
+    from fulmen import demos as demos
     from fulmen import loggers as loggers
     from fulmen import loops as loops
     from fulmen import plugins as plugins
     from fulmen import profilers as profilers
+    from fulmen import serve as serve
     from fulmen import strategies as strategies
     from fulmen import trainer as trainer
     from fulmen import tuner as tuner
@@ -55,4 +60,5 @@ if TYPE_CHECKING:
     from fulmen.core.datamodule import LightningDataModule as LightningDataModule
     from fulmen.core.module import LightningModule as LightningModule
     from fulmen.trainer.trainer import Trainer as Trainer
+    from fulmen.utilities.logo import cli_lightning_logo as cli_lightning_logo
     from fulmen.utilities.seed import seed_everything as seed_everything

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fulmen.utilities import imports
 from fulmen.utilities.imports import available, require
 
 
@@ -42,3 +43,30 @@ def test_an_import_that_fails_inside_the_package_is_its_own_fault(
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ModuleNotFoundError, match=r"^No module named 'no_such_package'$"):
         require("broken_package_for_a_test", "some", "A test")
+
+
+def test_flags() -> None:
+    assert imports._RICH_AVAILABLE is imports.available("rich")
+    assert imports._TORCH_GREATER_EQUAL_2_8 is True
+    assert imports._TORCH_GREATER_EQUAL_99 is False
+    with pytest.raises(AttributeError, match="_TORCH_LESS_2"):
+        imports._TORCH_LESS_2  # noqa: B018
+
+
+def test_a_flag_of_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "available", lambda package: False)
+    assert imports._TORCHMETRICS_GREATER_EQUAL_1_0_0 is imports._OMEGACONF_AVAILABLE is False
+
+
+@pytest.mark.parametrize(
+    ("version", "other", "expected"),
+    [
+        ("1.6", "1.6.0", True),
+        ("2.0.0rc1", "2.0.0", True),
+        ("1.10", "1.9", True),
+        ("1.9.5", "2", False),
+        ("x", "0.1", False),
+    ],
+)
+def test_versions(version: str, other: str, expected: bool) -> None:
+    assert imports.at_least(version, other) is expected

@@ -178,7 +178,7 @@ class EarlyStopping(Callback):
                 fix=advice_for_missing(self.monitor, metrics) + " `strict=False` passes over checks without it.",
             )
         if self.verbose:
-            rank_zero_warn(f"{rule} It is not among these: {show(metrics)}.", RuntimeWarning)
+            rank_zero_warn(f"{rule} It is not among these: {show(metrics)}.", category=RuntimeWarning)
 
     def _judge(self, current: Tensor) -> tuple[EarlyStoppingReason, str | None]:
         better, value, name = self.monitor_op, current.item(), self.monitor

@@ -71,7 +71,7 @@ class GradientAccumulationScheduler(Callback):
         if trainer.progress.batch:
             self.on_train_epoch_start(trainer, pl_module)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         """Sets the factor."""
         trainer.accumulate_grad_batches = self.get_accumulate_grad_batches(trainer.current_epoch)
 

@@ -13,7 +13,6 @@ from fulmen.callbacks.callback import Callback
 from fulmen.utilities.exceptions import MisconfigurationException
 
 if TYPE_CHECKING:
-    from fulmen.core.module import LightningModule
     from fulmen.trainer.trainer import Trainer
 
 
@@ -66,7 +65,7 @@ class LearningRateMonitor(Callback):
         """Batches matter only where rates are logged by step."""
         return event != "on_train_batch_start" or self.logging_interval != "epoch"
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Checks that there is something to log to, and finds the names."""
         if not trainer.loggers:
             raise MisconfigurationException(
@@ -79,12 +78,12 @@ class LearningRateMonitor(Callback):
                 self.last_momentum_values.setdefault(f"{group_name}-momentum", None)
                 self.last_weight_decay_values.setdefault(f"{group_name}-weight_decay", None)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Logs the rates that change by step."""
         if trainer.should_log:
             self._log(trainer, "step")
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Logs the rates that change by epoch."""
         if self.logging_interval != "step":
             self._log(trainer, "epoch")

@@ -98,7 +98,7 @@ class Timer(Callback):
         """How much of the duration is left, in seconds; negative once it is over, None if there is none."""
         return None if self._duration is None else self._duration - self.time_elapsed(stage)
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Does not even begin if the time was used up before."""
         self._shared = trainer.world_size > 1
         self._deadline = float("inf") if self._duration is None else time.monotonic() + self._duration - self._offset
@@ -131,14 +131,12 @@ class Timer(Callback):
         """Stops the clock of testing."""
         self._end_time["test"] = time.monotonic()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Stops training if its time is up."""
         if self._shared or time.monotonic() >= self._deadline:
             self._stop_if_over(trainer)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Stops training if its time is up."""
         self._stop_if_over(trainer)
 

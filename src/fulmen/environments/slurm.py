@@ -7,7 +7,8 @@ import re
 import signal
 
 from fulmen.environments.cluster_environment import ClusterEnvironment
-from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
+from fulmen.environments.variables import number
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_only
 
 _BY_HAND = ("bash", "interactive")
@@ -140,14 +141,7 @@ class SLURMEnvironment(ClusterEnvironment):
 
 
 def _number(variable: str) -> int:
-    value = os.environ.get(variable, "")
-    if not value.isdigit():
-        raise MisconfiguredRun(
-            f"`SLURMEnvironment` reads the number that SLURM puts into `{variable}`.",
-            got=f"{variable}={value}" if value else f"no {variable}",
-            fix="Start the program with `srun`, or leave the environment out of `Trainer(plugins=...)`.",
-        )
-    return int(value)
+    return number(variable, "SLURMEnvironment", "Start the program with `srun`")
 
 
 def _check_signal(number: signal.Signals) -> None:

@@ -17,6 +17,7 @@ from torch.autograd.profiler_util import EventList
 from torch.profiler import ProfilerAction, record_function
 
 from fulmen.profilers.profiler import Profiler
+from fulmen.profilers.schedule_wrapper import ScheduleWrapper as ScheduleWrapper
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType
 from fulmen.utilities.suggest import did_you_mean
 

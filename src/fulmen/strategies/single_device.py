@@ -43,7 +43,7 @@ class SingleDeviceStrategy(Strategy):
         if self.model is not None:
             self.model.to(self.root_device)
 
-    def reduce(self, tensor: TReduce, group: Any = None, reduce_op: Any = "mean") -> TReduce:
+    def reduce(self, tensor: TReduce, *args: Any, **kwargs: Any) -> TReduce:
         return tensor
 
     def all_gather(self, tensor: Tensor, group: Any = None, sync_grads: bool = False) -> Tensor:
@@ -52,5 +52,5 @@ class SingleDeviceStrategy(Strategy):
     def broadcast(self, obj: TBroadcast, src: int = 0) -> TBroadcast:
         return obj
 
-    def barrier(self, name: str | None = None) -> None:
+    def barrier(self, *args: Any, **kwargs: Any) -> None:
         return

@@ -51,13 +51,13 @@ class Strategy(StrategyHooks, ABC):
         precision_plugin: Precision | None = None,
     ) -> None:
         self._accelerator = accelerator
-        self.checkpoint_io = checkpoint_io
+        self._checkpoint_io = checkpoint_io
         self._precision_plugin = precision_plugin
         self.cluster_environment: ClusterEnvironment = LightningEnvironment()
-        self.model: nn.Module | None = None
+        self._model: nn.Module | None = None
         self._lightning_module: Any = None
         self._launcher: Any = None
-        self.optimizers: list[Optimizer] = []
+        self._optimizers: list[Optimizer] = []
         self._lightning_optimizers: list[Any] = []
         self._optimizer_names: tuple[str, ...] = ()
         self.lr_scheduler_configs: list[LRSchedulerConfig] = []
@@ -85,6 +85,33 @@ class Strategy(StrategyHooks, ABC):
     @precision_plugin.setter
     def precision_plugin(self, precision_plugin: Precision | None) -> None:
         self._precision_plugin = precision_plugin
+
+    @property
+    def checkpoint_io(self) -> Any:
+        """How checkpoints get to disk and back."""
+        return self._checkpoint_io
+
+    @checkpoint_io.setter
+    def checkpoint_io(self, checkpoint_io: Any) -> None:
+        self._checkpoint_io = checkpoint_io
+
+    @property
+    def model(self) -> nn.Module | None:
+        """The model, wrapped where the strategy wraps it; None before :meth:`connect`."""
+        return self._model
+
+    @model.setter
+    def model(self, model: nn.Module | None) -> None:
+        self._model = model
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """The optimizers, as ``configure_optimizers`` made them."""
+        return self._optimizers
+
+    @optimizers.setter
+    def optimizers(self, optimizers: list[Optimizer]) -> None:
+        self._optimizers = optimizers
 
     @property
     def lightning_module(self) -> Any:
@@ -146,6 +173,14 @@ class Strategy(StrategyHooks, ABC):
     @abstractmethod
     def model_to_device(self) -> None:
         """Moves the model to :attr:`root_device`."""
+
+    def setup_optimizers(self, trainer: Any) -> None:
+        """Asks the module for its optimizers and schedulers, through the Trainer.
+
+        Args:
+            trainer: Who runs it.
+        """
+        self.optimizers, self.lr_scheduler_configs, self._lightning_optimizers = trainer.configured_optimizers()
 
     def setup_precision_plugin(self) -> None:
         """Lets the precision see model, optimizers and schedulers, and puts what the optimizers remember in place."""

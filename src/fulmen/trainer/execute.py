@@ -13,9 +13,6 @@ from fulmen.checkpoint.capture import restore_model, restore_training
 from fulmen.checkpoint.io import join
 from fulmen.core.hooks import restore_modes
 from fulmen.core.module import LightningModule
-from fulmen.core.named_optimizers import named_optimizers
-from fulmen.core.optimizer import LightningOptimizer
-from fulmen.core.optimizer_config import read_optimizers
 from fulmen.data.parts import flat
 from fulmen.data.worker_stream import release
 from fulmen.loops.hooks import Hooks
@@ -24,11 +21,12 @@ from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, 
 from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
 from fulmen.trainer.hyper_parameters import log_hyper_parameters
 from fulmen.trainer.logging import begin_logging, end_logging
+from fulmen.trainer.optimizers import set_up_optimizers
 from fulmen.trainer.profiling import begin_profile, end_profile
 from fulmen.trainer.signals import interactive, requeue_signal
 from fulmen.utilities.codec import decode_checkpoint, is_trusted
 from fulmen.utilities.exceptions import MisconfiguredType
-from fulmen.utilities.foreign import well_known
+from fulmen.utilities.migration.utils import is_old, migrate_checkpoint, pl_legacy_patch
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.states import RunningStage, TrainerFn, TrainerStatus
 from fulmen.utilities.traceback import fold
@@ -169,7 +167,7 @@ def begin(trainer: Trainer, job: Job) -> None:
     trainer.strategy.setup(trainer)
     trainer.hooks = Hooks(trainer, module, trainer.callbacks, trainer.logbook, wrap=trainer.profile_wrapper())
     if fitting:
-        set_up_optimizers(trainer, module)
+        set_up_optimizers(trainer)
         trainer.should_stop = False
         trainer.hooks.on_fit_start()
         # an epoch that a failed run left without its end is run again
@@ -194,10 +192,11 @@ def _requeued(trainer: Trainer, fn: TrainerFn) -> str | None:
 
 
 def _read(trainer: Trainer, path: str, weights_only: bool | None) -> dict[str, Any]:
-    with well_known():
+    with pl_legacy_patch():
         checkpoint = trainer.strategy.load_checkpoint(path, weights_only=weights_only)
     check_checkpoint(checkpoint, path)
-    return decode_checkpoint(checkpoint, is_trusted(weights_only))
+    checkpoint = decode_checkpoint(checkpoint, is_trusted(weights_only))
+    return migrate_checkpoint(checkpoint)[0] if is_old(checkpoint) else checkpoint
 
 
 def _warn_of_eval_mode(module: LightningModule) -> None:
@@ -235,19 +234,6 @@ def call_setup(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> None
     with trainer.strategy.tensor_init_context(), trainer.strategy.model_sharded_context():
         module.configure_sharded_model()
         watch_hook(trainer, module, "configure_model")()
-
-
-def set_up_optimizers(trainer: Trainer, module: LightningModule) -> None:
-    """Asks the module for its optimizers and wraps them for those who see them."""
-    strategy = trainer.strategy
-    returned = watch_hook(trainer, module, "configure_optimizers")()
-    strategy.optimizers, strategy.lr_scheduler_configs = read_optimizers(returned)
-    strategy._optimizer_names = tuple(named_optimizers(returned) or ())
-    wrapped = [LightningOptimizer(optimizer) for optimizer in strategy.optimizers]
-    for optimizer in wrapped:
-        optimizer._module = module
-    strategy._lightning_optimizers = wrapped
-    strategy.setup_precision_plugin()
 
 
 def call_teardown(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> None:

@@ -21,8 +21,8 @@ from fulmen.trainer.execute import (
     call_setup,
     call_teardown,
     let_go,
-    set_up_optimizers,
 )
+from fulmen.trainer.optimizers import set_up_optimizers
 from fulmen.trainer.trial import RunNote
 from fulmen.utilities.combined_loader import CombinedLoader
 from fulmen.utilities.states import TrainerFn, TrainerStatus
@@ -56,7 +56,7 @@ def rehearsal(trainer: Trainer, job: Job) -> Generator[LightningModule]:
             trainer.strategy.setup(trainer)
             trainer.hooks = Hooks(trainer, module, trainer.callbacks, trainer.logbook)
             if job.fn == TrainerFn.FITTING:
-                set_up_optimizers(trainer, module)
+                set_up_optimizers(trainer)
             yield module
             call_teardown(trainer, module, job.fn)
     finally:

@@ -21,7 +21,7 @@ from fulmen.loops.logbook import LogBook
 from fulmen.loops.metrics import Metrics
 from fulmen.loops.predict import PredictionLoop
 from fulmen.loops.schedule import LearningRates
-from fulmen.trainer.execute import set_up_optimizers
+from fulmen.trainer.optimizers import set_up_optimizers
 from fulmen.trainer.signals import Signals
 from fulmen.utilities.combined_loader import CombinedLoader
 from fulmen.utilities.exceptions import MisconfigurationException
@@ -249,7 +249,7 @@ class Trial:
         """
         if self._begins:
             with isolate_rng(include_cuda=self.trainer.strategy.root_device.type != "cpu"):
-                set_up_optimizers(self.trainer, self.trainer.lightning_module)
+                set_up_optimizers(self.trainer)
         return self._begins
 
     def reload_data(self) -> None:

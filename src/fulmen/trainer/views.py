@@ -338,6 +338,12 @@ class PartViews(DataViews, MediaLogging):
     def optimizers(self, optimizers: list[Optimizer]) -> None:
         self._strategy.optimizers = optimizers
 
+    def configured_optimizers(self) -> tuple[list[Optimizer], list[LRSchedulerConfig], list[Any]]:
+        """What the module's ``configure_optimizers`` returns now, and the optimizers wrapped; for strategies."""
+        from fulmen.trainer.optimizers import configured_optimizers
+
+        return configured_optimizers(self)
+
     @property
     def lr_scheduler_configs(self) -> list[LRSchedulerConfig]:
         """The learning rate schedulers and when they step."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import random
+import re
 from types import ModuleType
+from typing import Any
 
 
 def available(package: str) -> bool:
@@ -44,3 +47,29 @@ def require(package: str, extra: str, purpose: str) -> ModuleType:
         ) from None
     finally:
         random.setstate(state)
+
+
+_FLAG = re.compile(r"_(RICH|OMEGACONF|TORCHVISION|TORCHMETRICS|TORCH)_(?:AVAILABLE|GREATER_EQUAL_(\d+(?:_\d+)*))")
+
+
+def __getattr__(name: str) -> Any:
+    """Flags that other packages import, such as ``_TORCHMETRICS_GREATER_EQUAL_1_0_0`` and ``_RICH_AVAILABLE``."""
+    asked = _FLAG.fullmatch(name)
+    if asked is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    package, version = asked[1].lower(), asked[2]
+    if version is None or not available(package):
+        return available(package)
+    return at_least(importlib.metadata.version(package), version.replace("_", "."))
+
+
+def at_least(version: str, other: str) -> bool:
+    """Whether a version is not before another; of both only the numbers before any letter count."""
+    return numbers_of(version) >= numbers_of(other)
+
+
+def numbers_of(version: str) -> tuple[int, ...]:
+    """The three numbers of a version, such as ``(1, 6, 0)`` for ``"1.6rc1"``."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    numbers = [int(part) for part in found[0].split(".")] if found else []
+    return tuple([*numbers, 0, 0, 0][:3])

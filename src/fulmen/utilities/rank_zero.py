@@ -14,6 +14,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class LightningDeprecationWarning(DeprecationWarning):
+    """Something of Fulmen's will go."""
+
+
 class _ToStderr(logging.Handler):
     """Shows what Fulmen says, for programs that have not set logging up."""
 
@@ -66,9 +70,15 @@ def rank_zero_only(fn: Callable[P, T], default: T | None = None) -> Callable[P, 
 
 
 @rank_zero_only
-def rank_zero_warn(message: Any, category: type[Warning] = UserWarning, stacklevel: int = 4, **kwargs: Any) -> None:
-    """Warns, on rank 0 alone."""
-    warnings.warn(str(message), category, stacklevel=stacklevel, **kwargs)
+def rank_zero_warn(message: Any, stacklevel: int = 4, **kwargs: Any) -> None:
+    """Warns, on rank 0 alone.
+
+    Args:
+        message: What to say.
+        stacklevel: How many frames up the line stands that it is about.
+        **kwargs: For ``warnings.warn``: the ``category``, above all.
+    """
+    warnings.warn(str(message), stacklevel=stacklevel, **kwargs)
 
 
 @rank_zero_only
@@ -81,7 +91,7 @@ def warn_once(message: str, category: type[Warning] = UserWarning, stacklevel: i
 
 def rank_zero_deprecation(message: Any, stacklevel: int = 5, **kwargs: Any) -> None:
     """Warns of something that will go, on rank 0 alone."""
-    rank_zero_warn(message, DeprecationWarning, stacklevel=stacklevel, **kwargs)
+    rank_zero_warn(message, stacklevel=stacklevel, **{"category": LightningDeprecationWarning, **kwargs})
 
 
 @rank_zero_only

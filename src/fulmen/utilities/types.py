@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypedDict, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,12 +13,17 @@ from torch.nn.parallel import DistributedDataParallel as DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
 TReduce = TypeVar("TReduce")
 TBroadcast = TypeVar("TBroadcast")
 
 _NUMBER: TypeAlias = int | float
 _PATH: TypeAlias = str | os.PathLike[str]
 _DEVICE: TypeAlias = torch.device | str | int
+_METRIC: TypeAlias = "Metric | Tensor | _NUMBER"
+_EVALUATE_OUTPUT: TypeAlias = list[Mapping[str, float]]
 _PREDICT_OUTPUT: TypeAlias = list[Any] | list[list[Any]]
 
 STEP_OUTPUT: TypeAlias = Tensor | Mapping[str, Any] | None

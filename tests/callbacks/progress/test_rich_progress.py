@@ -139,7 +139,7 @@ def test_drawn_by_the_clock(clock: Time, monkeypatch: pytest.MonkeyPatch) -> Non
     with terminal(monkeypatch) as found:
         hooks = Hooks(bar, batches=1000)
         hooks.start()
-        bar.on_train_epoch_start(hooks.trainer)
+        bar.on_train_epoch_start(hooks.trainer, hooks.trainer.lightning_module)
         for index in range(1000):
             clock.now += 0.001
             bar.on_train_batch_end(hooks.trainer, None, None, None, index)  # type: ignore[arg-type]

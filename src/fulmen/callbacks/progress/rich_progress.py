@@ -15,6 +15,7 @@ from fulmen.utilities.imports import require
 if TYPE_CHECKING:
     from rich.style import Style
 
+    from fulmen.core.module import LightningModule
     from fulmen.trainer.trainer import Trainer
 
 
@@ -141,6 +142,23 @@ class RichProgressBar(ClockedBar):
             CLASSES["CustomTimeColumn"]()(style=theme.time),
             CLASSES["ProcessingSpeedColumn"]()(style=theme.processing_speed),
         ]
+
+    # The base takes whatever comes, these what Lightning's bar takes.
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_sanity_check_start(trainer, pl_module)
+
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_sanity_check_end(trainer, pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_start(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
 
     def refresh(self, hard: bool = False) -> None:
         """Draws the bars.

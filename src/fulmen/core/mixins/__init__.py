@@ -1,0 +1,7 @@
+"""What modules and data modules are mixed from."""
+
+from __future__ import annotations
+
+from fulmen.utilities.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, {"HyperparametersMixin": "fulmen.core.hparams"})

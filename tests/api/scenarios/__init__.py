@@ -1,0 +1,37 @@
+"""Real uses of everything in the list: functions that take a folder of their own. Add yours to :data:`ALL`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from . import machine, models, runs, tools
+
+ALL: list[Callable[[Path], None]] = [
+    runs.fit_with_callbacks,
+    runs.resume_and_evaluate,
+    runs.rich_output,
+    runs.manual_optimization,
+    runs.profiled,
+    runs.served,
+    runs.interrupted_by_an_error,
+    models.boring,
+    models.words,
+    models.digits,
+    models.exported,
+    models.hyper_parameters,
+    models.summaries,
+    machine.devices,
+    machine.environments,
+    machine.precisions,
+    machine.strategies,
+    machine.checkpoints,
+    tools.loaders_and_batches,
+    tools.numbers,
+    tools.loggers,
+    tools.messages,
+    tools.old_checkpoints,
+    tools.parsing_arguments,
+    tools.shared_and_compiled,
+]
+"""Each is run once, in this order."""
