@@ -6,8 +6,11 @@ import functools
 from abc import ABC, abstractmethod
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from fulmen.loggers.logs_media import LogsMedia
+from fulmen.loggers.media import Media
+from fulmen.loggers.media_files import MediaFiles
 from fulmen.utilities.rank_zero import rank_zero_only
 
 if TYPE_CHECKING:
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from fulmen.callbacks.callback import Callback
+
+XAxis = Literal["step", "epoch", "samples", "time"]
 
 
 def rank_zero_experiment(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -46,11 +51,18 @@ class _DummyExperiment:
     def __setitem__(self, *args: Any, **kwargs: Any) -> None: ...
 
 
-class Logger(ABC):
+class Logger(LogsMedia, ABC):
     """The base of all loggers.
 
     A logger has a name and a version and takes metrics and hyper-parameters; all else has a default. The trainer
     calls `log_metrics` with plain numbers, `save` after each, and `finalize` at the end of a run.
+
+    Pictures, tables, text, sound and the like come to `log_media`, which writes files to the logger's folder unless
+    a logger overrides it.
+
+    Attributes:
+        x_axis: What the trainer hands over as `step`: ``"step"`` (batches after which the optimizer stepped),
+            ``"epoch"``, ``"samples"`` (of training) or ``"time"`` (seconds of training).
 
     Example:
         >>> class PrintLogger(Logger):
@@ -62,6 +74,8 @@ class Logger(ABC):
         >>> PrintLogger().log_metrics({"loss": 0.5}, step=3)
         3 {'loss': 0.5}
     """
+
+    x_axis: XAxis = "step"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
@@ -115,6 +129,19 @@ class Logger(ABC):
             **kwargs: What a logger takes besides.
         """
 
+    def log_media(self, key: str, items: Sequence[Media], step: float | None = None) -> None:
+        """Records pictures, tables, text, sound and the like: all that `log_image` and its sisters are given.
+
+        Here, each becomes a file in the folder ``media`` of the logger, written in the background. A logger that has
+        better ways for some kinds overrides this, and calls it for all others.
+
+        Args:
+            key: What they are logged as.
+            items: One or several, all of one kind.
+            step: The step they belong to.
+        """
+        files_of(self).write(self.log_dir or self.save_dir, key, items, step)
+
     def log_graph(self, model: Module, input_array: Tensor | None = None) -> None:
         """Records the model's graph; nothing where a logger has no such thing.
 
@@ -145,6 +172,22 @@ class Logger(ABC):
         return None
 
 
+def files_of(logger: Any) -> MediaFiles:
+    """What writes files for a logger that has no better way.
+
+    Args:
+        logger: Any logger, also one that knows nothing of this.
+
+    Returns:
+        The same for each call.
+    """
+    # Loggers of users may not call the base's `__init__`.
+    files: MediaFiles | None = logger.__dict__.get("_media_files")
+    if files is None:
+        files = logger.__dict__["_media_files"] = MediaFiles(type(logger).__name__)
+    return files
+
+
 class DummyLogger(Logger):
     """Takes everything and keeps nothing; stands in for the user's logger where nothing must be recorded."""
 
@@ -172,6 +215,13 @@ class DummyLogger(Logger):
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Does nothing."""
+
+    def log_media(self, *args: Any, **kwargs: Any) -> None:
+        """Does nothing."""
+
+    def takes_media(self) -> bool:
+        """No."""
+        return False
 
     def __getitem__(self, index: int) -> DummyLogger:
         # A user who has several loggers writes `self.logger[1].experiment`.

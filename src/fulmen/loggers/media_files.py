@@ -1,0 +1,105 @@
+"""Pictures, tables, text and sound as files, for loggers that have no better way."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import wave
+from collections.abc import Sequence
+from typing import Any
+
+from fulmen.loggers.background import Background
+from fulmen.loggers.media import Audio, Histogram, Image, Media, Table, Text, Video
+from fulmen.loggers.places import write_file
+
+FOLDER = "media"
+
+
+class MediaFiles:
+    """Writes what is logged to ``media/<key>/step_<step>.<ending>``, in the background of a run.
+
+    Pictures become PNG, tables CSV, text Markdown, sound WAV, videos animated PNG files, and histograms JSON.
+
+    Args:
+        name: What messages call the logger.
+
+    Attributes:
+        default_dir: The folder for loggers that have none.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.background = Background(f"{name}'s files")
+        self.default_dir: str | None = None
+
+    def write(self, folder: str | None, key: str, items: Sequence[Media], step: float | None) -> None:
+        """Writes items to files.
+
+        Args:
+            folder: The logger's; None for `default_dir`.
+            key: What they are logged as; a slash makes a folder.
+            items: What to write.
+            step: The step they belong to; None for the next number that is free.
+        """
+        root = os.fspath(folder or self.default_dir or os.getcwd())
+        self.background.place = self.background.place or f"{root}/{FOLDER}"
+        place = "/".join([root, FOLDER, *map(_file_name, filter(None, key.split("/")))])
+        self.background.submit(_write, place, list(items), step)
+
+
+def content_of(item: Media) -> tuple[bytes, str]:
+    """An item as a file.
+
+    Args:
+        item: What was logged.
+
+    Returns:
+        The content, and the ending of the file's name.
+    """
+    if isinstance(item, Image):
+        return item.png(), ".png"
+    if isinstance(item, Text):
+        return item.text.encode(), ".md"
+    if isinstance(item, Table):
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([item.columns, *item.rows])
+        return text.getvalue().encode(), ".csv"
+    if isinstance(item, Audio):
+        return wav_bytes(item), ".wav"
+    if isinstance(item, Video):
+        return item.apng(), ".png"
+    assert isinstance(item, Histogram)
+    counts, edges = item.counts()
+    return json.dumps({"counts": counts.tolist(), "edges": edges.tolist()}).encode(), ".json"
+
+
+def wav_bytes(audio: Audio) -> bytes:
+    """Sound as a WAV file of 16 bits."""
+    target = io.BytesIO()
+    with wave.open(target, "wb") as file:
+        file.setnchannels(audio.samples.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(audio.sample_rate)
+        file.writeframes((audio.samples * 32767).round().astype("<i2").tobytes())
+    return target.getvalue()
+
+
+def _write(place: str, items: list[Media], step: float | None) -> None:
+    for number, item in enumerate(items):
+        content, ending = content_of(item)
+        suffix = f"_{number}{ending}" if len(items) > 1 else ending
+        write_file(place, _step_name(step), suffix, content)
+
+
+def _step_name(step: float | None) -> str | None:
+    if step is None:
+        return None
+    return f"step_{step:08d}" if isinstance(step, int) else f"step_{step:012.3f}"
+
+
+def _file_name(part: str) -> Any:
+    """A part of a key as a file's name that every system takes."""
+    name = re.sub(r'[\x00-\x1f<>:"\\|?*]', "_", part).rstrip(". ")
+    return name or "_"
