@@ -126,7 +126,8 @@ class MLFlowRun:
         run_id = self.open()
         metric = require("mlflow.entities", "mlflow", "MLFlowLogger").Metric
         while rows:
-            count, values = 0, []
+            count = 0
+            values: list[Any] = []
             while count < len(rows) and (not values or len(values) + len(rows[count]) <= _VALUES_AT_ONCE):
                 values += [metric(*value) for value in rows[count]]
                 count += 1
@@ -224,7 +225,7 @@ class MLFlowRun:
         Args:
             status: ``"FINISHED"``, ``"FAILED"`` or ``"KILLED"``.
         """
-        if self.experiment_id is not None:
+        if self.experiment_id is not None and self.run_id is not None:
             self.client.set_terminated(self.run_id, status)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from fulmen.callbacks.callback import Callback
+    from fulmen.callbacks.model_checkpoint import ModelCheckpoint
 
 _OPTIONS = ("monitor", "mode", "save_last", "save_top_k", "save_weights_only", "_every_n_train_steps")
 
@@ -38,7 +38,7 @@ class SavedModel(NamedTuple):
         return os.path.basename(self.path)
 
 
-def new_models(callback: Callback, sent: dict[str, float]) -> list[SavedModel]:
+def new_models(callback: ModelCheckpoint, sent: dict[str, float]) -> list[SavedModel]:
     """The checkpoints of a callback that were not sent yet, the oldest first.
 
     Args:

@@ -7,7 +7,7 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from fulmen.loggers.background import OnFailure
 from fulmen.loggers.background_logger import BackgroundLogger
@@ -18,6 +18,7 @@ from fulmen.utilities.rank_zero import rank_zero_only
 
 if TYPE_CHECKING:
     from fulmen.callbacks.callback import Callback
+    from fulmen.callbacks.model_checkpoint import ModelCheckpoint
 
 
 class ServiceLogger(BackgroundLogger):
@@ -59,7 +60,7 @@ class ServiceLogger(BackgroundLogger):
         self._prefix = prefix
         self._log_model = log_model
         self._sent_models: dict[str, float] = {}
-        self._checkpoint_callbacks: dict[str, Callback] = {}
+        self._checkpoint_callbacks: dict[str, ModelCheckpoint] = {}
         self._forget_service()
 
     def _forget_service(self) -> None:
@@ -113,13 +114,14 @@ class ServiceLogger(BackgroundLogger):
         Args:
             checkpoint_callback: The callback that saved it.
         """
-        if self._log_model == "all" or (self._log_model and checkpoint_callback.save_top_k == -1):
-            self._send_models(checkpoint_callback)
+        callback = cast("ModelCheckpoint", checkpoint_callback)
+        if self._log_model == "all" or (self._log_model and callback.save_top_k == -1):
+            self._send_models(callback)
         elif self._log_model:
-            self._checkpoint_callbacks[checkpoint_callback.state_key] = checkpoint_callback
+            self._checkpoint_callbacks[callback.state_key] = callback
 
     @rank_zero_only
-    def _send_models(self, callback: Callback) -> None:
+    def _send_models(self, callback: ModelCheckpoint) -> None:
         for model in new_models(callback, self._sent_models):
             if not self._background.has_failed:
                 self._background.submit(self._send_kept, model, Kept(model.path))
