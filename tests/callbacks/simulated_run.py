@@ -66,6 +66,10 @@ class SimulatedRun:
     def metric_step(self, name: str) -> int | None:
         return self.made_at.get(name)
 
+    def log_metrics(self, metrics: dict[str, float]) -> None:
+        for logger in self.loggers:
+            logger.log_metrics(metrics, step=self.fit_loop.epoch_loop._batches_that_stepped)
+
     def log(self, name: str, value: float) -> None:
         self.callback_metrics[name] = torch.tensor(float(value))
         self.made_at[name] = self.global_step

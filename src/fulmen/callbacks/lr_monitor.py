@@ -99,8 +99,7 @@ class LearningRateMonitor(Callback):
                 values.update(self._take(group_name, group))
         if not values:
             return
-        for logger in trainer.loggers:
-            logger.log_metrics(values, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+        trainer.log_metrics(values)
         device = trainer.strategy.root_device
         trainer.callback_metrics.update({key: torch.tensor(value, device=device) for key, value in values.items()})
 

@@ -1,7 +1,8 @@
-"""``self.log``: what a module says about a value, checked once a key and then only appended to."""
+"""``self.log`` for numbers, checked once a key and then only appended to, and ``log_image`` and its like for all else."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -165,3 +166,147 @@ def _is_collection(dictionary: object) -> bool:
         base.__name__ == "MetricCollection" and base.__module__.startswith("torchmetrics")
         for base in type(dictionary).__mro__
     )
+
+
+class MediaLogging:
+    """Gives a Trainer, and every logger, one way to log pictures, figures, tables, text, sound, videos and histograms.
+
+    What is given is copied, so training may go on with it at once. On ranks other than 0 nothing happens.
+    """
+
+    def _log_media(self, form: str, key: str, step: int | None, *given: Any) -> None:
+        """Takes what was logged.
+
+        Args:
+            form: The function of ``loggers.media`` that brings it into the form which all loggers rely on.
+            key: What it is logged as.
+            step: The step it belongs to.
+            *given: What that function takes.
+        """
+        raise NotImplementedError
+
+    def log_image(self, key: str, images: Any, step: int | None = None, *, caption: Any = None, **kwargs: Any) -> None:
+        """Logs a picture, or several.
+
+        Args:
+            key: What to log it as.
+            images: A tensor, an array or a picture of Pillow; a list of them; or a batch of shape (batch, ...). The
+                shape is (channels, height, width), (height, width, channels) or (height, width), with 1, 3 or 4
+                channels. If it could be the first or the second, it is the first for a tensor, the second for an array.
+                Floating point numbers go from 0 to 1, integers from 0 to 255; True is white.
+            step: The step it belongs to; None for the present one.
+            caption: What to write below it; a list for several.
+            **kwargs: What some loggers take besides.
+
+        Raises:
+            MisconfigurationException: If it is no picture.
+
+        Example:
+            ``self.trainer.log_image("reconstructions", self.decode(z)[:8])``
+        """
+        self._log_media("images_of", key, step, images, caption)
+
+    def log_figure(self, key: str, figure: Any, step: int | None = None, *, close: bool = False) -> None:
+        """Logs a figure of matplotlib, as it looks now.
+
+        Args:
+            key: What to log it as.
+            figure: The figure, or axes in it.
+            step: The step it belongs to; None for the present one.
+            close: Whether to close the figure afterwards, which matplotlib keeps otherwise.
+
+        Raises:
+            MisconfigurationException: If it is no figure.
+        """
+        self._log_media("figures_of", key, step, figure)
+        if close and (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:
+            pyplot.close(figure if hasattr(figure, "canvas") else figure.get_figure())
+
+    def log_table(
+        self, key: str, columns: Any = None, data: Any = None, dataframe: Any = None, step: int | None = None
+    ) -> None:
+        """Logs a table.
+
+        Args:
+            key: What to log it as.
+            columns: The names of the columns; or a dictionary of columns, or a data frame, without `data`.
+            data: The rows: lists, an array or a tensor.
+            dataframe: A data frame of pandas or its like, instead of both.
+            step: The step it belongs to; None for the present one.
+
+        Raises:
+            MisconfigurationException: If there is no table in it.
+
+        Example:
+            ``self.trainer.log_table("errors", columns=["digit", "taken for"], data=[[3, 8], [4, 9]])``
+        """
+        self._log_media("tables_of", key, step, columns, data, dataframe)
+
+    def log_text(self, key: str, text: Any, *, step: int | None = None) -> None:
+        """Logs text.
+
+        Args:
+            key: What to log it as.
+            text: The text, in which Markdown may be used; a list for several.
+            step: The step it belongs to; None for the present one.
+        """
+        self._log_media("texts_of", key, step, text)
+
+    def log_audio(
+        self,
+        key: str,
+        audios: Any,
+        step: int | None = None,
+        *,
+        sample_rate: Any = None,
+        caption: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Logs sound.
+
+        Args:
+            key: What to log it as.
+            audios: A tensor or an array of shape (samples,), (channels, samples) or (samples, channels), or a list of
+                them. Floating point numbers go from -1 to 1, integers over the range of their type.
+            step: The step it belongs to; None for the present one.
+            sample_rate: Samples a second; None for 44,100. A list for several.
+            caption: What to write below it; a list for several.
+            **kwargs: What some loggers take besides.
+
+        Raises:
+            MisconfigurationException: If it is no sound.
+        """
+        self._log_media("audios_of", key, step, audios, sample_rate, caption)
+
+    def log_video(
+        self, key: str, videos: Any, step: int | None = None, *, fps: Any = None, caption: Any = None, **kwargs: Any
+    ) -> None:
+        """Logs a video.
+
+        Args:
+            key: What to log it as.
+            videos: A tensor or an array of shape (frames, channels, height, width), with a batch before that for
+                several, or a list of them. 1 or 3 channels, numbers as for `log_image`.
+            step: The step it belongs to; None for the present one.
+            fps: Frames a second; None for 4. A list for several.
+            caption: What to write below it; a list for several.
+            **kwargs: What some loggers take besides.
+
+        Raises:
+            MisconfigurationException: If it is no video.
+        """
+        self._log_media("videos_of", key, step, videos, fps, caption)
+
+    def log_histogram(self, key: str, values: Any, step: int | None = None, *, bins: int = 64) -> None:
+        """Logs how values are distributed.
+
+        Args:
+            key: What to log it as.
+            values: A tensor, an array or a list of numbers of any shape. Those that are not finite are left out.
+            step: The step it belongs to; None for the present one.
+            bins: How many classes to show them in.
+
+        Raises:
+            MisconfigurationException: If there are other things than numbers in it.
+        """
+        self._log_media("histograms_of", key, step, values, bins)

@@ -58,12 +58,16 @@ class BackgroundLogger(Logger):
     @rank_zero_only
     def save(self) -> None:
         """Writes what was logged so far, and waits until it is written, for `drain_timeout` seconds at most."""
-        self._save_soon()
+        self._background.submit(self._flush, records=0)
         self._in_order()
 
+    @rank_zero_only
     def _save_soon(self) -> None:
-        """Writes what was logged so far, without waiting where that is done in the background."""
-        self._background.submit(self._flush, records=0)
+        """Writes what was logged so far, without waiting for it, unless a class of the user's has its own `save`."""
+        if type(self).save is not BackgroundLogger.save:
+            self.save()
+        elif type(self)._flush is not BackgroundLogger._flush:
+            self._background.submit(self._flush, records=0)
 
     def _in_order(self) -> None:
         """Waits for what was logged before, so that one who looks sees it."""

@@ -8,8 +8,9 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from fulmen.loggers.logs_media import LogsMedia
-from fulmen.loggers.media import Media
+from fulmen.core.logging import MediaLogging
+from fulmen.loggers import media
+from fulmen.loggers.background import Background
 from fulmen.loggers.media_files import MediaFiles
 from fulmen.utilities.rank_zero import rank_zero_only
 
@@ -51,7 +52,7 @@ class _DummyExperiment:
     def __setitem__(self, *args: Any, **kwargs: Any) -> None: ...
 
 
-class Logger(LogsMedia, ABC):
+class Logger(MediaLogging, ABC):
     """The base of all loggers.
 
     A logger has a name and a version and takes metrics and hyper-parameters; all else has a default. The trainer
@@ -129,7 +130,7 @@ class Logger(LogsMedia, ABC):
             **kwargs: What a logger takes besides.
         """
 
-    def log_media(self, key: str, items: Sequence[Media], step: float | None = None) -> None:
+    def log_media(self, key: str, items: Sequence[media.Media], step: float | None = None) -> None:
         """Records pictures, tables, text, sound and the like: all that `log_image` and its sisters are given.
 
         Here, each becomes a file in the folder ``media`` of the logger, written in the background. A logger that has
@@ -140,7 +141,12 @@ class Logger(LogsMedia, ABC):
             items: One or several, all of one kind.
             step: The step they belong to.
         """
-        files_of(self).write(self.log_dir or self.save_dir, key, items, step)
+        folder = self.log_dir or self.save_dir or self.__dict__.get("_default_dir")  # the last one is the Trainer's
+        files_of(self).write(folder, key, items, step)
+
+    @rank_zero_only
+    def _log_media(self, form: str, key: str, step: int | None, *given: Any) -> None:
+        self.log_media(key, getattr(media, form)(*given), step)
 
     def log_graph(self, model: Module, input_array: Tensor | None = None) -> None:
         """Records the model's graph; nothing where a logger has no such thing.
@@ -154,6 +160,10 @@ class Logger(LogsMedia, ABC):
     def save(self) -> None:
         """Writes what was recorded so far. It is called often, and has to be cheap."""
         return None
+
+    def _save_soon(self) -> None:
+        """What the trainer calls after each row."""
+        self.save()
 
     def finalize(self, status: str) -> None:
         """Ends a run: everything recorded is on its way to the disk afterwards.
@@ -184,7 +194,8 @@ def files_of(logger: Any) -> MediaFiles:
     # Loggers of users may not call the base's `__init__`.
     files: MediaFiles | None = logger.__dict__.get("_media_files")
     if files is None:
-        files = logger.__dict__["_media_files"] = MediaFiles(type(logger).__name__)
+        files = MediaFiles(getattr(logger, "_background", None) or Background(f"{type(logger).__name__}'s files"))
+        logger.__dict__["_media_files"] = files
     return files
 
 
@@ -219,9 +230,7 @@ class DummyLogger(Logger):
     def log_media(self, *args: Any, **kwargs: Any) -> None:
         """Does nothing."""
 
-    def takes_media(self) -> bool:
-        """No."""
-        return False
+    def _log_media(self, *args: Any, **kwargs: Any) -> None: ...
 
     def __getitem__(self, index: int) -> DummyLogger:
         # A user who has several loggers writes `self.logger[1].experiment`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -133,12 +132,12 @@ class Histogram(Media):
 
 
 def images_of(images: Any, caption: Any = None) -> list[Image]:
-    """Pictures in the one form, of whatever shows some; see `LogsMedia.log_image`."""
+    """Pictures in the one form, of whatever shows some; see `MediaLogging.log_image`."""
     given = split_images(images)
     return [Image(as_pixels(one), text) for one, text in zip(given, _for_each(caption, len(given)), strict=True)]
 
 
-def figure_of(figure: Any) -> Figure:
+def figures_of(figure: Any) -> list[Figure]:
     """A figure of matplotlib, drawn.
 
     Raises:
@@ -161,21 +160,19 @@ def figure_of(figure: Any) -> Figure:
         pixels = numpy.array(agg.buffer_rgba())
     finally:
         inner.set_canvas(canvas)
-    return Figure(pixels)
+    return [Figure(pixels)]
 
 
-def close_figure(figure: Any) -> None:
-    """Closes a figure of matplotlib, or the one that axes are in."""
-    if (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:
-        pyplot.close(figure if hasattr(figure, "canvas") else figure.get_figure())
-
-
-def table_of(columns: Any = None, data: Any = None, dataframe: Any = None) -> Table:
+def tables_of(columns: Any = None, data: Any = None, dataframe: Any = None) -> list[Table]:
     """A table in the one form, of a data frame, of columns by name, or of names and rows.
 
     Raises:
         MisconfigurationException: If there is no table in it, or a row has more or fewer values than there are names.
     """
+    return [_table_of(columns, data, dataframe)]
+
+
+def _table_of(columns: Any = None, data: Any = None, dataframe: Any = None) -> Table:
     if dataframe is None and hasattr(columns, "columns") and hasattr(columns, "itertuples"):
         columns, dataframe = None, columns
     if dataframe is not None:
@@ -211,13 +208,13 @@ def table_of(columns: Any = None, data: Any = None, dataframe: Any = None) -> Ta
     return Table(names, rows)
 
 
-def text_of(text: Any) -> Text:
+def texts_of(text: Any) -> list[Text]:
     """Text in the one form."""
-    return Text(text if isinstance(text, str) else str(text))
+    return [Text(str(one)) for one in (text if isinstance(text, (list, tuple)) else [text])]
 
 
 def audios_of(audios: Any, sample_rate: Any = None, caption: Any = None) -> list[Audio]:
-    """Sounds in the one form; see `LogsMedia.log_audio`."""
+    """Sounds in the one form; see `MediaLogging.log_audio`."""
     given = list(audios) if isinstance(audios, (list, tuple)) and not _is_number(next(iter(audios), 0)) else [audios]
     rates, captions = _for_each(sample_rate, len(given)), _for_each(caption, len(given))
     return [
@@ -227,18 +224,18 @@ def audios_of(audios: Any, sample_rate: Any = None, caption: Any = None) -> list
 
 
 def videos_of(videos: Any, fps: Any = None, caption: Any = None) -> list[Video]:
-    """Videos in the one form; see `LogsMedia.log_video`."""
+    """Videos in the one form; see `MediaLogging.log_video`."""
     given = list(videos) if isinstance(videos, (list, tuple)) else [videos]
     found = [(frames, index) for index, one in enumerate(given) for frames in as_frames(one)]
     rates, captions = _for_each(fps, len(given)), _for_each(caption, len(given))
     return [Video(frames, 4 if rates[i] is None else float(rates[i]), captions[i]) for frames, i in found]
 
 
-def histogram_of(values: Any, bins: int = 64) -> Histogram:
-    """A histogram in the one form; see `LogsMedia.log_histogram`."""
+def histograms_of(values: Any, bins: int = 64) -> list[Histogram]:
+    """A histogram in the one form; see `MediaLogging.log_histogram`."""
     numpy = _numpy()
     numbers = _array(values, "log_histogram").astype("float64").reshape(-1)
-    return Histogram(numbers[numpy.isfinite(numbers)], bins)
+    return [Histogram(numbers[numpy.isfinite(numbers)], bins)]
 
 
 def _numpy() -> Any:

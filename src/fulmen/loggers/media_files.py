@@ -24,26 +24,22 @@ class MediaFiles:
     Pictures become PNG, tables CSV, text Markdown, sound WAV, videos animated PNG files, and histograms JSON.
 
     Args:
-        name: What messages call the logger.
-
-    Attributes:
-        default_dir: The folder for loggers that have none.
+        background: What it writes in.
     """
 
-    def __init__(self, name: str) -> None:
-        self.background = Background(f"{name}'s files")
-        self.default_dir: str | None = None
+    def __init__(self, background: Background) -> None:
+        self.background = background
 
     def write(self, folder: str | None, key: str, items: Sequence[Media], step: float | None) -> None:
         """Writes items to files.
 
         Args:
-            folder: The logger's; None for `default_dir`.
+            folder: The logger's; None for the working folder.
             key: What they are logged as; a slash makes a folder.
             items: What to write.
             step: The step they belong to; None for the next number that is free.
         """
-        root = os.fspath(folder or self.default_dir or os.getcwd())
+        root = os.fspath(folder or os.getcwd())
         self.background.place = self.background.place or f"{root}/{FOLDER}"
         place = "/".join([root, FOLDER, *map(_file_name, filter(None, key.split("/")))])
         self.background.submit(_write, place, list(items), step)

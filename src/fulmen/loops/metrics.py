@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from fulmen.callbacks.x_axis import XAxisCounter
     from fulmen.loggers.logger import Logger
     from fulmen.loops.entries import Entry
     from fulmen.loops.progress import Progress
@@ -30,6 +31,7 @@ class Metrics:
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.loggers: list[Logger] = []
+        self.counter: XAxisCounter | None = None
         self.log_every_n_steps = 50
         self._callback: dict[str, Tensor] = {}
         self._logged: dict[str, Tensor] = {}
@@ -155,10 +157,26 @@ class Metrics:
         if not values or not self.loggers:
             return
         scalars: dict[str, float] = {key: value.item() for key, value in values.items()}
-        if "step" in scalars:
+        chosen = "step" in scalars
+        if chosen:
             step = int(scalars.pop("step"))
         elif epoch:
             scalars.setdefault("epoch", self.progress.epoch)
         for logger in self.loggers:
-            logger.log_metrics(metrics=scalars, step=step)
-            logger.save()
+            logger.log_metrics(metrics=scalars, step=step if chosen else self.place(logger, step))
+            # A logger that writes in the background is not waited for.
+            getattr(logger, "_save_soon", logger.save)()
+
+    def place(self, logger: Logger, step: int | None = None) -> Any:
+        """Where a run is now, on the x axis of a logger.
+
+        Args:
+            logger: The logger.
+            step: The place on the axis ``"step"``; None for the windows of batches so far.
+        """
+        axis = getattr(logger, "x_axis", "step")
+        if axis == "epoch":
+            return self.progress.epoch
+        if self.counter is not None and axis in ("samples", "time"):
+            return self.counter.at(axis)
+        return self.progress.windows if step is None else step

@@ -22,6 +22,7 @@ from fulmen.loops.watch import watch_hook
 from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, check_ready, unwrap
 from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
 from fulmen.trainer.hyper_parameters import log_hyper_parameters
+from fulmen.trainer.logging import begin_logging, end_logging
 from fulmen.trainer.profiling import begin_profile, end_profile
 from fulmen.trainer.signals import interactive, requeue_signal
 from fulmen.utilities.codec import decode_checkpoint, is_trusted
@@ -133,6 +134,8 @@ def begin(trainer: Trainer, job: Job) -> None:
     attach_data(trainer, module, datamodule, job.loaders)
     trainer.metrics.reset()
     trainer.metrics.watch(None)
+    if trainer.loggers:
+        begin_logging(trainer)
     attach_callbacks(trainer, module)
     for callback in trainer.callbacks:
         callback.__dict__.update(log=module.log, log_dict=module.log_dict)
@@ -245,8 +248,8 @@ def end(trainer: Trainer, fn: TrainerFn) -> None:
     for callback in trainer.callbacks:
         watch_hook(trainer, callback, "teardown")(trainer, module, stage=fn)
     watch_hook(trainer, module, "teardown")(stage=fn)
-    for logger in trainer.loggers:
-        logger.finalize("success")
+    if trainer.loggers:
+        end_logging(trainer, "success")
     let_go(trainer)
     if trainer.profile_wrapper() is not None:
         end_profile(trainer, report=True)
@@ -289,8 +292,8 @@ def interrupted(trainer: Trainer, error: BaseException) -> None:
         join(trainer.strategy.checkpoint_io)
     except Exception as failure:
         rank_zero_warn(f"A save was under way when the run ended. {failure}")
-    for logger in trainer.loggers:
-        logger.finalize("failed")
+    if trainer.loggers:
+        end_logging(trainer, "failed")
     let_go(trainer)
     if trainer.profile_wrapper() is not None:
         end_profile(trainer, report=isinstance(error, KeyboardInterrupt))

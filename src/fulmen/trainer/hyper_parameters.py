@@ -33,7 +33,7 @@ def log_hyper_parameters(trainer: Trainer, module: Any, datamodule: Any) -> None
     for logger in trainer.loggers:
         if owners:
             logger.log_hyperparams(merged)
-        logger.save()
+        getattr(logger, "_save_soon", logger.save)()
 
 
 def _refuse_conflicts(module: dict[str, Any], datamodule: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from fulmen.core.logging import MediaLogging
 from fulmen.utilities.states import RunningStage, TrainerFn, TrainerState, TrainerStatus
 
 if TYPE_CHECKING:
@@ -223,7 +225,7 @@ class DataViews(ProgressViews):
         raise AttributeError
 
 
-class PartViews(DataViews):
+class PartViews(DataViews, MediaLogging):
     """The parts that a Trainer is made of."""
 
     if TYPE_CHECKING:
@@ -387,6 +389,22 @@ class PartViews(DataViews):
     def progress_bar_metrics(self) -> dict[str, float]:
         """What the progress bar shows."""
         return self.metrics.bar
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Sends numbers to every logger at once, each on its own x axis; `self.log` is for values of a step or an epoch.
+
+        Args:
+            metrics: Numbers by name.
+            step: The step they belong to; None for the present one.
+        """
+        for logger in self.metrics.loggers:
+            logger.log_metrics(metrics=dict(metrics), step=self.metrics.place(logger) if step is None else step)
+
+    def _log_media(self, form: str, key: str, step: int | None, *given: Any) -> None:
+        if self.metrics.loggers and self.is_global_zero:
+            from fulmen.trainer.logging import hand_out  # only runs that log such things pay for it
+
+            hand_out(self, form, key, step, given)  # type: ignore[arg-type]
 
     def metric_step(self, name: str) -> int | None:
         """After how many optimizer steps the value now in ``callback_metrics`` was made; None where there is none.
