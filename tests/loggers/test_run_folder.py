@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fulmen.loggers import run_folder
 from fulmen.loggers.csv_logs import CSVLogger
 from fulmen.loggers.run_folder import next_version, write_hparams
+from fulmen.loggers.tensorboard import TensorBoardLogger
 from fulmen.utilities.exceptions import MisconfigurationException
 
 
@@ -86,7 +87,7 @@ def test_home_and_variables_are_expanded(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_remote_address_is_no_folder() -> None:
     with pytest.raises(MisconfigurationException, match="Pass a local folder"):
-        CSVLogger("s3://bucket/logs")
+        TensorBoardLogger("s3://bucket/logs")
 
 
 def test_a_save_dir_is_a_path() -> None:

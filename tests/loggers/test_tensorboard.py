@@ -162,7 +162,7 @@ def test_one_event_holds_all_values_of_a_call(tmp_path: Path, monkeypatch: pytes
     logger = TensorBoardLogger(tmp_path)
     summaries: list[Any] = []
     file = logger.experiment._get_file_writer()
-    monkeypatch.setattr(file, "add_summary", lambda summary, step: summaries.append((len(summary.value), step)))
+    monkeypatch.setattr(file, "add_summary", lambda summary, step, time: summaries.append((len(summary.value), step)))
     logger.log_metrics({f"m{i}": float(i) for i in range(8)}, 3)
     logger.log_metrics({}, 4)
     assert summaries == [(8, 3)]

@@ -1,4 +1,4 @@
-"""``self.log`` for numbers, checked once a key and then only appended to, and ``log_image`` and its like for all else."""
+"""``self.log`` for numbers, checked once a key and then only appended to; ``log_image`` and its like for all else."""
 
 from __future__ import annotations
 

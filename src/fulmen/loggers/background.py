@@ -158,6 +158,19 @@ class Background:
         work = self._work
         return 0 if work is None else work.wait(self.drain_timeout if timeout is None else timeout)
 
+    def is_own_thread(self) -> bool:
+        """Whether it is the thread in the background that asks."""
+        return self._work is not None and self._work.is_own_thread()
+
+    def rest(self, seconds: float) -> None:
+        """Lets records gather for a while, unless somebody waits for them.
+
+        Args:
+            seconds: How long. For functions that are called in the background; elsewhere, it does nothing.
+        """
+        if (work := self._work) is not None and work.is_own_thread():
+            work.rest(seconds)
+
     def report(self, may_raise: bool = True) -> None:
         """Says, once a run, what has failed.
 

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from fulmen.loggers.logger import rank_zero_experiment
-from fulmen.loggers.run_folder import NAME_HPARAMS_FILE, RunFolderLogger, write_hparams
+from fulmen.loggers.background import OnFailure
+from fulmen.loggers.csv_table import FarTable, LocalTable
+from fulmen.loggers.logger import XAxis, rank_zero_experiment
+from fulmen.loggers.places import is_address
+from fulmen.loggers.run_folder import NAME_HPARAMS_FILE, RunFolderLogger, joined, write_hparams
 from fulmen.loggers.values import as_params, check_names, number
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.rank_zero import rank_zero_only, rank_zero_warn
+
+# What does not change, so that it may be written later.
+_LASTING = (int, float, str, type(None))
 
 
 class ExperimentWriter:
     """Writes the files of one run.
 
     Rows are appended to ``metrics.csv``; what is on the disk is never touched again, except where a metric appears
-    that has no column yet. Then a wider copy of the file takes its place, in one step.
+    that has no column yet. Then a wider copy of the file takes its place, in one step. At an address, the file is
+    sent as a whole each time.
 
     Args:
-        log_dir: The run's folder, which is made where it is missing. A ``metrics.csv`` that is there already is kept
-            under another name.
+        log_dir: The run's folder, which is made where it is missing; may be an address. A ``metrics.csv`` that is
+            there already is kept under another name.
 
     Attributes:
         metrics: The rows that are not written yet.
-        metrics_keys: The columns of the file.
         hparams: The hyper-parameters.
     """
 
@@ -38,14 +42,24 @@ class ExperimentWriter:
 
     def __init__(self, log_dir: str) -> None:
         self.log_dir = log_dir
-        self.metrics_file_path = os.path.join(log_dir, self.NAME_METRICS_FILE)
+        self.metrics_file_path = joined(log_dir, self.NAME_METRICS_FILE)
         self.metrics: list[dict[str, Any]] = []
-        self.metrics_keys: list[str] = []
         self.hparams: dict[str, Any] = {}
         self._logged = 0
-        self._descriptor: int | None = None
-        os.makedirs(log_dir, exist_ok=True)
-        self._set_aside_earlier_file()
+        far = is_address(log_dir)
+        self._table: LocalTable | FarTable = (FarTable if far else LocalTable)(self.metrics_file_path)
+        if not far:
+            os.makedirs(log_dir, exist_ok=True)
+        if (kept := self._table.set_aside()) is not None:
+            rank_zero_warn(
+                f"The folder {self.log_dir} holds the metrics of an earlier run, which are kept as {kept}. Leave out"
+                " `version` to give each run a folder of its own."
+            )
+
+    @property
+    def metrics_keys(self) -> list[str]:
+        """The columns of the file."""
+        return self._table.columns
 
     def log_hparams(self, params: Mapping[str, Any]) -> None:
         """Adds hyper-parameters and writes all of them to ``hparams.yaml``.
@@ -54,9 +68,9 @@ class ExperimentWriter:
             params: Values by name.
         """
         self.hparams.update(params)
-        write_hparams(os.path.join(self.log_dir, self.NAME_HPARAMS_FILE), self.hparams)
+        write_hparams(joined(self.log_dir, self.NAME_HPARAMS_FILE), self.hparams)
 
-    def log_metrics(self, metrics_dict: Mapping[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics_dict: Mapping[str, Any], step: float | None = None) -> None:
         """Adds a row, which `save` writes.
 
         Args:
@@ -72,113 +86,63 @@ class ExperimentWriter:
 
     def save(self) -> None:
         """Writes the rows that were added since the last time; a single system call where no column is new."""
-        if not self.metrics:
-            return
-        self._find_file()
-        columns = set(self.metrics_keys).union(*self.metrics)
-        if len(columns) == len(self.metrics_keys):
-            self._append()
-        else:
-            self._widen(sorted(columns))
-        self.metrics.clear()
+        if self.metrics:
+            self._table.add(self.metrics)
+            self.metrics.clear()
+
+    def write(self, rows: list[tuple[Mapping[str, Any], float | None]]) -> None:
+        """Adds rows and writes them; where that fails, it is as if they had never been.
+
+        Args:
+            rows: Values by name, and the step, as for `log_metrics`.
+        """
+        before, logged = len(self.metrics), self._logged
+        try:
+            for row, step in rows:
+                self.log_metrics(row, step)
+            self.save()
+        except BaseException:
+            del self.metrics[before:]
+            self._logged = logged
+            raise
 
     def close(self) -> None:
         """Closes the file; a later `save` opens it again."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def _set_aside_earlier_file(self) -> None:
-        if not os.path.exists(self.metrics_file_path):
-            return
-        stem, extension = os.path.splitext(self.metrics_file_path)
-        count = 1
-        while os.path.exists(kept := f"{stem}_{count}{extension}"):
-            count += 1
-        os.rename(self.metrics_file_path, kept)
-        rank_zero_warn(
-            f"The folder {self.log_dir} holds the metrics of an earlier run, which are kept as"
-            f" {os.path.basename(kept)}. Leave out `version` to give each run a folder of its own."
-        )
-
-    def _find_file(self) -> None:
-        # A file without a name left was deleted or replaced, and whatever went into it would be lost.
-        if self._descriptor is not None and os.fstat(self._descriptor).st_nlink == 0:
-            self.close()
-        if self._descriptor is not None:
-            return
-        try:
-            self._descriptor = os.open(self.metrics_file_path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
-        except FileNotFoundError:
-            self.metrics_keys = []
-            return
-        with open(self.metrics_file_path, newline="", encoding="utf-8") as file:
-            self.metrics_keys = next(csv.reader(file), [])
-
-    def _append(self) -> None:
-        assert self._descriptor is not None
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows([row.get(name, "") for name in self.metrics_keys] for row in self.metrics)
-        size = os.fstat(self._descriptor).st_size
-        remaining = text.getvalue().encode()
-        try:
-            while remaining:
-                remaining = remaining[os.write(self._descriptor, remaining) :]
-        except OSError:
-            # The disk is full: half a row must not stay, since the next one would be joined to it.
-            os.ftruncate(self._descriptor, size)
-            raise
-
-    def _widen(self, columns: list[str]) -> None:
-        self.close()
-        os.makedirs(self.log_dir, exist_ok=True)
-        temporary = f"{self.metrics_file_path}.tmp"
-        try:
-            with open(temporary, "w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, columns, extrasaction="ignore")
-                writer.writeheader()
-                if self.metrics_keys:
-                    with open(self.metrics_file_path, newline="", encoding="utf-8") as narrow:
-                        writer.writerows(csv.DictReader(narrow))
-                writer.writerows(self.metrics)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.metrics_file_path)
-        except BaseException:
-            if os.path.exists(temporary):
-                os.remove(temporary)
-            raise
-        self.metrics_keys = columns
+        self._table.close()
 
     def __getstate__(self) -> dict[str, Any]:
         # The rows that are not written yet stay with the original, so that they are written once.
-        return {**self.__dict__, "_descriptor": None, "metrics": []}
-
-    def __del__(self) -> None:
-        if getattr(self, "_descriptor", None) is not None:
-            self.close()
+        return {**self.__dict__, "metrics": []}
 
 
 class CSVLogger(RunFolderLogger):
     """Logs to ``save_dir/name/version_N``: metrics to ``metrics.csv``, hyper-parameters to ``hparams.yaml``.
 
-    Each call of `log_metrics` is a row, each metric a column; the columns are sorted. The row of a step is on its
-    way to the disk as soon as `save` returns, which the trainer calls after each row.
+    Each call of `log_metrics` is a row, each metric a column; the columns are sorted. While a Trainer runs, rows are
+    written in the background as they come. By hand, they are when `save` returns.
 
     Args:
-        save_dir: The folder of all experiments.
+        save_dir: The folder of all experiments; may be an address that fsspec knows, as ``s3://bucket/logs``.
         name: The folder of this experiment below it; None or empty for none.
         version: The run: a number N stands for a folder ``version_N``, a string for a folder of that name, and None
             for the next number that is free.
         prefix: What is put before the name of each metric, with a hyphen between.
-        flush_logs_every_n_steps: How many steps of rows may wait for being written where nobody calls `save`.
+        flush_logs_every_n_steps: How many steps of rows may wait for being written where no Trainer runs and nobody
+            calls `save`.
+        on_failure: What happens when rows cannot be written, as where the disk is full: ``"warn"`` for one warning,
+            after which the logger is off for the rest of the run, or ``"raise"`` for an error.
+        drain_timeout: For how many seconds the end of a run waits for what is not written yet.
+        x_axis: What is in the column ``step`` of values that the Trainer logs: ``"step"``, ``"epoch"``, ``"samples"``
+            of training, or ``"time"``, seconds of training.
 
     Raises:
-        MisconfigurationException: If `save_dir` is no local path, or `flush_logs_every_n_steps` is below 1.
+        MisconfigurationException: If `save_dir` is no path, or another argument has no meaning.
 
     Example:
         ``trainer = Trainer(logger=CSVLogger("logs", name="digits"))``
     """
+
+    _takes_addresses = True
 
     def __init__(
         self,
@@ -187,8 +151,14 @@ class CSVLogger(RunFolderLogger):
         version: int | str | None = None,
         prefix: str = "",
         flush_logs_every_n_steps: int = 100,
+        *,
+        on_failure: OnFailure = "warn",
+        drain_timeout: float = 60.0,
+        x_axis: XAxis = "step",
     ) -> None:
-        super().__init__(save_dir, name, version, prefix)
+        super().__init__(
+            save_dir, name, version, prefix, on_failure=on_failure, drain_timeout=drain_timeout, x_axis=x_axis
+        )
         if flush_logs_every_n_steps < 1:
             raise MisconfigurationException(
                 "`flush_logs_every_n_steps` must be 1 or more.",
@@ -202,9 +172,16 @@ class CSVLogger(RunFolderLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
-        """The writer of the run's files, which is made, as the folder is, when it is first asked for."""
+        """The writer of the run's files, which is made, as the folder is, when it is first asked for.
+
+        It has what was logged before by the time this returns.
+        """
+        self._in_order()
+        return self._writer()
+
+    def _writer(self) -> ExperimentWriter:
         if self._experiment is None:
-            self._experiment = ExperimentWriter(self.log_dir)
+            self._experiment = ExperimentWriter(self._run_folder())
         return self._experiment
 
     @rank_zero_only
@@ -217,7 +194,7 @@ class CSVLogger(RunFolderLogger):
         Raises:
             MisconfigurationException: If it is something else.
         """
-        self.experiment.log_hparams(as_params(params))
+        self._background.submit(self._add_hparams, as_params(params))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -231,25 +208,40 @@ class CSVLogger(RunFolderLogger):
             MisconfigurationException: If a tensor has more elements than one, or a name is no string.
         """
         check_names(metrics)
-        writer: ExperimentWriter = self.experiment
-        writer.log_metrics(self._with_prefix(metrics), None if step is None else int(step))
+        row = {name: _lasting(name, value) for name, value in self._with_prefix(metrics).items()}
+        place = step if step is None or type(step) is float else int(step)
+        if self._background.is_on:
+            self._background.gather(self._write_rows, (row, place))
+        else:
+            self._add_row(row, place)
+
+    def _write_rows(self, rows: list[tuple[Mapping[str, Any], float | None]]) -> None:
+        writer = self._writer()
+        writer.write(rows)
+        if isinstance(writer._table, FarTable):
+            self._background.rest(writer._table.pause)
+
+    def _add_row(self, row: Mapping[str, Any], step: float | None) -> None:
+        writer = self._writer()
+        writer.log_metrics(row, step)
         window, rest = divmod(writer.metrics[-1]["step"] + 1, self._flush_logs_every_n_steps)
         if rest == 0 or window != self._flushed:
             self._flushed = window
             writer.save()
 
-    @rank_zero_only
-    def save(self) -> None:
-        """Writes the rows that are not written yet."""
-        self.experiment.save()
+    def _add_hparams(self, params: Mapping[str, Any]) -> None:
+        self._writer().log_hparams(params)
 
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        """Writes the rows that are not written yet, and closes the file.
+    def _flush(self) -> None:
+        self._writer().save()
 
-        Args:
-            status: How the run ended; not recorded.
-        """
+    def _end(self, status: str) -> None:
         if self._experiment is not None:
-            self.save()
+            self._experiment.save()
             self._experiment.close()
+
+
+def _lasting(name: str, value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return number(name, value)
+    return value if isinstance(value, _LASTING) else str(value)

@@ -141,8 +141,11 @@ class Logger(MediaLogging, ABC):
             items: One or several, all of one kind.
             step: The step they belong to.
         """
-        folder = self.log_dir or self.save_dir or self.__dict__.get("_default_dir")  # the last one is the Trainer's
+        folder = self._run_folder() or self.__dict__.get("_default_dir")  # the last one is the Trainer's
         files_of(self).write(folder, key, items, step)
+
+    def _run_folder(self) -> str | None:
+        return self.log_dir or self.save_dir
 
     @rank_zero_only
     def _log_media(self, form: str, key: str, step: int | None, *given: Any) -> None:

@@ -11,6 +11,31 @@ def is_address(path: str) -> bool:
     return "://" in path
 
 
+def may_pass(error: Exception) -> bool:
+    """Whether what has failed may succeed a little later: a connection that broke, not a disk that is full."""
+    return isinstance(error, (ConnectionError, TimeoutError)) or type(error).__module__.startswith(
+        ("aiohttp", "botocore")
+    )
+
+
+def append(descriptor: int, content: bytes) -> None:
+    """Adds to the end of a local file: all of it, or, where the disk is full, nothing.
+
+    Args:
+        descriptor: The file's, opened for appending.
+        content: What to add.
+    """
+    size = os.fstat(descriptor).st_size
+    remaining = content
+    try:
+        while remaining:
+            remaining = remaining[os.write(descriptor, remaining) :]
+    except BaseException:
+        # Half a record must not stay, since the next one would be joined to it.
+        os.ftruncate(descriptor, size)
+        raise
+
+
 def write_file(folder: str, stem: str | None, suffix: str, content: bytes) -> None:
     """Writes a whole file, in one step where the system can.
 

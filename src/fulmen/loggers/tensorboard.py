@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import warnings
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import Module
 
 from fulmen.core.hooks import DataHooks
-from fulmen.loggers.logger import rank_zero_experiment
+from fulmen.loggers import event_media
+from fulmen.loggers.background import OnFailure
+from fulmen.loggers.event_file import redirect
+from fulmen.loggers.logger import XAxis, rank_zero_experiment
+from fulmen.loggers.media import Media
 from fulmen.loggers.run_folder import NAME_HPARAMS_FILE, RunFolderLogger, local_path, write_hparams
 from fulmen.loggers.values import as_params, check_names, flat_params, number
 from fulmen.utilities.imports import available, require
@@ -25,7 +30,7 @@ from fulmen.utilities.tree import move_data_to_device
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-# SummaryWriter's own default is 120: curves would lag two minutes behind the run, and a crash would cost as much.
+# For a version of TensorBoard that writes in its own way; there, the default of 120 would lag two minutes behind.
 _FLUSH_SECONDS = 10
 
 
@@ -44,12 +49,17 @@ class TensorBoardLogger(RunFolderLogger):
             ``hp_metric``, of value -1: TensorBoard shows only hyper-parameters that have one.
         prefix: What is put before the name of each metric, with a hyphen between.
         sub_dir: A folder below that of the version, for all files.
-        **kwargs: What ``torch.utils.tensorboard.SummaryWriter`` takes besides the folder: `comment`, `purge_step`,
-            `max_queue`, `flush_secs` (here 10 by default) and `filename_suffix`.
+        on_failure: What happens when something cannot be written, as where the disk is full: ``"warn"`` for one
+            warning, after which the logger is off for the rest of the run, or ``"raise"`` for an error.
+        drain_timeout: For how many seconds the end of a run waits for what is not written yet.
+        x_axis: What the Trainer takes for the step: ``"step"``, ``"epoch"``, ``"samples"`` of training, or ``"time"``,
+            seconds of training.
+        **kwargs: What ``torch.utils.tensorboard.SummaryWriter`` takes besides the folder: `comment`, `purge_step` and
+            `filename_suffix`; `max_queue` and `flush_secs` without effect, since everything is written as it comes.
 
     Raises:
         ModuleNotFoundError: If ``tensorboard`` is not installed.
-        MisconfigurationException: If `save_dir` is no local path.
+        MisconfigurationException: If `save_dir` is no local path, or another argument has no meaning.
 
     Example:
         ``trainer = Trainer(logger=TensorBoardLogger("logs", name="digits"))``
@@ -66,17 +76,22 @@ class TensorBoardLogger(RunFolderLogger):
         default_hp_metric: bool = True,
         prefix: str = "",
         sub_dir: str | os.PathLike[str] | None = None,
+        *,
+        on_failure: OnFailure = "warn",
+        drain_timeout: float = 60.0,
+        x_axis: XAxis = "step",
         **kwargs: Any,
     ) -> None:
         if not available("tensorboard"):
             require("tensorboard", "loggers", "TensorBoardLogger")
-        super().__init__(save_dir, name, version, prefix)
+        super().__init__(
+            save_dir, name, version, prefix, on_failure=on_failure, drain_timeout=drain_timeout, x_axis=x_axis
+        )
         self._sub_dir = None if sub_dir is None else os.fspath(sub_dir)
         self._log_graph = log_graph
         self._default_hp_metric = default_hp_metric
         self._kwargs = {"flush_secs": _FLUSH_SECONDS, **kwargs}
         self._experiment: SummaryWriter | None = None
-        self._summary: Any = None
         self.hparams: dict[str, Any] = {}
         self._hparams_changed = True
         self._owns_hparams_file = False
@@ -86,27 +101,39 @@ class TensorBoardLogger(RunFolderLogger):
         """The folder below that of the version, None for none."""
         return self._sub_dir
 
-    @property
-    def log_dir(self) -> str:
-        """The folder of this version, with `sub_dir`."""
-        folder = super().log_dir
+    def _run_folder(self) -> str:
+        folder = super()._run_folder()
         return folder if self._sub_dir is None else os.path.join(folder, local_path(self._sub_dir))
 
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
-        """The ``SummaryWriter``, for images, histograms and all else that has no method here.
+        """The ``SummaryWriter``, for all that has no method here.
 
-        It is made, as the folder is, when it is first asked for.
+        It is made, as the folder is, when it is first asked for. What was logged before is written by then.
 
         Example:
-            ``self.logger.experiment.add_histogram("weights", self.layer.weight, self.global_step)``
+            ``self.logger.experiment.add_pr_curve("digits", labels, predictions, self.global_step)``
         """
+        self._in_order()
+        self._import()
+        return self._writer()
+
+    def _import(self) -> None:
+        # In the thread that logs: an import in another, beside one of the user's, may wait for that for ever.
         if self._experiment is None:
+            require("torch.utils.tensorboard", "loggers", "TensorBoardLogger")
+
+    def _writer(self) -> SummaryWriter:
+        writer = self._experiment
+        if writer is None:
             tensorboard = require("torch.utils.tensorboard", "loggers", "TensorBoardLogger")
-            self._summary = require("tensorboard.compat.proto.summary_pb2", "loggers", "TensorBoardLogger").Summary
-            self._experiment = tensorboard.SummaryWriter(log_dir=self.log_dir, **self._kwargs)
-        return self._experiment
+            writer = self._experiment = tensorboard.SummaryWriter(log_dir=self._run_folder(), **self._kwargs)
+            redirect(writer, self._background)
+        elif writer.all_writers is None:  # it was closed, and begins a new file
+            writer._get_file_writer()
+            redirect(writer, self._background)
+        return writer
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -121,16 +148,49 @@ class TensorBoardLogger(RunFolderLogger):
             MisconfigurationException: If a value is no number, or a name is no string.
         """
         check_names(metrics)
-        writer = self.experiment
-        summary = self._summary()
-        for name, value in self._with_prefix(metrics).items():
-            if isinstance(value, dict):
-                writer.add_scalars(name, {curve: number(curve, item) for curve, item in value.items()}, step)
-            else:
-                summary.value.add(tag=name, simple_value=value if type(value) is float else number(name, value))
-        if summary.value:
-            # One event for all values costs what `add_scalar` costs for each of them.
-            writer._get_file_writer().add_summary(summary, step)
+        numbers = {name: _numbers(name, value) for name, value in self._with_prefix(metrics).items()}
+        self._import()
+        self._background.gather(self._write_rows, (numbers, None if step is None else int(step), time.time()))
+
+    def _write_rows(self, rows: list[tuple[dict[str, Any], int | None, float]]) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        writer = self._writer()
+        while rows:
+            numbers, step, now = rows[0]
+            summary = Summary()
+            for name, value in numbers.items():
+                if isinstance(value, dict):
+                    self._write_chart(writer, name, value, step, now)
+                else:
+                    summary.value.add(tag=name, simple_value=value)
+            if summary.value:
+                # One event for all values costs what `add_scalar` costs for each of them.
+                writer._get_file_writer().add_summary(summary, step, now)
+            del rows[0]
+
+    def _write_chart(self, writer: Any, name: str, curves: dict[str, float], step: int | None, now: float) -> None:
+        """Writes several curves of one chart, each of which is a run of its own for TensorBoard."""
+        writer.add_scalars(name, curves, step, now)
+        redirect(writer, self._background)
+
+    @rank_zero_only
+    def log_media(self, key: str, items: Sequence[Media], step: float | None = None) -> None:
+        """Records pictures, figures, text, tables (as text), sound, videos (as moving pictures) and histograms.
+
+        Args:
+            key: What they are logged as; of several, the second is ``key/1``.
+            items: One or several, all of one kind.
+            step: The step they belong to.
+        """
+        self._import()
+        place = None if step is None else int(step)
+        self._background.submit(self._write_media, key, list(items), place, time.time())
+
+    def _write_media(self, key: str, items: list[Media], step: int | None, now: float) -> None:
+        writer = self._writer()._get_file_writer()
+        for index, item in enumerate(items):
+            writer.add_summary(event_media.summary_of(f"{key}/{index}" if index else key, item), step, now)
 
     @rank_zero_only
     def log_hyperparams(
@@ -159,9 +219,15 @@ class TensorBoardLogger(RunFolderLogger):
         if not metrics:
             return
         self.log_metrics(metrics, step)
-        writer = self.experiment._get_file_writer()
-        hparams = require("torch.utils.tensorboard.summary", "loggers", "TensorBoardLogger").hparams
-        for summary in hparams(flat_params(given), dict(self._with_prefix(metrics))):
+        self._background.submit(
+            self._write_hparams, flat_params(given), dict(self._with_prefix(metrics)), step, records=0
+        )
+
+    def _write_hparams(self, params: dict[str, Any], metrics: dict[str, Any], step: int | None) -> None:
+        writer = self._writer()._get_file_writer()
+        for summary in require("torch.utils.tensorboard.summary", "loggers", "TensorBoardLogger").hparams(
+            params, metrics
+        ):
             writer.add_summary(summary, step)
 
     @rank_zero_only
@@ -193,33 +259,31 @@ class TensorBoardLogger(RunFolderLogger):
                 "\nCheck `example_input_array`, or leave `log_graph` off."
             )
 
-    @rank_zero_only
-    def save(self) -> None:
-        """Writes ``hparams.yaml`` where hyper-parameters were added; one of an earlier run is left as it is.
-
-        The events need no help: their writer brings them to the disk every `flush_secs`, and `finalize` does.
-        """
+    def _flush(self) -> None:
+        """Writes ``hparams.yaml`` where hyper-parameters were added; one of an earlier run is left as it is."""
         if not self._hparams_changed:
             return
         self._hparams_changed = False
-        path = os.path.join(self.log_dir, self.NAME_HPARAMS_FILE)
+        path = os.path.join(self._run_folder(), self.NAME_HPARAMS_FILE)
         if self._owns_hparams_file or not os.path.exists(path):
-            write_hparams(path, self.hparams)
+            write_hparams(path, dict(self.hparams))
             self._owns_hparams_file = True
 
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        """Writes everything and closes the file; what is logged later goes to a new one in the same folder.
-
-        Args:
-            status: How the run ended; not recorded.
-        """
+    def _end(self, status: str) -> None:
         if self._experiment is not None:
             self._experiment.close()
-            self.save()
+            self._flush()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_experiment": None, "_summary": None}
+        return {**self.__dict__, "_experiment": None}
+
+
+def _numbers(name: str, value: Any) -> Any:
+    if type(value) is float:
+        return value
+    if isinstance(value, dict):
+        return {curve: number(curve, item) for curve, item in value.items()}
+    return number(name, value)
 
 
 @contextlib.contextmanager

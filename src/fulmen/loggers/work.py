@@ -52,6 +52,8 @@ class Work:
         self._entry = threading.Lock()
         self._done = threading.Condition()
         self._closing = threading.Event()
+        self._waiters = 0
+        self._hurry = threading.Event()
         self._tasks_in = self._tasks_out = 0
         self._records_in = self._records_out = 0
 
@@ -88,15 +90,31 @@ class Work:
         Returns:
             How many tasks are left.
         """
-        if self.left and threading.current_thread() is not self._thread:
+        if self.left and not self.is_own_thread():
             with self._done:
                 aim = self._tasks_in
-                self._done.wait_for(lambda: self._tasks_out >= aim, timeout)
+                self._waiters += 1
+                self._hurry.set()
+                try:
+                    self._done.wait_for(lambda: self._tasks_out >= aim, timeout)
+                finally:
+                    self._waiters -= 1
+                    if not self._waiters and not self._closing.is_set():
+                        self._hurry.clear()
         return self.left
+
+    def is_own_thread(self) -> bool:
+        """Whether it is this work's thread that asks."""
+        return threading.current_thread() is self._thread
+
+    def rest(self, seconds: float) -> None:
+        """Lets tasks gather for a while, unless somebody waits for them; for functions that are tasks."""
+        self._hurry.wait(seconds)
 
     def close(self) -> None:
         """Ends the thread when it has done what is queued."""
         self._closing.set()
+        self._hurry.set()
         self._queue.put(None)
 
     def _start(self) -> None:

@@ -391,7 +391,7 @@ class PartViews(DataViews, MediaLogging):
         return self.metrics.bar
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Sends numbers to every logger at once, each on its own x axis; `self.log` is for values of a step or an epoch.
+        """Sends numbers to every logger at once, each on its own x axis; values of steps and epochs go by `self.log`.
 
         Args:
             metrics: Numbers by name.
