@@ -239,9 +239,8 @@ class MLFlowLogger(ServiceLogger):
         self._open_once()
         if type(item) is Image and available("PIL"):
             self._run.call("log_image", item.pixels, key=key, step=step, synchronous=True)
-        elif isinstance(item, Table) and available("pandas"):
-            columns = {name: [row[i] for row in item.rows] for i, name in enumerate(item.columns)}
-            self._run.call("log_table", columns, f"media/{key}/step_{step:08d}.json")
+        elif isinstance(item, Table):
+            self._run.log_table(item, f"media/{key}/step_{step:08d}.json")
         else:
             content, ending = content_of(item)
             self._run.log_file(content, f"media/{key}/step_{step:08d}{ending}")

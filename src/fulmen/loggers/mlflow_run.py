@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fulmen.loggers.media import Table
 from fulmen.loggers.saved_models import Kept, SavedModel
 from fulmen.utilities.imports import require
 from fulmen.utilities.rank_zero import rank_zero_warn
@@ -67,6 +68,7 @@ class MLFlowRun:
         self.experiment_id: str | None = None
         self.refused: list[str] = []
         self.params: dict[str, str] = {}
+        self._tables: list[dict[str, str]] = []
         self._client: MlflowClient | None = None
         self._opening = threading.RLock()
 
@@ -94,6 +96,7 @@ class MLFlowRun:
         assert self.run_id is not None
         run = self.client.get_run(self.run_id)
         self.params.update(run.data.params)
+        self._tables = json.loads(run.data.tags.get("mlflow.loggedArtifacts", "[]"))
         if run.info.status != "RUNNING":
             self.client.update_run(self.run_id, status="RUNNING")
         return str(run.info.experiment_id)
@@ -215,6 +218,19 @@ class MLFlowRun:
                 file.write(content)
             self.client.log_artifact(self.open(), local, folder)
 
+    def log_table(self, table: Table, path: str) -> None:
+        """Sends a table in the form that MLflow shows as one.
+
+        Args:
+            table: The table.
+            path: Its name among the run's artifacts.
+        """
+        # MLflow's own `log_table` needs pandas, and reads back what it has sent.
+        content = json.dumps({"columns": table.columns, "data": table.rows}, default=str)
+        self.client.log_text(self.open(), content, path)
+        self._tables.append({"path": path, "type": "table"})
+        self.client.set_tag(self.run_id, "mlflow.loggedArtifacts", json.dumps(self._tables))
+
     def call(self, method: str, *args: Any, **kwargs: Any) -> None:
         """Calls a method of the client that takes a run's id first."""
         getattr(self.client, method)(self.open(), *args, **kwargs)
@@ -271,7 +287,7 @@ class Names:
         plain = re.sub(r"[^a-zA-Z0-9_/. -]", "", name)
         # MLflow keeps some names as paths, so it takes none that has a shorter spelling or leads elsewhere.
         plain = posixpath.normpath(plain).lstrip("/")
-        if plain.split("/")[0] in ("", ".", ".."):
+        if plain in ("", ".") or plain.startswith(".."):
             plain = plain.replace(".", "_") or "_"
         free, number = plain[:_NAME_LENGTH], 1
         while self._taken.setdefault(free, name) != name:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -19,6 +20,7 @@ from fulmen.loggers.saved_models import Kept, SavedModel
 from fulmen.loggers.service_logger import ServiceLogger
 from fulmen.loggers.values import as_params, check_names
 from fulmen.loggers.wandb_media import is_for_wandb, native
+from fulmen.loggers.wandb_offline import check_written
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
 from fulmen.utilities.imports import available, require
 from fulmen.utilities.rank_zero import rank_zero_only, rank_zero_warn
@@ -26,6 +28,9 @@ from fulmen.utilities.rank_zero import rank_zero_only, rank_zero_warn
 if TYPE_CHECKING:
     from wandb import Artifact
     from wandb.sdk.wandb_run import Run
+
+# How often to look whether W&B gets its file onto the disk, in seconds.
+_LOOK_EVERY = 5.0
 
 
 class WandbLogger(ServiceLogger):
@@ -116,6 +121,7 @@ class WandbLogger(ServiceLogger):
         self._axis = "trainer/global_step" if x_axis == "step" else f"trainer/{x_axis}"
         self._experiment: Run | None = experiment
         self._is_copy = False
+        self._next_look = 0.0
         if experiment is not None:
             self._id = experiment.id
 
@@ -202,6 +208,9 @@ class WandbLogger(ServiceLogger):
         while rows:
             self._experiment.log(rows[0])
             del rows[0]
+        if time.monotonic() >= self._next_look:
+            check_written(self._experiment)
+            self._next_look = time.monotonic() + _LOOK_EVERY
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
@@ -227,9 +236,9 @@ class WandbLogger(ServiceLogger):
         if items[0].kind in ("image", "figure", "video") and not available("PIL"):
             super().log_media(key, items, step)
         else:
-            self._hand_over(self._log_media, key, list(items), step)
+            self._hand_over(self._write_media, key, list(items), step)
 
-    def _log_media(self, run: Run, key: str, items: list[Media], step: float | None) -> None:
+    def _write_media(self, run: Run, key: str, items: list[Media], step: float | None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             objects = [native(item, folder) for item in items]
             self._log_objects(run, key, objects[0] if items[0].kind == "table" else objects, step)
@@ -341,13 +350,13 @@ class WandbLogger(ServiceLogger):
         dataframe: Any = None,
         step: int | None = None,
         *,
-        text: str | None = None,
+        text: str | list[str] | None = None,
     ) -> None:
         """Logs text: a single one, ``log_text("sample", "Once upon a time")``, or a table of them.
 
         Args:
             key: What to log it as.
-            columns: The names of the columns; or the text itself.
+            columns: The names of the columns; or, without `data`, the text itself, or a list of them.
             data: The rows.
             dataframe: A data frame, instead of both.
             step: The step it belongs to.
@@ -356,7 +365,7 @@ class WandbLogger(ServiceLogger):
         Raises:
             MisconfigurationException: If there is no text in it.
         """
-        if text is None and isinstance(columns, str):
+        if text is None and data is None and dataframe is None and isinstance(columns, (str, list)):
             text = columns
         if text is not None:
             super().log_text(key, text, step=step)
@@ -447,6 +456,8 @@ class WandbLogger(ServiceLogger):
 
     def _end(self, status: str) -> None:
         """Leaves the run open, since more may be logged to it."""
+        if self._experiment is not None:
+            check_written(self._experiment)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_experiment": None, "_is_copy": self._experiment is not None}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import os
 import uuid
 from typing import Any
 
 from fulmen.loggers.media import Audio, Histogram, Image, Media, Table, Text, Video
 from fulmen.loggers.media_files import content_of
-from fulmen.utilities.imports import require
+from fulmen.utilities.imports import available, require
 
 
 def is_for_wandb(given: Any) -> bool:
@@ -36,8 +38,10 @@ def native(item: Media, folder: str) -> Any:
     if isinstance(item, Histogram):
         return wandb.Histogram(np_histogram=item.counts())
     if isinstance(item, Audio):
-        # From an array, W&B needs a further package.
-        return wandb.Audio(_written(folder, *content_of(item)), caption=item.caption)
+        content, ending = content_of(item)
+        if available("soundfile"):
+            return wandb.Audio(_written(folder, content, ending), caption=item.caption)
+        return wandb.Html(_player(content, item.caption))
     assert isinstance(item, Video)
     return wandb.Video(_as_gif(folder, item), caption=item.caption, format="gif")
 
@@ -47,6 +51,12 @@ def _written(folder: str, content: bytes, ending: str) -> str:
     with open(path, "wb") as file:
         file.write(content)
     return path
+
+
+def _player(wave: bytes, caption: str | None) -> str:
+    """A page that plays a sound, since W&B's own object for it needs a further package."""
+    source = f"data:audio/wav;base64,{base64.b64encode(wave).decode()}"
+    return f'<audio controls src="{source}"></audio><p>{html.escape(caption or "")}</p>'
 
 
 def _as_gif(folder: str, video: Video) -> str:
