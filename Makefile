@@ -16,7 +16,7 @@ help:
 	@echo "make demo    train a small network on handwritten digits (examples/digits.py)"
 	@echo "make test    run the tests"
 	@echo "make soak    run the tests with their long counts"
-	@echo "make bench   time a step beside a hand-written loop and Lightning, and a save beside a copy, a resume late beside one early"
+	@echo "make bench   time a step beside a hand-written loop and Lightning, and a save beside a copy, a resume late beside one early, loggers beside none"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make clean   remove .venv and what the tools left"
@@ -41,6 +41,7 @@ soak: $(READY)
 bench: $(READY)
 	$(RUN) $(BIN)/python benchmarks/overhead.py $(BENCH)
 	$(RUN) $(BIN)/python benchmarks/saving.py $(BENCH)
+	$(RUN) $(BIN)/python benchmarks/loggers.py $(filter --quick,$(BENCH))
 	$(RUN) $(BIN)/python benchmarks/resume.py $(filter --quick,$(BENCH))
 
 lint: $(READY)

@@ -271,3 +271,98 @@ def test_other_ranks_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     logger.save()
     logger.finalize("success")
     assert list(tmp_path.iterdir()) == []
+
+
+def far(name: str) -> str:
+    """What lies at an address of fsspec's memory."""
+    import fsspec
+
+    content: bytes = fsspec.filesystem("memory").cat_file(name)
+    return content.decode()
+
+
+@given(logged=rows, begun=st.booleans())
+def test_a_file_at_an_address_is_the_one_that_a_local_logger_writes(
+    tmp_path_factory: pytest.TempPathFactory, logged: list[tuple[dict[str, float], int]], begun: bool
+) -> None:
+    local = tmp_path_factory.mktemp("logs")
+    address = f"memory://{local.name}/{os.urandom(4).hex()}"
+    for logger in (CSVLogger(local), CSVLogger(address)):
+        if begun:
+            logger._background.begin()
+        logger.log_hyperparams({"lr": 0.1})
+        for metrics, step in logged:
+            logger.log_metrics(metrics, step)
+        logger.finalize("success")
+    for name in ("metrics.csv", "hparams.yaml"):
+        path = local / "lightning_logs" / "version_0" / name
+        if path.exists():
+            assert far(f"{address}/lightning_logs/version_0/{name}") == path.read_bytes().decode()
+
+
+def test_versions_at_an_address_are_counted_and_kept() -> None:
+    address = f"memory://runs{os.urandom(4).hex()}/"
+    for expected in range(3):
+        logger = CSVLogger(address, name="n")
+        assert logger.log_dir == f"{address}n/version_{expected}"
+        logger.log_metrics({"a": expected}, 0)
+        logger.save()
+    again = CSVLogger(address, name="n", version=1)
+    with pytest.warns(UserWarning, match=r"kept as metrics_1.csv"):
+        again.log_metrics({"a": 9}, 0)
+    again.save()
+    assert far(f"{address}n/version_1/metrics_1.csv").split() == ["a,step", "1,0"]
+    assert far(f"{address}n/version_1/metrics.csv").split() == ["a,step", "9,0"]
+    again.log_text("note", "x", step=3)
+    assert far(f"{address}n/version_1/media/note/step_00000003.md") == "x"
+
+
+def test_another_kind_of_file_system(tmp_path: Path) -> None:
+    """``local://`` goes the way of addresses, to real files."""
+    logger = CSVLogger(f"local://{tmp_path}")
+    logger._background.begin()
+    for step in range(5):
+        logger.log_metrics({"a": step, f"b{step // 3}": 1.0}, step)
+    logger.finalize("success")
+    assert read(tmp_path / "lightning_logs" / "version_0" / "metrics.csv")[0] == ["a", "b0", "b1", "step"]
+
+
+def test_a_connection_that_comes_back_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    from fulmen.loggers import work
+
+    monkeypatch.setattr(work, "FIRST_PAUSE", 0.001)
+    address = f"memory://broken{os.urandom(4).hex()}"
+    kind = type(fsspec.filesystem("memory"))
+    pipe, errors = kind.pipe_file, [ConnectionResetError("reset"), TimeoutError("late")] * 2
+
+    def broken(self: Any, path: str, value: bytes, **options: Any) -> None:
+        if errors and len(errors) % 2 == 0:
+            raise errors.pop()
+        if errors:
+            errors.pop()
+        pipe(self, path, value, **options)
+
+    monkeypatch.setattr(kind, "pipe_file", broken)
+    logger = CSVLogger(address)
+    logger._background.begin()
+    for step in range(4):
+        logger.log_metrics({"a": step}, step)
+        logger._background.drain()
+    logger.finalize("success")
+    assert far(f"{address}/lightning_logs/version_0/metrics.csv").split() == ["a,step", "0,0", "1,1", "2,2", "3,3"]
+
+
+def test_an_address_that_refuses_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError("read only")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "pipe_file", refuse)
+    logger = CSVLogger(f"memory://refusing{os.urandom(4).hex()}")
+    logger._background.begin()
+    logger.log_metrics({"a": 1.0}, 0)
+    with pytest.warns(UserWarning, match=r"CSVLogger \(memory://refusing.*PermissionError: read only\n1 record"):
+        logger.finalize("success")

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Literal
 
-from fulmen.loggers.work import Task, Work
+from fulmen.loggers.work import WAITING, Task, Work
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_warn
 
@@ -81,7 +81,7 @@ class Background:
     def _forget(self) -> None:
         self._work: Work | None = None
         self._told = False
-        self._late = False
+        self._late = self._full = False
 
     def begin(self) -> None:
         """From now on, things are done in the background."""
@@ -124,8 +124,8 @@ class Background:
         elif work.failure is not None:
             work.drop(records)
             self.report()
-        else:
-            work.put(Task(function, args, records))
+        elif not work.put(Task(function, args, records)):
+            self._say_it_is_full()
 
     def gather(self, function: Callable[[list[Any]], Any], record: Any) -> None:
         """Has a record written, together with those that follow it for the same function, where several wait.
@@ -143,8 +143,8 @@ class Background:
         elif work.failure is not None:
             work.drop(1)
             self.report()
-        else:
-            work.put(Task(function, record, 1, gathered=True))
+        elif not work.put(Task(function, record, 1, gathered=True)):
+            self._say_it_is_full()
 
     def drain(self, timeout: float | None = None) -> int:
         """Waits until everything asked for so far is done.
@@ -222,12 +222,20 @@ class Background:
             waited = time.monotonic() - begun
             if work.left and work.failure is None:
                 self._late = True
-                rank_zero_warn(self._say_what_is_left(work.unwritten, waited))
+                rank_zero_warn(self._say_what_is_left(work.unwritten - work.dropped, waited))
             else:
                 with contextlib.ExitStack() as stack:
                     stack.callback(self._forget)
                     stack.callback(work.close)
                     self.report(may_raise)
+
+    def _say_it_is_full(self) -> None:
+        if not self._full:
+            self._full = True
+            rank_zero_warn(
+                f"{self._full_name} is slower than training: {WAITING:,} records wait to be written. What is logged"
+                " until some are is dropped. Log less often: `Trainer(log_every_n_steps=...)`."
+            )
 
     @property
     def _full_name(self) -> str:
@@ -252,7 +260,7 @@ class Background:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_work": None, "_told": False, "_late": False}
+        return {**self.__dict__, "_work": None, "_told": False, "_late": False, "_full": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

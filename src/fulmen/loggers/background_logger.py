@@ -66,8 +66,12 @@ class BackgroundLogger(Logger):
         """Writes what was logged so far, without waiting for it, unless a class of the user's has its own `save`."""
         if type(self).save is not BackgroundLogger.save:
             self.save()
-        elif type(self)._flush is not BackgroundLogger._flush:
+        elif self._holds_back():
             self._background.submit(self._flush, records=0)
+
+    def _holds_back(self) -> bool:
+        """Whether there is something to do for `_flush`, as far as is known where the logging is done."""
+        return type(self)._flush is not BackgroundLogger._flush
 
     def _in_order(self) -> None:
         """Waits for what was logged before, so that one who looks sees it."""

@@ -235,6 +235,10 @@ class CSVLogger(RunFolderLogger):
     def _flush(self) -> None:
         self._writer().save()
 
+    def _holds_back(self) -> bool:
+        # In the background each row is written as it comes, but a run without rows has a folder, too.
+        return self._experiment is None or not self._background.is_on
+
     def _end(self, status: str) -> None:
         if self._experiment is not None:
             self._experiment.save()

@@ -39,7 +39,7 @@ def as_pixels(image: Any) -> Any:
         image = _of_pillow(image)
     array = _as_array(image)
     if array.ndim == 2:
-        array = array[..., None]
+        return _as_bytes(array[..., None])
     first = array.ndim == 3 and array.shape[0] in _CHANNELS
     last = array.ndim == 3 and array.shape[2] in _CHANNELS
     if not first and not last:
@@ -120,11 +120,12 @@ def _as_bytes(array: Any) -> Any:
         raise MisconfiguredType(
             "A picture is made of numbers.", got=f"numbers of {array.dtype}", fix="Convert it: `image.float()`."
         )
+    array = numpy.nan_to_num(array)
     top = 255 if whole else 1
     if array.size and (array.min() < -1e-3 * top or array.max() > 1.001 * top):
         warn_once(
             "A logged picture holds values outside of 0 to 1 (0 to 255 for integers), which were cut off. Bring it to"
             " that range, as in `(image - image.min()) / (image.max() - image.min())`."
         )
-    scaled = numpy.nan_to_num(numpy.clip(array, 0, top)) * (255 / top)
+    scaled = numpy.clip(array, 0, top) * (255 / top)
     return numpy.array(numpy.round(scaled), dtype=numpy.uint8, order="C")

@@ -269,6 +269,9 @@ class TensorBoardLogger(RunFolderLogger):
             write_hparams(path, dict(self.hparams))
             self._owns_hparams_file = True
 
+    def _holds_back(self) -> bool:
+        return self._hparams_changed
+
     def _end(self, status: str) -> None:
         if self._experiment is not None:
             self._experiment.close()

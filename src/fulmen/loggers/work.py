@@ -10,6 +10,11 @@ from typing import Any, NamedTuple
 
 # How many records a function that takes several gets at most.
 BATCH = 1000
+# For how many seconds records gather after some were written. A thread that woke up for each would keep Python from the
+# training thread at each step.
+GATHERING = 0.1
+# How many tasks may wait: a program that cannot get rid of what it logs must not grow for days.
+WAITING = 100_000
 # How long to wait before a call is made for the second time, in seconds; each further wait is twice as long.
 FIRST_PAUSE = 0.5
 
@@ -39,10 +44,12 @@ class Work:
 
     Attributes:
         failure: The first error; nothing is done any more once there is one.
+        dropped: How many records were not queued, because too many waited.
     """
 
     def __init__(self, retry_on: Callable[[Exception], bool] | None, tries: int) -> None:
         self.failure: BaseException | None = None
+        self.dropped = 0
         self._retry_on = retry_on
         self._tries = tries
         # Puts take no lock of Python's, so that a step never waits for the thread.
@@ -67,14 +74,25 @@ class Work:
         """How many records were asked for and are not written."""
         return self._records_in - self._records_out
 
-    def put(self, task: Task) -> None:
-        """Queues a task."""
+    def put(self, task: Task) -> bool:
+        """Queues a task.
+
+        Args:
+            task: What is to be done.
+
+        Returns:
+            Whether it is queued; not where too much waits already.
+        """
         with self._entry:
-            self._tasks_in += 1
             self._records_in += task.records
+            if self._tasks_in - self._tasks_out >= WAITING:
+                self.dropped += task.records
+                return False
+            self._tasks_in += 1
             self._queue.put(task)
             if self._thread is None:
                 self._start()
+            return True
 
     def drop(self, records: int) -> None:
         """Counts records that nobody will write any more."""
@@ -136,12 +154,14 @@ class Work:
             if self.failure is None:
                 written = self._do(many)
             # A record must not keep its logger alive while the thread waits for another.
-            count = len(many)
+            count, gathered = len(many), task.gathered
             del task, many
             with self._done:
                 self._tasks_out += count
                 self._records_out += written
                 self._done.notify_all()
+            if gathered:
+                self._hurry.wait(GATHERING)
 
     def _with_followers(self, task: Task) -> Iterator[Task]:
         yield task
