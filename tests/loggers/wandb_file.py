@@ -37,7 +37,7 @@ def records(path: Path) -> Iterator[Any]:
 
 
 def content(folder: Path) -> dict[str, Any]:
-    """What the one run below ``folder`` holds: once it has ended: rows without W&B's own columns, config, metrics, artifacts."""
+    """What the one run below ``folder`` holds, once it has ended; without W&B's own columns and settings."""
     (path,) = folder.rglob("run-*.wandb")
     end = time.monotonic() + 60
     # W&B's own process may be behind.

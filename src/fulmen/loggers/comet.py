@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import os
 import sys
 import tempfile
@@ -267,8 +268,7 @@ def _log_media(experiment: Any, key: str, items: list[Media], step: int | None) 
         name = key if len(items) == 1 else f"{key}_{number}"
         if isinstance(item, Image):
             note = {"caption": item.caption} if item.caption else None
-            pixels = item.pixels[..., 0] if item.pixels.shape[-1] == 1 else item.pixels
-            experiment.log_image(pixels, name=name, step=step, metadata=note)
+            experiment.log_image(io.BytesIO(item.png()), name=name, step=step, metadata=note)
         elif isinstance(item, Table):
             experiment.log_table(f"{name}.csv", tabular_data=item.rows, headers=item.columns, step=step)
         elif isinstance(item, Text):
@@ -286,6 +286,6 @@ def _log_file(experiment: Any, name: str, item: Media, step: int | None) -> None
         with open(path, "wb") as file:
             file.write(content)
         if isinstance(item, Audio):
-            experiment.log_audio(path, file_name=f"{name}{ending}", step=step, copy_to_tmp=True)
+            experiment.log_audio(path, item.sample_rate, file_name=f"{name}{ending}", step=step, copy_to_tmp=True)
         else:
             experiment.log_asset(path, file_name=f"{name}{ending}", step=step, copy_to_tmp=True)

@@ -240,8 +240,8 @@ class WandbLogger(ServiceLogger):
 
     def _write_media(self, run: Run, key: str, items: list[Media], step: float | None) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            objects = [native(item, folder) for item in items]
-            self._log_objects(run, key, objects[0] if items[0].kind == "table" else objects, step)
+            for name, objects in native(key, items, folder).items():
+                self._log_objects(run, name, objects, step)
 
     def _log_objects(self, run: Run, key: str, objects: Any, step: float | None) -> None:
         row = dict(self._with_prefix({key: objects}))

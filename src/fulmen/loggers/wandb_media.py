@@ -18,32 +18,43 @@ def is_for_wandb(given: Any) -> bool:
     return isinstance(given, (str, os.PathLike)) or type(given).__module__.split(".")[0] in ("wandb", "matplotlib")
 
 
-def native(item: Media, folder: str) -> Any:
-    """An item as an object of W&B.
+def native(key: str, items: list[Media], folder: str) -> dict[str, Any]:
+    """Items of one kind as W&B shows them.
 
     Args:
-        item: What was logged.
-        folder: A folder for files, which has to stay until the object is logged.
+        key: What they are logged as.
+        items: What was logged.
+        folder: A folder for files, which has to stay until the objects are logged.
 
     Returns:
-        What ``run.log`` takes.
+        What ``run.log`` takes, by name: all in one, or each under a name of its own where W&B shows no lists of them.
     """
     wandb = require("wandb", "wandb", "WandbLogger")
-    if isinstance(item, Image):
-        return wandb.Image(item.pixels, caption=item.caption)
+    if isinstance(items[0], Text):
+        return {key: wandb.Table(columns=["text"], data=[[item.text] for item in items if isinstance(item, Text)])}
+    if isinstance(items[0], (Table, Histogram)):
+        names = [key] if len(items) == 1 else [f"{key}_{number}" for number in range(len(items))]
+        return {name: _alone(wandb, item) for name, item in zip(names, items)}
+    return {key: [_in_a_list(wandb, item, folder) for item in items]}
+
+
+def _alone(wandb: Any, item: Media) -> Any:
     if isinstance(item, Table):
         return wandb.Table(columns=item.columns, data=item.rows, allow_mixed_types=True)
-    if isinstance(item, Text):
-        return wandb.Table(columns=["text"], data=[[item.text]])
-    if isinstance(item, Histogram):
-        return wandb.Histogram(np_histogram=item.counts())
-    if isinstance(item, Audio):
-        content, ending = content_of(item)
-        if available("soundfile"):
-            return wandb.Audio(_written(folder, content, ending), caption=item.caption)
-        return wandb.Html(_player(content, item.caption))
-    assert isinstance(item, Video)
-    return wandb.Video(_as_gif(folder, item), caption=item.caption, format="gif")
+    assert isinstance(item, Histogram)
+    return wandb.Histogram(np_histogram=item.counts())
+
+
+def _in_a_list(wandb: Any, item: Media, folder: str) -> Any:
+    if isinstance(item, Image):
+        return wandb.Image(item.pixels, caption=item.caption)
+    if isinstance(item, Video):
+        return wandb.Video(_as_gif(folder, item), caption=item.caption, format="gif")
+    assert isinstance(item, Audio)
+    content, ending = content_of(item)
+    if available("soundfile"):
+        return wandb.Audio(_written(folder, content, ending), caption=item.caption)
+    return wandb.Html(_player(content, item.caption))
 
 
 def _written(folder: str, content: bytes, ending: str) -> str:
