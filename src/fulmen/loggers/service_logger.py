@@ -17,6 +17,8 @@ from fulmen.utilities.exceptions import MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_only
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from fulmen.callbacks.callback import Callback
     from fulmen.callbacks.model_checkpoint import ModelCheckpoint
 
@@ -96,6 +98,17 @@ class ServiceLogger(BackgroundLogger):
             if self._opened.wait(0.02):
                 break
         return self._opened.is_set()
+
+    @rank_zero_only
+    def log_graph(self, model: Module, input_array: Any = None) -> None:
+        """Has the run made, where a Trainer begins; there is no graph.
+
+        Args:
+            model: Not used.
+            input_array: Not used.
+        """
+        if self._background.is_on and not self._opened.is_set() and not self._background.has_failed:
+            self._background.submit(self._open_once, records=0)
 
     def _with_prefix(self, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
         if not self._prefix:

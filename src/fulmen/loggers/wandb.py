@@ -379,7 +379,8 @@ class WandbLogger(ServiceLogger):
             model: The model.
             input_array: Not used.
         """
-        self._wait_until_open()
+        if self._background.is_on:
+            self._wait_until_open()
 
     def watch(
         self,
