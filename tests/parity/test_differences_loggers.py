@@ -55,9 +55,15 @@ def test_the_logger_that_cannot_write_can_end_the_run(fulmen: Any, tmp_path: Pat
 
 
 def test_a_logger_that_fails_at_the_end_of_a_failed_run(lightning: ModuleType, fulmen: ModuleType) -> None:
-    """Row 66. The step raises an error, and then the logger's ``finalize``."""
+    """Row 66. The step raises an error, and then the ``finalize`` of the first of two loggers."""
 
-    def raised(pl: Any) -> BaseException:
+    def raised(pl: Any) -> tuple[str, list[str]]:
+        ended: list[str] = []
+
+        class Notes(pl.loggers.logger.DummyLogger):  # type: ignore[misc]
+            def finalize(self, status: str) -> None:
+                ended.append(status)
+
         class Fails(pl.loggers.Logger):
             name = version = "fails"
 
@@ -72,9 +78,9 @@ def test_a_logger_that_fails_at_the_end_of_a_failed_run(lightning: ModuleType, f
             raise ValueError("the mistake")
 
         with pytest.raises((OSError, ValueError)) as caught:
-            trainer(pl, logger=Fails()).fit(model(pl, training_step=training_step), batches(1))
-        return caught.value
+            trainer(pl, logger=[Fails(), Notes()]).fit(model(pl, training_step=training_step), batches(1))
+        return str(caught.value), ended
 
     theirs, ours = both(lightning, fulmen, raised)
-    assert str(theirs) == "at the end"
-    assert str(ours) == "the mistake"
+    assert theirs == ("at the end", [])
+    assert ours == ("the mistake", ["failed"])
