@@ -229,7 +229,7 @@ class MLFlowRun:
         content = json.dumps({"columns": table.columns, "data": table.rows}, default=str)
         self.client.log_text(self.open(), content, path)
         self._tables.append({"path": path, "type": "table"})
-        self.client.set_tag(self.run_id, "mlflow.loggedArtifacts", json.dumps(self._tables))
+        self.client.set_tag(self.open(), "mlflow.loggedArtifacts", json.dumps(self._tables))
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> None:
         """Calls a method of the client that takes a run's id first."""
