@@ -31,5 +31,5 @@ def content(folder: Path) -> dict[str, Any]:
             elif kind == "log_other":
                 found["others"][payload["key"]] = payload["value"]
             elif kind == "file_upload":
-                found["uploads"].append((payload["upload_type"], payload["additional_params"]["fileName"]))
+                found["uploads"].append((payload["upload_type"], payload["additional_params"].get("fileName")))
     return found
