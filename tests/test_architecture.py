@@ -246,7 +246,12 @@ def test_extras_that_errors_name_bring_the_package() -> None:
     assert not wrong, f"extras that do not bring what they are named for: {wrong}"
 
 
-IMPORTED_AS = {"pyyaml": "yaml", "torch-tensorrt": "torch_tensorrt"}
+IMPORTED_AS = {
+    "comet-ml": "comet_ml",
+    "mlflow-skinny": "mlflow",
+    "pyyaml": "yaml",
+    "torch-tensorrt": "torch_tensorrt",
+}
 
 
 @cache

@@ -39,7 +39,8 @@ class Memory(Logger):
 
 def test_the_package_names_what_people_import() -> None:
     assert fulmen.loggers.Logger is Logger
-    assert set(dir(fulmen.loggers)) == {"CSVLogger", "DummyLogger", "Logger", "TensorBoardLogger"}
+    files, services = {"CSVLogger", "TensorBoardLogger"}, {"CometLogger", "MLFlowLogger", "WandbLogger"}
+    assert set(dir(fulmen.loggers)) == {"DummyLogger", "Logger", *files, *services}
 
 
 def test_a_logger_needs_only_a_name_a_version_and_two_methods() -> None:

@@ -213,7 +213,7 @@ class Background:
             LoggingFailedError: As by `report`.
             KeyboardInterrupt: If it came while waiting.
         """
-        if (work := self._work) is None:
+        if (work := self._work) is None or self._late:
             return
         begun = time.monotonic()
         try:
