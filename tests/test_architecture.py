@@ -42,7 +42,9 @@ LAYERS = (
     "profilers",
     "loops",
     "trainer",
+    "compat",
     "plugins",
+    "as_lightning",
 )
 FILE_LINES = 300
 FUNCTION_LINES = 50
