@@ -43,11 +43,13 @@ LAYERS = (
     "loops",
     "trainer",
     "tuner",
+    "compat",
     "cli",
     "serve",
     "demos",
     "plugins",
     "__main__",
+    "as_lightning",
 )
 FILE_LINES = 300
 FUNCTION_LINES = 50

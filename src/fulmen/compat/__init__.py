@@ -1,0 +1,1 @@
+"""Other generations and other names: nothing in here is imported unless somebody asks for it."""
