@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = attach(
         "GradClipAlgorithmType": "fulmen.utilities.enums",
         "LightningEnum": "fulmen.utilities.enums",
         "grad_norm": "fulmen.utilities.grads",
+        "measure_flops": "fulmen.utilities.throughput",
         "is_picklable": "fulmen.utilities.parsing",
         "move_data_to_device": "fulmen.utilities.tree",
         "rank_zero_deprecation": "fulmen.utilities.rank_zero",
