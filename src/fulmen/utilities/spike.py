@@ -32,10 +32,10 @@ class TrainingSpikeException(RuntimeError):
 
 
 class SpikeDetection:
-    """Compares each loss with the mean of those before it, and raises where it leaps to the worse.
+    """Compares each loss with those before it, and raises where it leaps to the worse.
 
-    A loss is a spike if it is worse than the mean by `atol` at least and by `rtol` times the mean at least, or if it is
-    not finite. Spikes have no part in the mean. The numbers of the spike's batch and of the one before it, whose update
+    A loss is a spike if it is worse than the one before it, and away from the mean of the last ones by `atol` at least
+    and by `rtol` times that mean at least; or if it is not finite. Spikes have no part in the mean. The numbers of the spike's batch and of the one before it, whose update
     may have caused it, are added to a JSON file, so that a run that starts again can leave them out.
 
     To see the loss of each batch the host waits for the device in each step.
@@ -121,9 +121,9 @@ class SpikeDetection:
             return self.finite_only
         if not self._recent:
             return False
-        mean = math.fsum(self._recent) / len(self._recent)
-        if value <= mean if self.mode == "min" else value >= mean:
+        if value <= self.last_val if self.mode == "min" else value >= self.last_val:
             return False
+        mean = math.fsum(self._recent) / len(self._recent)
         distance = abs(value - mean)
         near = self.atol is not None and distance < self.atol
         return not near and not (self.rtol is not None and distance < self.rtol * abs(mean))
