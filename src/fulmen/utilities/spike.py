@@ -35,8 +35,9 @@ class SpikeDetection:
     """Compares each loss with those before it, and raises where it leaps to the worse.
 
     A loss is a spike if it is worse than the one before it, and away from the mean of the last ones by `atol` at least
-    and by `rtol` times that mean at least; or if it is not finite. Spikes have no part in the mean. The numbers of the spike's batch and of the one before it, whose update
-    may have caused it, are added to a JSON file, so that a run that starts again can leave them out.
+    and by `rtol` times that mean at least; or if it is not finite. Spikes have no part in the mean. The numbers of the
+    spike's batch and of the one before it, whose update may have caused it, are added to a JSON file, so that a run
+    that starts again can leave them out.
 
     To see the loss of each batch the host waits for the device in each step.
 

@@ -11,6 +11,7 @@ from fulmen.callbacks.progress.progress_bar import not_yet
 from fulmen.callbacks.progress.refresh import redraws
 from fulmen.callbacks.progress.tqdm_bar import Nowhere, current_class, restart
 from fulmen.callbacks.progress.tqdm_bar import convert_inf as convert_inf
+from fulmen.callbacks.progress.tqdm_layout import BAR_FORMAT
 from fulmen.utilities.exceptions import MisconfigurationException
 
 
@@ -75,7 +76,7 @@ class TQDMProgressBar(ClockedBar):
     test_progress_bar = _bar("test_progress_bar", "on_test_start", "The bar of testing.")
     predict_progress_bar = _bar("predict_progress_bar", "on_predict_start", "The bar of prediction.")
 
-    BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+    BAR_FORMAT = BAR_FORMAT
 
     def __init__(self, refresh_rate: int = 1, process_position: int = 0, leave: bool = False) -> None:
         for name, value in (("refresh_rate", refresh_rate), ("process_position", process_position)):
