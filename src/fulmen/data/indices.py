@@ -105,7 +105,7 @@ class Indices:
     @staticmethod
     def _noting(batches: Iterator[Any], notes: deque[Any]) -> Iterator[Any]:
         while (batch := next(batches, _END)) is not _END:
-            notes.append(batch)
+            notes.append(list(batch) if type(batch) is list else batch)  # some samplers fill one list anew
             yield batch
 
     def states_after(self, count: int) -> list[Any] | None:

@@ -51,7 +51,7 @@ def get_formatted_model_size(total_model_size: float) -> str:
 
 # What a narrow terminal has no room for, in this order.
 _GIVEN_UP = ("Out sizes", "In sizes", "FLOPs", "Mode")
-_LEAST = 12  # characters that are left of a name or a type
+_LEAST = 8  # characters that are left of a name or a type
 
 
 def fit_columns(
