@@ -91,10 +91,7 @@ def test_the_numbers_of_a_precision(precision: str, dtype: torch.dtype) -> None:
 
 def test_an_unknown_peak_is_told_of() -> None:
     device = torch.device("cuda", 0)
-    with mock.patch("torch.cuda.get_device_name", return_value="Abacus"):
-        with pytest.warns(UserWarning, match="'Abacus'"):
-            assert get_available_flops(device, torch.float32) is None
-    with mock.patch("torch.cuda.get_device_name", return_value="Tesla T4"):
-        with pytest.warns(UserWarning, match="no unit"):
-            assert get_available_flops(device, torch.bfloat16) is None
+    for name, dtype, words in (("Abacus", torch.float32, "'Abacus'"), ("Tesla T4", torch.bfloat16, "no unit")):
+        with mock.patch("torch.cuda.get_device_name", return_value=name), pytest.warns(UserWarning, match=words):
+            assert get_available_flops(device, dtype) is None
     assert get_available_flops(torch.device("cpu"), torch.float32) is None
