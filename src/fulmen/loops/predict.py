@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -103,22 +104,23 @@ class PredictionLoop:
         feed = Feed(loader, self.max_batches[index], device=self.transfer.device, fast=trainer.fast_data)
         notes = self._open_notes(feed)
         batches = watch_feed(trainer, "[_PredictionLoop].predict_next", feed)
-        for batch_idx, batch in enumerate(batches):
-            if notes is not None:
-                self._take(notes)
-            if transfer is not None:
-                batch = transfer(batch, index)
-            hooks.on_predict_batch_start(batch, batch_idx, index)
-            book.enter("predict_step")
-            if context is None:
-                output = step(batch, batch_idx, *which)
-            else:
-                with context():
+        with closing(feed):  # workers of a pass that is not read to its end would live on
+            for batch_idx, batch in enumerate(batches):
+                if notes is not None:
+                    self._take(notes)
+                if transfer is not None:
+                    batch = transfer(batch, index)
+                hooks.on_predict_batch_start(batch, batch_idx, index)
+                book.enter("predict_step")
+                if context is None:
                     output = step(batch, batch_idx, *which)
-            book.enter(None)
-            hooks.on_predict_batch_end(output, batch, batch_idx, index)
-            if self._keeps:
-                kept.append(output)
+                else:
+                    with context():
+                        output = step(batch, batch_idx, *which)
+                book.enter(None)
+                hooks.on_predict_batch_end(output, batch, batch_idx, index)
+                if self._keeps:
+                    kept.append(output)
 
     def _open_notes(self, feed: Feed) -> deque[Any] | None:
         """Where the indices of a loader's batches will lie, if somebody wants them and they can be known."""
