@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from fulmen.callbacks.callback import Callback
 from fulmen.trainer.trainer import Trainer
@@ -88,3 +90,9 @@ def test_a_step_may_want_the_batch_alone() -> None:
             return len(batch[0])
 
     assert predict(Alone(), data(2)) == [2, 2]
+
+
+def test_workers_end_with_a_pass_that_is_not_read_to_its_end() -> None:
+    loader = DataLoader(torch.ones(9, 4), batch_size=2, num_workers=1)
+    assert len(predict(Predicts(), loader, limit_predict_batches=1)) == 1
+    assert not multiprocessing.active_children()

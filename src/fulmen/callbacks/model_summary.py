@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 from fulmen.callbacks.callback import Callback
 from fulmen.utilities.model_summary.model_summary import ModelSummary as Summary
 from fulmen.utilities.model_summary.model_summary import summarize as summarize_model
-from fulmen.utilities.model_summary.table import format_table
+from fulmen.utilities.model_summary.table import fit_columns, format_table
 from fulmen.utilities.rank_zero import rank_zero_info
 
 if TYPE_CHECKING:
@@ -80,7 +82,14 @@ class ModelSummary(Callback):
             total_flops: The floating point operations of one forward pass with the example input.
             **summarize_kwargs: What the callback was made with.
         """
+        # the rule is four characters longer than the lines
+        room = shutil.get_terminal_size().columns - 4 if sys.stderr is not None and sys.stderr.isatty() else None
         table = format_table(
-            summary_data, total_parameters, trainable_parameters, model_size, total_training_modes, total_flops
+            summary_data if room is None else fit_columns(summary_data, room),
+            total_parameters,
+            trainable_parameters,
+            model_size,
+            total_training_modes,
+            total_flops,
         )
         rank_zero_info("\n%s", table)

@@ -6,7 +6,7 @@ from typing import Any
 
 from fulmen.callbacks.model_summary import ModelSummary
 from fulmen.utilities.imports import require
-from fulmen.utilities.model_summary.table import get_formatted_model_size, get_human_readable_count
+from fulmen.utilities.model_summary.table import fit_columns, get_formatted_model_size, get_human_readable_count
 
 _RIGHT = ("Params", "Params per Device", "FLOPs")
 _SIZES = ("In sizes", "Out sizes")
@@ -41,14 +41,16 @@ class RichModelSummary(ModelSummary):
         from rich import get_console
         from rich.table import Table
 
+        console = get_console()
+        columns = fit_columns(summary_data, console.width - 4)  # a border, and a space at its side
         table = Table(**{"header_style": "bold magenta", **summarize_kwargs})
-        for number, (header, _) in enumerate(summary_data):
+        for number, (header, _) in enumerate(columns):
             # The number's column tells the eye where a row is, no more.
             style = "dim" if number == 0 else "white" if header in _SIZES else None
             table.add_column(
                 header, style=style, justify="right" if header in _RIGHT + _SIZES else "left", no_wrap=header == "Name"
             )
-        for row in zip(*(cells for _, cells in summary_data), strict=True):
+        for row in zip(*(cells for _, cells in columns), strict=True):
             table.add_row(*row)
 
         totals = Table.grid(expand=True)
@@ -64,6 +66,5 @@ class RichModelSummary(ModelSummary):
         ):
             totals.add_row(f"[bold]{what}[/]: {value}")
 
-        console = get_console()
         console.print(table)
         console.print(totals)

@@ -134,6 +134,22 @@ class Feed:
             "pending": [noted.plain() for noted in pending],
         }
 
+    def note_indices(self) -> deque[Any] | None:
+        """Takes note, from now on, of which samples batches are made of. To be called before the pass is opened.
+
+        Returns:
+            The indices of the batches that have not been handed out yet, as the loader's batch sampler gives them. None
+            where they cannot be known: the data are iterable, the loader is no DataLoader or goes its own way, it makes
+            no batches, or several loaders are read at a time.
+        """
+        stream = self.streams[0]
+        if self._combined or not isinstance(stream, (MapStream, WorkerStream)):
+            return None
+        if stream.loader.batch_sampler is None or isinstance(stream.loader.dataset, IterableDataset):
+            return None
+        stream.notes = deque()
+        return stream.notes
+
     def close(self) -> None:
         """Ends the worker processes of a pass that is not read to its end, except those that the loader keeps."""
         for stream in self.streams:

@@ -48,7 +48,13 @@ class Indices:
         fillers: Empty batches that come first in a pass that leaves batches out; they bring those that follow to the
             workers that would have got them.
         remember: How many states of samplers that have one are kept, for batches that were asked for ahead of time.
+
+    Attributes:
+        notes: Where somebody wants to know which samples a batch is made of: the indices of batches that were asked
+            for and not yet handed out. They are handed out in this order.
     """
+
+    notes: deque[Any] | None = None
 
     def __init__(self, loader: DataLoader[Any], place: Place, fillers: int = 0, remember: int = 0) -> None:
         self.sampler: Any = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
@@ -82,6 +88,8 @@ class Indices:
         self.place.done()
         if self.remembers:
             batches = self._remembering(batches, skip)
+        if self.notes is not None:
+            batches = self._noting(batches, self.notes)
         if isinstance(batches, GeneratorType):
             yield from batches
         else:  # `yield from` would ask it for its iterator once more, and there are those that shuffle then
@@ -92,6 +100,12 @@ class Indices:
         while (batch := next(batches, _END)) is not _END:
             count += 1
             self.states.append((count, [part.state_dict() for part in self.stateful]))
+            yield batch
+
+    @staticmethod
+    def _noting(batches: Iterator[Any], notes: deque[Any]) -> Iterator[Any]:
+        while (batch := next(batches, _END)) is not _END:
+            notes.append(list(batch) if type(batch) is list else batch)  # some samplers fill one list anew
             yield batch
 
     def states_after(self, count: int) -> list[Any] | None:

@@ -124,6 +124,18 @@ def _sampler_of(loader: DataLoader[Any]) -> Any:
     return loader.batch_sampler.sampler if type(loader.batch_sampler) is BatchSampler else loader.sampler
 
 
+def _keeping_the_rest(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """A loader that drops no samples: each is to have its prediction."""
+    batches = loader.batch_sampler
+    own_way = type(loader).__iter__ is not DataLoader.__iter__
+    if own_way or not isinstance(batches, BatchSampler) or not getattr(batches, "drop_last", False):
+        return loader
+    whole, kept = copy.copy(batches), copy.copy(loader)
+    whole.drop_last = False
+    kept.__dict__.update(batch_sampler=whole, drop_last=False, _iterator=None)  # DataLoader forbids to assign some
+    return kept
+
+
 def _ready(loader: Any, stage: str, overfit: bool, rank: int) -> Any:
     if not isinstance(loader, DataLoader):
         return loader
@@ -134,6 +146,8 @@ def _ready(loader: Any, stage: str, overfit: bool, rank: int) -> Any:
             "without its shuffling sampler."
         )
         loader = with_sampler(loader, SequentialSampler(loader.dataset))  # type: ignore[arg-type]
+    if stage == "predict" and not streams:
+        loader = _keeping_the_rest(loader)
     if stage in ("val", "test") and isinstance(_sampler_of(loader), RandomSampler):
         rank_zero_warn(
             f"Your `{stage}_dataloader` shuffles its samples, so two evaluations see different batches. "

@@ -65,7 +65,7 @@ def fast_iterator(loader: Any, indices: Indices | None = None) -> Iterator[list[
         return None
     select = _selector(table, pinned=_pins(loader))
     sampler = _standard_sampler(loader, table.length)
-    if sampler is None:
+    if sampler is None or (indices is not None and indices.notes is not None):
         return open_indices(loader, _by_list(loader, table, select), indices)
     draw_base_seed(loader)
     place = None if indices is None else indices.place

@@ -59,7 +59,11 @@ class Stream:
     Attributes:
         opens: How often it was opened in this pass.
         count: Batches read since, where somebody counts.
+        notes: Where somebody wants to know them: the indices of batches that have not been handed out yet. Set before
+            the stream is opened.
     """
+
+    notes: deque[Any] | None = None
 
     def __init__(self, loader: Any, fast: bool) -> None:
         self.loader = loader
@@ -181,6 +185,7 @@ class MapStream(Stream):
     def _open(self) -> Iterator[Any]:
         loader = self.loader
         self.indices = Indices(loader, self)
+        self.indices.notes = self.notes
         load_states(self.indices.stateful, self.saved.get("indices"))
         if self.fast:
             known = fast_iterator(loader, self.indices)

@@ -80,6 +80,8 @@ class WorkerStream(Stream):
             indices = Indices(loader, self, fillers, remember=loader.num_workers * (loader.prefetch_factor or 2) + 8)
             load_states(indices.stateful, self.saved.get("indices"))
         states = self._first_states()
+        if indices is not None:
+            indices.notes = self.notes
         copied, self.indices, alive = carrying(loader, indices, states)
         self.workers = _alive[loader] if alive else self._make_workers(states)
         if alive:

@@ -147,7 +147,7 @@ def carrying(
         if indices is None:
             return known, None, True
         read: Indices = getattr(known, place)
-        read.place, read.fillers = indices.place, indices.fillers
+        read.place, read.fillers, read.notes = indices.place, indices.fillers, indices.notes
         return known, read, True
     copied = copy.copy(loader)
     changed = {
@@ -157,6 +157,8 @@ def carrying(
     }
     if indices is not None:
         changed[place] = indices
+        if indices.notes is not None and hasattr(loader, "in_order"):  # torch below 2.6 knows no other order
+            changed["in_order"] = True
     copied.__dict__.update(changed)  # DataLoader forbids to assign some of them
     if loader.persistent_workers:
         kept[loader] = copied

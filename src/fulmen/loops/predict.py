@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +25,11 @@ class PredictionLoop:
 
     Args:
         trainer: The Trainer.
+
+    Attributes:
+        current_batch_indices: Which samples the running batch is made of; empty where that is not known or nobody
+            writes predictions.
+        epoch_batch_indices: For each loader those of all batches so far.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -30,11 +37,20 @@ class PredictionLoop:
         self.data = LoaderSet(trainer, "predict")
         self.return_predictions = True
         self.restarting = False
+        self.current_batch_indices: list[int] = []
+        self.epoch_batch_indices: list[list[list[int]]] = []
+        self._predictions: list[list[Any]] = []
+        self._keeps = self._notes = False
 
     @property
     def max_batches(self) -> list[int | float]:
         """Batches to run of each loader."""
         return self.data.max_batches
+
+    @property
+    def predictions(self) -> list[Any]:
+        """What the steps returned so far: a list, or a list of lists where there are several loaders."""
+        return self._predictions[0] if len(self.max_batches) == 1 and self._predictions else self._predictions
 
     def prepare(self) -> None:
         """Resolves what a pass needs, at the start of a run."""
@@ -44,6 +60,9 @@ class PredictionLoop:
         self.transfer = watch_transfer(trainer, plan)
         precision = trainer.strategy.precision_plugin
         self.context = precision.predict_step_context if precision.needs_context else None
+        wishes = {wish for callback in trainer.callbacks for wish in getattr(callback, "predictions_wanted", ())}
+        self._notes = bool(wishes)
+        self._keeps = self.return_predictions or "epoch" in wishes
 
     def run(self) -> list[Any] | None:
         """One pass over all loaders.
@@ -57,41 +76,61 @@ class PredictionLoop:
             self.data.load()
         if not any(self.max_batches):
             return None
+        self._predictions, self.epoch_batch_indices = [], []
         with evaluation_mode(trainer):
             keep_modes(module)
             module.on_predict_model_eval()
             trainer.logbook.open(None)
             hooks.on_predict_start()
             hooks.on_predict_epoch_start()
-            predictions = [self._run_loader(index) for index, limit in enumerate(self.max_batches) if limit]
+            for index, limit in enumerate(self.max_batches):
+                if limit:
+                    self._run_loader(index)
             hooks.on_predict_epoch_end()
             hooks.on_predict_end()
             restore_modes(module)
-        if not self.return_predictions:
-            return None
-        return predictions[0] if len(self.max_batches) == 1 else predictions
+        predictions = self.predictions
+        self._predictions, self.epoch_batch_indices, self.current_batch_indices = [], [], []
+        return predictions if self.return_predictions else None
 
-    def _run_loader(self, index: int) -> list[Any]:
+    def _run_loader(self, index: int) -> None:
         trainer, hooks, book = self.trainer, self.trainer.hooks, self.trainer.logbook
         transfer, context = self.transfer.apply, self.context
         which = (index,) if len(self.max_batches) > 1 else ()
         step = watch_strategy(trainer, "predict_step", step_function(self.module, "predict_step", 2 + len(which)))
         kept: list[Any] = []
+        self._predictions.append(kept)
         loader = self.data.loaders[index]
         feed = Feed(loader, self.max_batches[index], device=self.transfer.device, fast=trainer.fast_data)
+        notes = self._open_notes(feed)
         batches = watch_feed(trainer, "[_PredictionLoop].predict_next", feed)
-        for batch_idx, batch in enumerate(batches):
-            if transfer is not None:
-                batch = transfer(batch, index)
-            hooks.on_predict_batch_start(batch, batch_idx, index)
-            book.enter("predict_step")
-            if context is None:
-                output = step(batch, batch_idx, *which)
-            else:
-                with context():
+        with closing(feed):  # workers of a pass that is not read to its end would live on
+            for batch_idx, batch in enumerate(batches):
+                if notes is not None:
+                    self._take(notes)
+                if transfer is not None:
+                    batch = transfer(batch, index)
+                hooks.on_predict_batch_start(batch, batch_idx, index)
+                book.enter("predict_step")
+                if context is None:
                     output = step(batch, batch_idx, *which)
-            book.enter(None)
-            hooks.on_predict_batch_end(output, batch, batch_idx, index)
-            if self.return_predictions:
-                kept.append(output)
-        return kept
+                else:
+                    with context():
+                        output = step(batch, batch_idx, *which)
+                book.enter(None)
+                hooks.on_predict_batch_end(output, batch, batch_idx, index)
+                if self._keeps:
+                    kept.append(output)
+
+    def _open_notes(self, feed: Feed) -> deque[Any] | None:
+        """Where the indices of a loader's batches will lie, if somebody wants them and they can be known."""
+        self.current_batch_indices = []
+        if not self._notes:
+            return None
+        self.epoch_batch_indices.append([])
+        return feed.note_indices()
+
+    def _take(self, notes: deque[Any]) -> None:
+        """Takes the indices of the batch that has come."""
+        self.current_batch_indices = notes.popleft()
+        self.epoch_batch_indices[-1].append(self.current_batch_indices)

@@ -25,11 +25,15 @@ class Window:
         planned: Batches in a window.
         exact: Whether to weigh and correct; without, a short window gives a gradient that is too small, as
             Lightning's does.
+
+    Attributes:
+        factor: What :meth:`share` multiplied the last loss with.
     """
 
     def __init__(self, planned: int, exact: bool = True) -> None:
         self.planned = planned
         self.exact = exact
+        self.factor = 1.0
         self.open()
 
     def open(self) -> None:
@@ -64,6 +68,7 @@ class Window:
             The loss to call backward on.
         """
         loss = loss / self.planned
+        self.factor = 1 / self.planned
         if not self.exact:
             return loss
         if weight is None:
@@ -72,9 +77,11 @@ class Window:
             self._first = weight
         self._sum += weight
         if weight == 0:
+            self.factor = 0.0
             return loss * 0
         if self._first is not None and weight != self._first:
             loss = loss * (weight / self._first)
+            self.factor *= weight / self._first
         return loss
 
     def keep(self, optimizer: Optimizer) -> None:

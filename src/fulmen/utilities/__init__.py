@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = attach(
         "disable_possible_user_warnings": "fulmen.utilities.warnings",
         "find_shared_parameters": "fulmen.utilities.parameter_tying",
         "grad_norm": "fulmen.utilities.grads",
+        "measure_flops": "fulmen.utilities.throughput",
         "is_picklable": "fulmen.utilities.parsing",
         "is_shared_filesystem": "fulmen.utilities.distributed",
         "move_data_to_device": "fulmen.utilities.tree",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from fulmen.callbacks.progress.refresh import INTERVAL
+from fulmen.callbacks.progress.rich_layout import lay_out
 from fulmen.utilities.imports import require
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.progress import Task, TaskID
     from rich.progress_bar import ProgressBar
     from rich.style import Style
@@ -74,6 +77,10 @@ def progress_class() -> Any:
 
     class CustomProgress(Progress):
         """All bars; draws when it is told to, and not from a thread."""
+
+        def get_renderables(self) -> Iterator[RenderableType]:
+            """The bars, and the values beside them or below."""
+            return lay_out(self)
 
         def start(self) -> None:
             """Begins to show the bars."""
@@ -220,6 +227,11 @@ def metrics_column() -> Any:
             if not task.fields.get("metrics", False):
                 return _styled("", self._style)
             shown = (f"{name}: {self._format(value)}" for name, value in self._metrics.items())
+            return _styled(self._text_delimiter.join(shown), self._style)
+
+        def lines(self) -> Text:
+            """The values for lines of their own, of which none breaks in the midst of a value."""
+            shown = (f"{name}:\u00a0{self._format(value)}" for name, value in self._metrics.items())
             return _styled(self._text_delimiter.join(shown), self._style)
 
         def _format(self, value: Any) -> str:

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from fulmen.callbacks.progress.refresh import in_notebook
+from fulmen.callbacks.progress.tqdm_layout import fitting
 from fulmen.utilities.imports import available, require
 
 
@@ -26,12 +27,19 @@ def tqdm_class(notebook: bool) -> Any:
     def refresh(self: Any, *args: Any, **kwargs: Any) -> Any:
         return None if self.held else base.refresh(self, *args, **kwargs)
 
+    def format_meter(n: float, total: float | None, elapsed: float, *args: Any, **options: Any) -> str:
+        if args or notebook:  # a notebook lays its widgets out itself
+            return str(base.format_meter(n, total, elapsed, *args, **options))
+        width_of = require("tqdm.utils", "all", "TQDMProgressBar").disp_len
+        return fitting(base.format_meter, width_of, {"n": n, "total": total, "elapsed": elapsed, **options})
+
     members = {
         "__doc__": "A tqdm that shows numbers with equal widths, and draws when it is told to.",
         "__module__": "fulmen.callbacks.progress.tqdm_progress",
         "held": False,
         # The thread would only make up for a loop that forgets to draw.
         "monitor_interval": 0,
+        "format_meter": staticmethod(format_meter),
         "format_num": staticmethod(lambda n: format_num(n, base.format_num)),
         "refresh": refresh,
     }

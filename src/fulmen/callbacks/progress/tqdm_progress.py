@@ -11,6 +11,7 @@ from fulmen.callbacks.progress.progress_bar import not_yet
 from fulmen.callbacks.progress.refresh import redraws
 from fulmen.callbacks.progress.tqdm_bar import Nowhere, current_class, restart
 from fulmen.callbacks.progress.tqdm_bar import convert_inf as convert_inf
+from fulmen.callbacks.progress.tqdm_layout import BAR_FORMAT
 from fulmen.utilities.exceptions import MisconfigurationException
 
 
@@ -75,7 +76,7 @@ class TQDMProgressBar(ClockedBar):
     test_progress_bar = _bar("test_progress_bar", "on_test_start", "The bar of testing.")
     predict_progress_bar = _bar("predict_progress_bar", "on_predict_start", "The bar of prediction.")
 
-    BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+    BAR_FORMAT = BAR_FORMAT
 
     def __init__(self, refresh_rate: int = 1, process_position: int = 0, leave: bool = False) -> None:
         for name, value in (("refresh_rate", refresh_rate), ("process_position", process_position)):
@@ -89,9 +90,10 @@ class TQDMProgressBar(ClockedBar):
     def _begin_run(self) -> None:
         super()._begin_run()
         self._bars: dict[str, Any] = {}
+        self._hidden: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_trainer": None, "_bars": {}}
+        return {**self.__dict__, "_trainer": None, "_bars": {}, "_hidden": {}}
 
     @property
     def process_position(self) -> int:
@@ -158,7 +160,13 @@ class TQDMProgressBar(ClockedBar):
             "test": self.init_test_tqdm,
             "predict": self.init_predict_tqdm,
         }
-        self._bars[_NAMES[kind]] = make[kind]()
+        bar = self._hidden.pop(kind, None)
+        if bar is None:
+            bar = make[kind]()
+        else:
+            restart(bar, None, self._description(kind))
+            bar.container.layout.display = None
+        self._bars[_NAMES[kind]] = bar
 
     def _restart(self, kind: str, total: int | float, description: str) -> None:
         restart(self._bars[_NAMES[kind]], convert_inf(total), description)
@@ -178,7 +186,13 @@ class TQDMProgressBar(ClockedBar):
         sys.stdout.flush()
 
     def _close(self, kind: str, n: int, metrics: dict[str, Any] | None) -> None:
-        self._set(kind, n, metrics).close()
+        bar = self._set(kind, n, metrics)
+        if hasattr(bar, "container") and not bar.leave:
+            # In a notebook a widget that is closed leaves an empty line, and each validation would leave one.
+            bar.container.layout.display = "none"
+            self._hidden[kind] = bar
+        else:
+            bar.close()
 
     def _abandon(self) -> None:
         # From below upwards, so that what is printed next starts on a line of its own.

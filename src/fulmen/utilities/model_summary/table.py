@@ -49,6 +49,54 @@ def get_formatted_model_size(total_model_size: float) -> str:
     return f"{total_model_size:,.3f}"
 
 
+# What a narrow terminal has no room for, in this order.
+_GIVEN_UP = ("Out sizes", "In sizes", "FLOPs", "Mode")
+_LEAST = 8  # characters that are left of a name or a type
+
+
+def fit_columns(
+    columns: Sequence[tuple[str, Sequence[str]]], room: int, between: int = 3
+) -> list[tuple[str, Sequence[str]]]:
+    """Leaves out of a summary what a line has no room for, and shortens names that are long.
+
+    Args:
+        columns: Header and cells of each column.
+        room: The characters of a line.
+        between: How many of them stand between two columns.
+
+    Returns:
+        The columns that are shown.
+
+    Example:
+        >>> fit_columns([("Name", ["encoder"]), ("Params", ["12"]), ("FLOPs", ["300"])], 20)
+        [('Name', ['encoder']), ('Params', ['12'])]
+    """
+    kept = list(columns)
+    for title in _GIVEN_UP:
+        if _excess(kept, room, between) > 0:
+            kept = [column for column in kept if column[0] != title]
+    for number in sorted(range(len(kept)), key=lambda index: -_width(kept[index])):
+        title, cells = kept[number]
+        excess = _excess(kept, room, between)
+        if excess > 0 and title in ("Name", "Type"):
+            most = max(_width(kept[number]) - excess, _LEAST)
+            kept[number] = (title, [_shortened(cell, most) for cell in cells])
+    return kept
+
+
+def _width(column: tuple[str, Sequence[str]]) -> int:
+    return max(map(len, (column[0], *column[1])))
+
+
+def _excess(columns: Sequence[tuple[str, Sequence[str]]], room: int, between: int) -> int:
+    return sum(_width(column) + between for column in columns) - between - room
+
+
+def _shortened(text: str, most: int) -> str:
+    head = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:head]}…{text[head + 1 - most :]}"
+
+
 def format_table(
     columns: Sequence[tuple[str, Sequence[str]]],
     total_parameters: int,
