@@ -25,12 +25,12 @@ NOW = re.compile(r"model_summary_deepspeed|DistributedDataParallel")
 
 # Further exceptions, and the row of docs/differences.md that tells of each.
 EXCEPT: dict[str, int] = {
-    "DoublePrecision.optimizer_step": 80,
-    "HalfPrecision.optimizer_step": 80,
-    "MixedPrecision.optimizer_step": 80,
-    "Precision.optimizer_step": 80,
-    "SingleDeviceStrategy.optimizer_step": 80,
-    "Strategy.optimizer_step": 80,
+    "DoublePrecision.optimizer_step": 77,
+    "HalfPrecision.optimizer_step": 77,
+    "MixedPrecision.optimizer_step": 77,
+    "Precision.optimizer_step": 77,
+    "SingleDeviceStrategy.optimizer_step": 77,
+    "Strategy.optimizer_step": 77,
 }
 
 # Modules that are being built, to be taken out when they are there.

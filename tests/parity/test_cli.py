@@ -306,7 +306,7 @@ def test_runs(lightning: ModuleType, fulmen: ModuleType, monkeypatch: pytest.Mon
             "weights": {key: value.tolist() for key, value in cli.model.state_dict().items()},
             "optimizers": (groups, [type(optimizer).__name__ for optimizer in cli.trainer.optimizers]),
             "config": same_names(next(Path("logs").rglob("config.yaml")).read_text()),
-            # Lightning's leave out what the base class's `__init__` was called with; row 77
+            # Lightning's leave out what the base class's `__init__` was called with; row 74
             "of the model": _plain(checkpoint.get("hyper_parameters", {}), type(cli.model)),
             "of the data": _plain(checkpoint.get("datamodule_hyper_parameters", {}), user.Data),
             "callbacks": [type(callback).__name__ for callback in cli.trainer.callbacks],

@@ -27,7 +27,7 @@ def _trained(user: Any, *words: str) -> Path:
 def test_what_is_given_goes_before_the_checkpoint(
     lightning: ModuleType, fulmen: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 75. A rate that the command line names is not the one that is used."""
+    """Row 72. A rate that the command line names is not the one that is used."""
 
     def use(user: Any) -> Any:
         path = _trained(user, "--model.lr=0.2", "--model.width=7")
@@ -43,7 +43,7 @@ def test_what_is_given_goes_before_the_checkpoint(
 def test_hyper_parameters_of_its_own(
     lightning: ModuleType, fulmen: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 76. A checkpoint that the same script wrote is refused."""
+    """Row 73. A checkpoint that the same script wrote is refused."""
 
     def use(user: Any) -> Any:
         class Own(user.Ready):  # type: ignore[misc, name-defined]
@@ -74,7 +74,7 @@ class Kind(Enum):
 def test_hyper_parameters_are_what_init_got(
     lightning: ModuleType, fulmen: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 77. A module that uses its hyper-parameters works when it is called, and not from the command line."""
+    """Row 74. A module that uses its hyper-parameters works when it is called, and not from the command line."""
 
     def use(user: Any) -> Any:
         class Typed(user.Ready):  # type: ignore[misc, name-defined]
@@ -95,7 +95,7 @@ def test_hyper_parameters_are_what_init_got(
 def test_a_wrong_key_is_shown_where_it_stands(
     lightning: ModuleType, fulmen: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 78. Sixty lines of usage, and no word on which of two files it is."""
+    """Row 75. Sixty lines of usage, and no word on which of two files it is."""
 
     def use(user: Any) -> str:
         Path("one.yaml").write_text("model:\n  lr: 0.1\n")
@@ -114,7 +114,7 @@ def test_a_wrong_key_is_shown_where_it_stands(
 def test_a_run_that_is_started_again(
     lightning: ModuleType, fulmen: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 79. A job that is put into the queue again ends with an error about its own file."""
+    """Row 76. A job that is put into the queue again ends with an error about its own file."""
 
     def use(user: Any) -> Any:
         words = ["fit", *RUN, "--trainer.logger.version=0", "--seed_everything=1"]

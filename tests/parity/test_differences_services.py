@@ -30,7 +30,7 @@ def _client(store: str) -> Any:
 def test_functions_among_hyper_parameters_are_not_called(
     lightning: ModuleType, fulmen: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 70. A function that draws a random number, a tensor and a NumPy number."""
+    """Row 67. A function that draws a random number, a tensor and a NumPy number."""
     wandb: Any = pytest.importorskip("wandb")
     numpy: Any = pytest.importorskip("numpy")
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -61,7 +61,7 @@ def test_functions_among_hyper_parameters_are_not_called(
 def test_hyper_parameters_are_whole_on_mlflow(
     lightning: ModuleType, fulmen: ModuleType, tmp_path: Path, store: str
 ) -> None:
-    """Row 71. A text of 1,000 characters, an empty list, and a rate that is another in the second call."""
+    """Row 68. A text of 1,000 characters, an empty list, and a rate that is another in the second call."""
 
     def kept(pl: Any) -> tuple[dict[str, str], bool, list[Any]]:
         name = f"{tmp_path.name}-{pl.__name__}"
@@ -82,7 +82,7 @@ def test_hyper_parameters_are_whole_on_mlflow(
 
 
 def test_runs_on_mlflow_say_how_they_are(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path, store: str) -> None:
-    """Row 72. A run that Ctrl-C ends, and that is gone on with."""
+    """Row 69. A run that Ctrl-C ends, and that is gone on with."""
 
     def states(pl: Any) -> list[str]:
         name = f"{tmp_path.name}-{pl.__name__}"
@@ -108,7 +108,7 @@ def test_runs_on_mlflow_say_how_they_are(lightning: ModuleType, fulmen: ModuleTy
 def test_a_logger_for_mlflow_without_an_address_works(
     lightning: ModuleType, fulmen: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 73. ``MLFlowLogger()``, and an address that is set after the import."""
+    """Row 70. ``MLFlowLogger()``, and an address that is set after the import."""
     pytest.importorskip("mlflow.environment_variables")
     from mlflow import environment_variables
 

@@ -219,7 +219,7 @@ def test_comet_keeps_the_same(comet_runs: tuple[Path, list[Any]]) -> None:
 
 
 def test_offline_comet_writes_an_archive(comet_runs: tuple[Path, list[Any]]) -> None:
-    """Row 74. One value is logged to ``CometLogger(online=False)``."""
+    """Row 71. One value is logged to ``CometLogger(online=False)``."""
     folder, ((_, theirs), (_, ours)) = comet_runs
     assert (theirs, ours) == (0, 1)
     assert _reader("comet_archive").content(folder / "fulmen_offline")["metrics"] == [("loss", 0.5, 0, None)]
