@@ -1,4 +1,4 @@
-"""Where Fulmen's interface differs from Lightning's on purpose: rows 80 to 89 of ``docs/differences.md``."""
+"""Where Fulmen's interface differs from Lightning's on purpose: rows of ``docs/differences.md``."""
 
 from __future__ import annotations
 
