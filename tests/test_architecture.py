@@ -201,7 +201,9 @@ def test_functions_are_short() -> None:
 
 
 def test_what_is_public_is_documented() -> None:
-    bare = [name for module in FILES for name in _undocumented(importlib.import_module(module))]
+    # `as_lightning` is there to be the first line of a program, and refuses to be anything else.
+    modules = [module for module in FILES if module != "fulmen.as_lightning"]
+    bare = [name for module in modules for name in _undocumented(importlib.import_module(module))]
     assert not bare, f"no docstring: {bare}"
 
 

@@ -113,6 +113,9 @@ def main() -> None:
     torch.set_num_threads(1)
     draw, shared, errors = random.Random(seed), Shared(), Path(os.environ["TMPDIR"], "errors")
     train(root / "warm", shared, True, False, steps=1)  # loads what is loaded late
+    began = time.monotonic()
+    train(root / "timed", shared, True, False, steps=EVERY)
+    span = max(0.06, 2 * (time.monotonic() - began))  # a kill comes within about two saves, however slow the disk is
     root = root / "run"
     known: dict[Any, int] = {}
     torn = started = reached = expected = 0
@@ -122,7 +125,7 @@ def main() -> None:
             while not shared[STARTED]:
                 time.sleep(0.001)
                 assert os.waitpid(child, os.WNOHANG) == (0, 0), errors.read_text()
-        time.sleep(draw.uniform(0, 0.06))
+        time.sleep(draw.uniform(0, span))
         os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
         assert os.WIFSIGNALED(status), errors.read_text()

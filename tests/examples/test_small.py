@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,11 @@ def column(file: Path, name: str) -> list[float]:
 
 
 def test_tabular(example: Example, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    area, baseline = example("tabular").main(tmp_path, folds=2, max_epochs=12)
+    before = logging.getLogger("fulmen").level
+    try:
+        area, baseline = example("tabular").main(tmp_path, folds=2, max_epochs=12)
+    finally:
+        logging.getLogger("fulmen").setLevel(before)
     assert area > 0.98 and baseline > 0.98
     printed = capsys.readouterr().out
     assert f"area under the ROC curve   {area:.4f}" in printed

@@ -107,7 +107,8 @@ def sampled(count: int) -> Any:
         kinds = {point[0]: (path, point) for path, point in random.Random(1).sample(points, len(points))}
         # A pass of which nothing is left, and others after it.
         where = [point[0] for _, point in points]
-        kinds["ended"] = points[where.index("validation") - 1]
+        if "validation" in where:
+            kinds["ended"] = points[where.index("validation") - 1]
         rest = [one for one in points if one not in kinds.values()]
         return [*kinds.values(), *random.Random(2).sample(rest, max(count - len(kinds), 0))]
 
