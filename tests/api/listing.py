@@ -23,9 +23,6 @@ LATER = re.compile(
 # These have one of those words in their name, and need neither device nor process.
 NOW = re.compile(r"model_summary_deepspeed|DistributedDataParallel")
 
-# Further exceptions, and the row of docs/differences.md that tells of each.
-EXCEPT: dict[str, int] = {}
-
 
 class Entry(NamedTuple):
     """One name of the list.

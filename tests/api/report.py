@@ -28,7 +28,7 @@ class Row(NamedTuple):
         names_there: How many of them are.
         members: How many parameters lists and members of these names are to be as listed.
         members_there: How many of them are.
-        left_out: How many names come later or are excepted.
+        left_out: How many names come later.
         problems: What is not as listed.
     """
 
@@ -53,10 +53,10 @@ def _row(module: str, found: Iterable[_listing.Entry]) -> Row:
     names = there = members = members_there = left_out = 0
     texts: list[str] = []
     for entry in found:
-        if entry.later or entry.key("") in _listing.EXCEPT:
+        if entry.later:
             left_out += 1
             continue
-        wrong = [text for text in _comparing.problems(entry) if entry.key(text) not in _listing.EXCEPT]
+        wrong = list(_comparing.problems(entry))
         count = ("params" in entry.facts or "init" in entry.facts) + len(entry.facts.get("members", ()))
         names, members = names + 1, members + count
         there += wrong != ["missing"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from . import calls, listing, scenarios
+from . import calls, elsewhere, listing, scenarios
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,12 @@ def test_everything_is_called(wanted: dict[CodeType, Any], tmp_path: Path, monke
         if code not in ran and calls.does_nothing(function):
             with calls.recording(ran):
                 calls.call_with_nothing(function)
+    for package, scenario in scenarios.ELSEWHERE.items():
+        pytest.importorskip(package, reason="a logger for it is to be called")
+        folder = tmp_path / package
+        folder.mkdir()
+        there = elsewhere.called(scenario.__name__, folder)
+        ran |= {code for code in wanted if elsewhere.places([code]) <= there}
     missing = [name for code, (name, _) in wanted.items() if code not in ran]
     assert not missing, f"{len(missing)} of {len(wanted)} never called: {missing}"
 
