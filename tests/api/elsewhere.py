@@ -1,4 +1,4 @@
-"""A scenario in a process of its own, as ``python -m tests.api.elsewhere NAME FOLDER``; it prints what was called."""
+"""Scenarios in a process of their own: ``python -m tests.api.elsewhere FOLDER NAME...`` prints what was called."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ PACKAGES = {"comet": "comet_ml", "mlflow": "mlflow", "wandb": "wandb"}
 Place = tuple[str, str, int]
 
 
-def called(name: str, folder: Path) -> set[Place]:
-    """The functions of Fulmen that a scenario calls.
+def called(names: Iterable[str], folder: Path) -> set[Place]:
+    """The functions of Fulmen that scenarios call.
 
     Args:
-        name: One of ``scenarios/services.py``.
-        folder: Its folder.
+        names: Some of ``scenarios/services.py``.
+        folder: Their folder.
     """
     paths = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
     done = subprocess.run(
-        [sys.executable, "-m", "tests.api.elsewhere", name, str(folder)],
+        [sys.executable, "-m", "tests.api.elsewhere", str(folder), *names],
         env={**os.environ, "PYTHONPATH": paths, "HOME": str(folder)},
         cwd=folder,
         capture_output=True,
@@ -46,15 +46,15 @@ def places(codes: Iterable[CodeType]) -> set[Place]:
     return {(code.co_filename, code.co_qualname, code.co_firstlineno) for code in codes}
 
 
-def _main(name: str, folder: Path) -> None:
+def _main(folder: Path, names: list[str]) -> None:
     warnings.simplefilter("ignore")
-    for package in filter(None, (PACKAGES.get(name),)):
-        import_module(package)
     ran: set[CodeType] = set()
-    with calls.recording(ran):
-        getattr(services, name)(folder)
+    for name in names:
+        import_module(PACKAGES[name])
+        with calls.recording(ran):
+            getattr(services, name)(folder)
     print(json.dumps([place for place in places(ran) if place[0].startswith(calls.PACKAGE)]))
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1], Path(sys.argv[2]))
+    _main(Path(sys.argv[1]), sys.argv[2:])

@@ -113,7 +113,7 @@ def _own(precision: Precision, name: str) -> bool:
 
 
 def _update(strategy: Strategy) -> tuple[Callable[..., Any] | None, object]:
-    """How a strategy or its precision steps an optimizer, and which of them if the override is not from this package."""
+    """How a strategy or its precision steps an optimizer, and which of them if somebody else wrote that."""
     precision = strategy.precision_plugin
     method = overridden(strategy, "optimizer_step", Strategy)
     if method is not None:

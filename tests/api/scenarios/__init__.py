@@ -44,9 +44,5 @@ ALL: list[Callable[[Path], None]] = [
 ]
 """Each is run once, in this order."""
 
-ELSEWHERE: dict[str, Callable[[Path], None]] = {
-    "comet_ml": services.comet,
-    "mlflow": services.mlflow,
-    "wandb": services.wandb,
-}
-"""By the package that they need, those that are run in processes of their own."""
+ELSEWHERE = (("comet",), ("mlflow", "wandb"))
+"""Scenarios of ``services.py`` that are run in processes of their own."""
