@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import re
 import types
 from collections.abc import Iterator
 from typing import Any
 
-from .listing import Entry
+from .listing import Entry, ours
 
 _MISSING = object()
 # What the list says where Lightning's own signature says nothing.
@@ -107,9 +108,19 @@ def parameters(function: Any, listed: list[str]) -> Iterator[str]:
 
 def _same(mine: list[str], listed: list[str]) -> bool:
     return len(mine) == len(listed) and all(
-        one == other or (other.partition("=")[2] in HIDDEN and one.partition("=")[0] == other.partition("=")[0])
+        one == _with_our_class(other)
+        or (other.partition("=")[2] in HIDDEN and one.partition("=")[0] == other.partition("=")[0])
         for one, other in zip(mine, listed, strict=True)
     )
+
+
+def _with_our_class(listed: str) -> str:
+    """A default that is a class of Lightning's becomes the one that Fulmen has under that path."""
+    name, found = listed.partition("=")[0], re.fullmatch(r"\w+=<class '(pytorch_lightning\..*)'>", listed)
+    if found is None:
+        return listed
+    module, _, kind = ours(found[1]).rpartition(".")
+    return f"{name}={look_up(Entry(module, kind, {}, ''))!r}"
 
 
 def _parameters(function: Any) -> list[inspect.Parameter]:

@@ -23,39 +23,6 @@ LATER = re.compile(
 # These have one of those words in their name, and need neither device nor process.
 NOW = re.compile(r"model_summary_deepspeed|DistributedDataParallel")
 
-# Further exceptions, and the row of docs/differences.md that tells of each.
-EXCEPT: dict[str, int] = {
-    "DoublePrecision.optimizer_step": 77,
-    "HalfPrecision.optimizer_step": 77,
-    "MixedPrecision.optimizer_step": 77,
-    "Precision.optimizer_step": 77,
-    "SingleDeviceStrategy.optimizer_step": 77,
-    "Strategy.optimizer_step": 77,
-}
-
-# Modules that are being built, to be taken out when they are there.
-BEING_BUILT: tuple[str, ...] = (
-    "fulmen.callbacks.batch_size_finder",
-    "fulmen.callbacks.device_stats_monitor",
-    "fulmen.callbacks.finetuning",
-    "fulmen.callbacks.lr_finder",
-    "fulmen.callbacks.on_exception_checkpoint",
-    "fulmen.callbacks.prediction_writer",
-    "fulmen.callbacks.pruning",
-    "fulmen.callbacks.spike",
-    "fulmen.callbacks.stochastic_weight_avg",
-    "fulmen.callbacks.throughput_monitor",
-    "fulmen.callbacks.weight_averaging",
-    "fulmen.cli",
-    "fulmen.loggers.comet",
-    "fulmen.loggers.mlflow",
-    "fulmen.loggers.neptune",
-    "fulmen.loggers.wandb",
-    "fulmen.tuner.tuning",
-    "fulmen.utilities.memory",
-    "fulmen.utilities.throughput",
-)
-
 
 class Entry(NamedTuple):
     """One name of the list.
@@ -87,17 +54,6 @@ class Entry(NamedTuple):
         """Whether it belongs to a device, a package or to several processes that are not there yet."""
         return any(LATER.search(path) and not NOW.search(path) for path in (self.path, self.origin))
 
-    @property
-    def being_built(self) -> bool:
-        """Whether its module is being built."""
-        homes = {self.module, self.origin.rpartition(".")[0]}
-        homes |= {_FROM_FABRIC.get(self.path, "")}
-        return not homes.isdisjoint(BEING_BUILT)
-
-
-# Re-exports whose origin the list does not name, because it is in another package.
-_FROM_FABRIC = {"fulmen.utilities.measure_flops": "fulmen.utilities.throughput"}
-
 
 def ours(path: str) -> str:
     """The path in Fulmen for one of the list."""
@@ -113,7 +69,7 @@ def entries() -> tuple[Entry, ...]:
 
 def wanted() -> list[Entry]:
     """The names that are to be there now."""
-    return [one for one in entries() if not one.later and not one.being_built]
+    return [one for one in entries() if not one.later]
 
 
 def _read() -> Iterator[Entry]:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from . import calls, listing, scenarios
+from fulmen.utilities.imports import available
+
+from . import calls, elsewhere, listing, scenarios
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +25,7 @@ def wanted() -> dict[CodeType, tuple[str, FunctionType]]:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(not all(map(available, elsewhere.PACKAGES.values())), reason="their loggers are to be called")
 def test_everything_is_called(wanted: dict[CodeType, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real runs first; then hooks that nobody overrides, and that do nothing, once each."""
     ran: set[CodeType] = set()
@@ -36,6 +39,11 @@ def test_everything_is_called(wanted: dict[CodeType, Any], tmp_path: Path, monke
         if code not in ran and calls.does_nothing(function):
             with calls.recording(ran):
                 calls.call_with_nothing(function)
+    for names in scenarios.ELSEWHERE:
+        folder = tmp_path / names[0]
+        folder.mkdir()
+        there = elsewhere.called(names, folder)
+        ran |= {code for code in wanted if elsewhere.places([code]) <= there}
     missing = [name for code, (name, _) in wanted.items() if code not in ran]
     assert not missing, f"{len(missing)} of {len(wanted)} never called: {missing}"
 

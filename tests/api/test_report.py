@@ -12,10 +12,9 @@ from typing import Any, NoReturn
 import pytest
 
 import fulmen
+from fulmen.cli import SaveConfigCallback
 
 from . import comparing, listing, report
-
-DIFFERENCES = Path(__file__).parents[2] / "docs" / "differences.md"
 
 
 @pytest.fixture(scope="module")
@@ -31,23 +30,6 @@ def test_the_list_is_whole(found: list[report.Row]) -> None:
     """Neither a name nor a module gets lost on the way to the report."""
     assert {entry.module for entry in listing.entries()} == {row.module for row in found}
     assert sum(row.names + row.left_out for row in found) == len(listing.entries()) > 300
-
-
-@pytest.mark.parametrize("key", sorted(listing.EXCEPT))
-def test_exceptions_are_told_of(key: str) -> None:
-    text = DIFFERENCES.read_text(encoding="utf-8")
-    assert f"\n| {listing.EXCEPT[key]}. " in text
-
-
-def test_exceptions_are_needed() -> None:
-    needed = {entry.key(text) for entry in listing.wanted() for text in comparing.problems(entry)}
-    assert set(listing.EXCEPT) <= needed
-
-
-def test_modules_being_built_are_in_the_list() -> None:
-    """So that an entry of that list cannot be a slip that hides nothing, or outlive its purpose unseen."""
-    homes = {entry.origin.rpartition(".")[0] for entry in listing.entries()}
-    assert set(listing.BEING_BUILT) <= homes | {entry.module for entry in listing.entries()}
 
 
 def test_the_command_prints_the_total() -> None:
@@ -138,6 +120,14 @@ def test_a_required_keyword_is_no_extra() -> None:
     def function(one: Any, *, two: Any) -> None: ...
 
     assert list(comparing.parameters(function, ["one"]))
+
+
+@pytest.mark.parametrize(("kind", "right"), [("SaveConfigCallback", True), ("LightningCLI", False), ("Gone", False)])
+def test_a_class_as_default_is_ours_of_the_same_path(kind: str, right: bool) -> None:
+    def function(kind: Any = SaveConfigCallback) -> None: ...
+
+    listed = f"kind=<class 'pytorch_lightning.cli.{kind}'>"
+    assert (not list(comparing.parameters(function, [listed]))) == right
 
 
 @pytest.mark.parametrize("facts", [{"params": []}, {"init": [], "members": {"fit": []}}])

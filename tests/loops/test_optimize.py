@@ -4,8 +4,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.optim import LBFGS, SGD
+from torch.utils.data import DataLoader, IterableDataset
 
+from fulmen.precision.precision import Precision
+from fulmen.strategies.single_device import SingleDeviceStrategy
 from fulmen.utilities.exceptions import MisconfigurationException
 
 from .runs import Manual, Net, data, fit
@@ -169,3 +173,132 @@ def test_other_errors_of_backward_are_torchs_own() -> None:
     with pytest.raises(RuntimeError, match=r"^boo$") as caught:
         fit(Breaks())
     assert not isinstance(caught.value, MisconfigurationException)
+
+
+class Told(Precision):
+    """Written for Lightning, which always has a closure."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def optimizer_step(self, optimizer: Any, model: Any, closure: Any, **kwargs: Any) -> Any:
+        self.heard.append("before")
+        self.heard.append(closure())
+        return optimizer.step(**kwargs)
+
+
+class ToldBySuper(Told):
+    def optimizer_step(self, optimizer: Any, model: Any, closure: Any, **kwargs: Any) -> Any:
+        self.heard.append("before")
+        return Precision.optimizer_step(self, optimizer, model=model, closure=closure, **kwargs)
+
+
+class ToldStrategy(SingleDeviceStrategy):
+    """The same as a strategy, which is given no model."""
+
+    def optimizer_step(self, optimizer: Any, closure: Any, model: Any = None, **kwargs: Any) -> Any:
+        assert model is None
+        return super().optimizer_step(optimizer, closure, model, **kwargs)
+
+
+class TwoNames(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = torch.nn.Linear(2, 1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return {"a": self(batch[0]).mean(), "b": self.other(batch[0]).mean()}
+
+    def configure_optimizers(self) -> Any:
+        return {"a": SGD(self.layer.parameters(), 0.1), "b": SGD(self.other.parameters(), 0.1)}
+
+
+class Cut(IterableDataset[Tensor]):
+    """Says that it has four batches, and has three: the last window ends sooner than planned."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __iter__(self) -> Any:
+        return iter([[torch.ones(2, 2)] for _ in range(3)])
+
+
+SHORT = pytest.mark.filterwarnings("ignore:The training loader has a length of 4 and gave 3 batches")
+STRANGERS: list[Any] = [
+    lambda: {"plugins": Told()},
+    lambda: {"plugins": ToldBySuper()},
+    lambda: {"strategy": ToldStrategy("cpu")},
+    lambda: {"strategy": ToldStrategy("cpu", precision_plugin=Told())},
+]
+
+
+@SHORT
+@pytest.mark.parametrize("kind", [Net, ByHook, TwoNames])
+@pytest.mark.parametrize("stranger", STRANGERS)
+@pytest.mark.parametrize("window", [1, 2])
+def test_overrides_of_others_are_always_handed_a_closure(kind: type[Net], stranger: Any, window: int) -> None:
+    torch.manual_seed(0)
+    plain, other = kind(), kind()
+    other.load_state_dict(plain.state_dict())
+    loader: Any = DataLoader(Cut(), batch_size=None)
+    steps = [
+        fit(module, loader, accumulate_grad_batches=window, **flags).global_step
+        for module, flags in ((plain, {}), (other, stranger()))
+    ]
+    assert steps[0] == steps[1] == (3 if window == 1 else 2)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), other.parameters(), strict=True))
+
+
+@SHORT
+@pytest.mark.parametrize("window", [1, 2])
+def test_the_closure_of_others_computes_the_loss_when_it_is_called(window: int) -> None:
+    precision = Told()
+
+    class Notes(Net):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            precision.heard.append("training_step")
+            return super().training_step(batch, batch_idx)
+
+    fit(Notes(), DataLoader(Cut(), batch_size=None), plugins=precision, accumulate_grad_batches=window)
+    kinds = [one if isinstance(one, str) else "loss" for one in precision.heard]
+    if window == 1:
+        assert kinds == ["before", "training_step", "loss"] * 3
+    else:  # the window's last batch turns out to have been the last only afterwards
+        assert kinds == ["training_step", "before", "training_step", "loss", "training_step", "before", "loss"]
+    assert all(torch.is_tensor(one) for one, kind in zip(precision.heard, kinds, strict=True) if kind == "loss")
+
+
+def test_others_may_compute_twice_in_a_window() -> None:
+    class Twice(Precision):
+        def optimizer_step(self, optimizer: Any, model: Any, closure: Any, **kwargs: Any) -> Any:
+            closure()
+            return super().optimizer_step(optimizer, model, closure, **kwargs)
+
+    torch.manual_seed(0)
+    plain, other = Net(), Net()
+    other.load_state_dict(plain.state_dict())
+    for module, flags in ((plain, {}), (other, {"plugins": Twice()})):
+        fit(module, data(4), accumulate_grad_batches=2, **flags)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("stranger", [Precision, SingleDeviceStrategy])
+def test_who_forgets_the_closure_is_named(stranger: Any) -> None:
+    forgets = type("Forgets", (stranger,), {"optimizer_step": lambda self, *args, **kwargs: None})
+    part = forgets() if stranger is Precision else forgets("cpu")
+    with pytest.raises(MisconfigurationException, match=r"`optimizer_step` of `Forgets`(.|\n)*Hand it on"):
+        fit(Net(), **{"plugins" if stranger is Precision else "strategy": part})
+
+
+@SHORT
+def test_an_overridden_optimizer_step_has_the_last_window_too() -> None:
+    """Where its end was not known, it is stepped all the same, by the same hook."""
+    calls: list[int] = []
+
+    class Counts(Net):
+        def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+            calls.append(batch_idx)
+            optimizer.step(closure=optimizer_closure)
+
+    assert fit(Counts(), DataLoader(Cut(), batch_size=None), accumulate_grad_batches=2).global_step == 2
+    assert calls == [1, 2]

@@ -50,9 +50,24 @@ def test_precisions_bring_their_own() -> None:
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             return super().training_step(batch, batch_idx).float()
 
-    assert there(recipe_of(InSingle(), precision="bf16-mixed")) == {"context", "scale", "update"}
+    assert there(recipe_of(InSingle(), precision="bf16-mixed")) == {"context", "scale"}
     scaled = recipe_of(InSingle(), plugins=MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu")))
     assert there(scaled) == {"context", "scale", "unscale", "update"}
+    assert scaled.stranger is None
+
+
+def test_what_others_wrote_is_known_as_theirs() -> None:
+    class Theirs(MixedPrecision):
+        def optimizer_step(self, optimizer: Any, model: Any, closure: Any, **kwargs: Any) -> Any:
+            return super().optimizer_step(optimizer, model, closure, **kwargs)
+
+    class InSingle(Net):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return super().training_step(batch, batch_idx).float()
+
+    theirs = Theirs("bf16-mixed", "cpu")
+    recipe = recipe_of(InSingle(), plugins=theirs)
+    assert recipe.update == theirs.optimizer_step and recipe.stranger is theirs
 
 
 def test_the_trainers_flags() -> None:

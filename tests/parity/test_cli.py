@@ -28,7 +28,9 @@ pytest.importorskip("jsonargparse", reason="the command line is built on it")
 
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.accelerator=cpu"]
 RUN = [*QUIET, "--trainer.max_epochs=2", "--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs"]
-OURS_ALONE = re.compile(r"^ +(exact_accumulation|fast_data): true\n", re.MULTILINE)
+OURS_ALONE = re.compile(
+    r"^ +(exact_accumulation: true|fast_data: true|on_failure: warn|drain_timeout: 60.0|x_axis: step)\n", re.MULTILINE
+)
 
 
 def script(package: str) -> Any:

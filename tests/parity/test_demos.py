@@ -128,7 +128,7 @@ def test_text(lightning: ModuleType, fulmen: ModuleType, text: Path) -> None:
 
 
 def test_transformer(lightning: ModuleType, fulmen: ModuleType) -> None:
-    """All but the places of words, for which see row 82."""
+    """All but the places of words, for which see row 81."""
 
     def script(pl: Any) -> Any:
         demos = demo(pl, "transformer")

@@ -23,29 +23,6 @@ def part(pl: Any, module: str) -> Any:
     return importlib.import_module(f"{pl.__name__}.{module}")
 
 
-def test_a_step_without_a_closure(lightning: ModuleType, fulmen: ModuleType) -> None:
-    """Row 77. Where backward has run, the step is SGD's: weights minus rate times gradient."""
-
-    def script(pl: Any) -> Any:
-        found = []
-        for step in (pl.plugins.Precision().optimizer_step, pl.strategies.SingleDeviceStrategy().optimizer_step):
-            layer = nn.Linear(1, 1, bias=False)
-            before = layer.weight.item()
-            optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
-            layer(torch.full((1, 1), 3.0)).sum().backward()
-            try:
-                step(optimizer, model=layer)
-            except TypeError as error:
-                found.append(str(error))
-            else:
-                found.append(layer.weight.item() == pytest.approx(before - 0.5 * 3.0))
-        return found
-
-    theirs, ours = both(lightning, fulmen, script)
-    assert all("closure" in text for text in theirs)
-    assert ours == [True, True]
-
-
 def _old(version: str = "1.4.0") -> dict[str, Any]:
     return {"epoch": 3, "global_step": 10, "pytorch-lightning_version": version, "state_dict": {"w": torch.ones(1)}}
 
@@ -53,7 +30,7 @@ def _old(version: str = "1.4.0") -> dict[str, Any]:
 def test_backups_of_upgrades(
     lightning: ModuleType, fulmen: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 78. Each original is there afterwards, byte by byte, under some name."""
+    """Row 77. Each original is there afterwards, byte by byte, under some name."""
 
     def script(pl: Any) -> Any:
         folder = tmp_path / pl.__name__
@@ -75,7 +52,7 @@ def test_backups_of_upgrades(
 
 
 def test_logged_steps_after_an_upgrade(lightning: ModuleType, fulmen: ModuleType) -> None:
-    """Row 79. Ten steps were made, so the next value is that of the eleventh, as it is in a file of version 1.6."""
+    """Row 78. Ten steps were made, so the next value is that of the eleventh, as it is in a file of version 1.6."""
 
     def script(pl: Any) -> Any:
         found = []
@@ -102,7 +79,7 @@ def test_logged_steps_after_an_upgrade(lightning: ModuleType, fulmen: ModuleType
 
 
 def test_layers_come_back(lightning: ModuleType, fulmen: ModuleType) -> None:
-    """Row 80. The model prints as before, and its layers take what torch's take."""
+    """Row 79. The model prints as before, and its layers take what torch's take."""
 
     def script(pl: Any) -> Any:
         model = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm1d(2))
@@ -119,7 +96,7 @@ def test_layers_come_back(lightning: ModuleType, fulmen: ModuleType) -> None:
 
 
 def test_a_scalar_beside_samples(lightning: ModuleType, fulmen: ModuleType) -> None:
-    """Row 81. Of batches of 1 and 3 samples, the mean of the samples is (1·10 + 3·2) / 4."""
+    """Row 80. Of batches of 1 and 3 samples, the mean of the samples is (1·10 + 3·2) / 4."""
 
     def script(pl: Any) -> Any:
         class Model(pl.LightningModule):  # type: ignore[misc, name-defined]
@@ -139,7 +116,7 @@ def test_a_scalar_beside_samples(lightning: ModuleType, fulmen: ModuleType) -> N
 
 
 def test_places_of_words(lightning: ModuleType, fulmen: ModuleType) -> None:
-    """Row 82. Four places have four codes, the sine of the place first."""
+    """Row 81. Four places have four codes, the sine of the place first."""
 
     def script(pl: Any) -> Any:
         encoded = part(pl, "demos.transformer").PositionalEncoding(6, dropout=0.0)(torch.zeros(1, 4, 6))[0]
@@ -165,7 +142,7 @@ class _Wrong:
 
 
 def test_a_wrong_response(lightning: ModuleType, fulmen: ModuleType) -> None:
-    """Row 83. A response that is not the expected one is no success, and under the flag no end."""
+    """Row 82. A response that is not the expected one is no success, and under the flag no end."""
     for name in ("fastapi", "uvicorn", "requests"):
         pytest.importorskip(name)
 

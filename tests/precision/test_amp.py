@@ -45,7 +45,7 @@ def test_steps_are_those_of_a_loop_written_by_hand(exponent, limit, algorithm, u
             precision.unscale_gradients(optimizer)
             precision.unscale_gradients(optimizer)
         precision.clip_gradients(optimizer, limit, algorithm)
-        precision.optimizer_step(optimizer, model)
+        precision.optimizer_step(optimizer, model, lambda: None)
 
         other.zero_grad()
         with torch.autocast("cpu", torch.float16):
@@ -98,7 +98,7 @@ def test_gradients_that_overflow_skip_the_step_and_lower_the_scale():
     before = copy.deepcopy(model.state_dict())
     run_backward(precision, model, optimizer, factor=float("inf"))
     precision.clip_gradients(optimizer, 1.0)
-    precision.optimizer_step(optimizer, model)
+    precision.optimizer_step(optimizer, model, lambda: None)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert precision.scaler.get_scale() == 2.0**9
 
@@ -114,7 +114,7 @@ def test_a_closure_is_run_before_gradients_are_unscaled():
 
     loss = precision.optimizer_step(optimizer, model, closure)
     assert torch.equal(loss, run_backward(precision, twin, other))
-    precision.optimizer_step(other, twin)
+    precision.optimizer_step(other, twin, lambda: None)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
 
 
@@ -126,7 +126,7 @@ def test_a_closure_that_skips_its_batch_keeps_gradients_of_the_window():
     run_backward(precision, model, optimizer)
     assert precision.optimizer_step(optimizer, model, lambda: None) is None
     run_backward(precision, twin, other)
-    precision.optimizer_step(other, twin)
+    precision.optimizer_step(other, twin, lambda: None)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
 
 
@@ -149,7 +149,7 @@ def test_two_optimizers_step_each_in_its_turn():
             before = optimizer.param_groups[0]["params"][0].clone()
             model.zero_grad()
             run_backward(precision, model, optimizer)
-            precision.optimizer_step(optimizer, model)
+            precision.optimizer_step(optimizer, model, lambda: None)
             assert not torch.equal(before, optimizer.param_groups[0]["params"][0])
     assert precision.scaler.get_scale() == 2.0**10
 
@@ -163,7 +163,7 @@ def test_an_optimizer_that_unscales_itself_steps_but_can_not_be_clipped():
     for one, optimizer in ((model, fused), (twin, plain)):
         run_backward(precision, one, optimizer)
         precision.unscale_gradients(optimizer)
-        precision.optimizer_step(optimizer, one)
+        precision.optimizer_step(optimizer, one, lambda: None)
     for mine, theirs in zip(model.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs)
     precision.clip_gradients(fused, None)
@@ -242,7 +242,7 @@ def test_float16_trains_on_cuda_and_waits_only_for_the_scaler():
             precision.clip_gradients(optimizer, 0.5)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-        precision.optimizer_step(optimizer, model)
+        precision.optimizer_step(optimizer, model, lambda: None)
         other.zero_grad()
         with torch.autocast("cuda", torch.float16):
             loss = twin(data).square().mean()

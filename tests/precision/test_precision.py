@@ -103,7 +103,7 @@ def test_a_step_in_single_precision_is_the_plain_one():
     precision.backward(loss, model, optimizer)
     precision.post_backward(loss, model)
     precision.unscale_gradients(optimizer)
-    precision.optimizer_step(optimizer, model)
+    precision.optimizer_step(optimizer, model, lambda: None)
     twin(torch.ones(2, 5)).sum().backward()
     other.step()
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))

@@ -55,7 +55,7 @@ def test_a_run_moves_model_and_optimizer_there_and_back():
     strategy.optimizers = [torch.optim.Adam(model.parameters())]
     strategy.setup_precision_plugin()
     model(strategy.batch_to_device(torch.ones(1, 2))).sum().backward()
-    strategy.optimizer_step(strategy.optimizers[0])
+    strategy.optimizer_step(strategy.optimizers[0], lambda: None)
     saved = {"optimizer_states": [strategy.optimizer_state(strategy.optimizers[0])]}
     strategy.load_optimizer_state_dict(saved)
     state = strategy.optimizers[0].state[model.weight]

@@ -121,7 +121,7 @@ def test_a_training_step_is_the_one_written_by_hand():
     twin = copy.deepcopy(strategy.model)
     loss = strategy.training_step(torch.ones(2, 3), 0)
     assert strategy.backward(loss, optimizer) is loss
-    strategy.optimizer_step(optimizer)
+    strategy.optimizer_step(optimizer, lambda: None)
     twin(torch.ones(2, 3)).sum().backward()
     torch.optim.SGD(twin.parameters(), lr=0.1).step()
     assert torch.equal(twin.layer.weight, strategy.model.layer.weight)
@@ -177,7 +177,7 @@ def test_optimizers_get_their_states_back():
     strategy.optimizers = [torch.optim.Adam(strategy.model.parameters()) for _ in range(2)]
     for optimizer in strategy.optimizers:
         strategy.backward(strategy.training_step(torch.ones(2, 3), 0), optimizer)
-        strategy.optimizer_step(optimizer)
+        strategy.optimizer_step(optimizer, lambda: None)
     states = [copy.deepcopy(strategy.optimizer_state(optimizer)) for optimizer in strategy.optimizers]
     strategy.optimizers = [torch.optim.Adam(strategy.model.parameters()) for _ in range(2)]
     strategy.load_optimizer_state_dict({"optimizer_states": states})

@@ -241,7 +241,10 @@ class Named(Automatic):
                 raise closure_not_run(self.module, optimizer)
             return
         self._finish()
-        optimizer.step() if recipe.update is None else recipe.update(optimizer, model=self.module)
+        if recipe.update is None:
+            optimizer.step()
+        else:
+            recipe.update(optimizer, model=self.module, closure=self._computed)
 
     def _computed(self) -> Tensor:
         """Stands in for the closure of a step: the loss and its gradients are there already."""

@@ -47,6 +47,7 @@ class Automatic:
         self.window = Window(1)
         self.closed = True
         self._outputs: Any = None
+        self._gathered: Tensor | None = None
         self._ran = False
 
     def check(self) -> None:
@@ -73,7 +74,8 @@ class Automatic:
         self.optimizer: Optimizer = trainer.optimizers[0]
         self.wrapped = trainer.strategy._lightning_optimizers[0]
         self.wrapped._stepper = self.step_from_hook
-        self.direct = recipe.optimizer_step is None and not needs_closure(self.optimizer)
+        # whether the closure is called once, before the update
+        self.direct = recipe.optimizer_step is None and recipe.stranger is None and not needs_closure(self.optimizer)
         hooks = self.hooks
         self.keeps_outputs = hooks.on_train_batch_end is not nobody or hooks.after_train_batch is not nobody
         self.planned = trainer.accumulate_grad_batches
@@ -95,23 +97,24 @@ class Automatic:
         self.closed = closed = last or (index + 1) % self.planned == 0
         if not closed:
             self._ran = self.finishes = False
-            self.compute()
+            loss = self.compute()
+            self._gathered = None if loss is None else loss.detach()
         else:
             self._ran, self.finishes = False, True
             if not (self.direct or self.opens):
                 self.window.keep(self.optimizer)
             update, optimizer = self.recipe.update, self.optimizer
             if self.recipe.optimizer_step is not None:
-                self._call_optimizer_step()
+                self._call_optimizer_step(self.compute)
+            elif update is not None:
+                update(optimizer, model=self.module, closure=self.compute)
             elif self.direct:
                 self.compute()
-                optimizer.step() if update is None else update(optimizer, model=self.module)
-            elif update is None:
-                optimizer.step(self.compute)  # type: ignore[arg-type]  # torch allows no None for a skipped loss
+                optimizer.step()
             else:
-                update(optimizer, model=self.module, closure=self.compute)
+                optimizer.step(self.compute)  # type: ignore[arg-type]  # torch allows no None for a skipped loss
             if not self._ran:
-                raise closure_not_run(self.module, optimizer)
+                raise closure_not_run(self.recipe.stepper(self.module), optimizer)
             self.progress.steps += 1
         self.opens = closed
         outputs, self._outputs = self._outputs, None
@@ -121,14 +124,25 @@ class Automatic:
         """Steps on what an open window has gathered, where the data ended sooner than was known."""
         if self.closed or needs_closure(self.optimizer):
             return
-        self._finish()
-        self.optimizer.step() if self.recipe.update is None else self.recipe.update(self.optimizer, model=self.module)
+        if self.recipe.optimizer_step is not None:
+            self._call_optimizer_step(self._computed)
+        else:
+            self._finish()
+            if self.recipe.update is None:
+                self.optimizer.step()
+            else:
+                self.recipe.update(self.optimizer, model=self.module, closure=self._computed)
         self.progress.steps += 1
         self.closed = self.opens = True
 
+    def _computed(self) -> Tensor | None:
+        """Stands in for the closure of a step: the loss and its gradients are there already."""
+        self._ran = True
+        return self._gathered
+
     def end_epoch(self) -> None:
         """Lets go of the last batch."""
-        self.batch = None
+        self.batch = self._gathered = None
 
     def batches_in_window(self, index: int) -> int:
         """How many batches of the window that a batch belongs to come before it."""
@@ -235,11 +249,11 @@ class Automatic:
         elif recipe.clip_value:
             self.module.clip_gradients(self.optimizer, recipe.clip_value, recipe.clip_algorithm)
 
-    def _call_optimizer_step(self) -> None:
+    def _call_optimizer_step(self, closure: Callable[[], Any]) -> None:
         self.finishes = False  # `step_from_hook` does that, between the closure and the update
         hook = self.recipe.optimizer_step
         assert hook is not None
-        self._call("optimizer_step", hook, self.trainer.current_epoch, self.index, self.wrapped, self.compute)
+        self._call("optimizer_step", hook, self.trainer.current_epoch, self.index, self.wrapped, closure)
 
     def step_from_hook(self, optimizer: Optimizer, closure: Callable[[], Any], **kwargs: Any) -> Any:
         """What ``optimizer.step(closure)`` means in an overridden ``optimizer_step``."""
@@ -285,11 +299,11 @@ class Automatic:
             self._outputs = {"loss": loss.detach()}
 
 
-def closure_not_run(module: LightningModule, optimizer: Optimizer) -> MisconfigurationException:
+def closure_not_run(owner: object, optimizer: Optimizer) -> MisconfigurationException:
     """The error for an ``optimizer_step`` that does not hand on its closure."""
     return MisconfigurationException(
         "The optimizer's closure computes the loss and was never called.",
-        got=f"`optimizer_step` of `{type(module).__name__}` and {type(optimizer).__name__}",
+        got=f"`optimizer_step` of `{type(owner).__name__}` and {type(optimizer).__name__}",
         fix="Hand it on: `optimizer.step(closure=optimizer_closure)`, or call `optimizer_closure()` yourself.",
     )
 

@@ -17,6 +17,7 @@ from fulmen.core.optimization import OptimizationMixin
 from fulmen.loops.signatures import check_step
 from fulmen.loops.watch import watch, watch_strategy
 from fulmen.precision.precision import Precision
+from fulmen.strategies.strategy import Strategy
 from fulmen.utilities.exceptions import MisconfigurationException
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class Recipe:
     Args:
         trainer: Whose settings.
         module: Whose overrides.
+
+    Attributes:
+        update: Steps an optimizer; is given the model and a closure by name.
+        stranger: The strategy or precision whose `update` was written by somebody else: it may call its closure when,
+            and as often as, it likes.
     """
 
     def __init__(self, trainer: Trainer, module: LightningModule) -> None:
@@ -79,11 +85,13 @@ class Recipe:
         self.clip_algorithm = trainer.gradient_clip_algorithm
         self.precision = precision
         self.unscale = precision.unscale_gradients if getattr(precision, "scaler", None) is not None else None
-        self.update: Callable[..., Any] | None = None
-        if _own(precision, "optimizer_step"):
-            self.update = precision.optimizer_step
+        self.update, self.stranger = _update(trainer.strategy)
         if trainer.profile_wrapper() is not None:
             self._watch(trainer, module)
+
+    def stepper(self, module: LightningModule) -> object:
+        """Whose ``optimizer_step`` is the first to be handed the closure."""
+        return module if self.optimizer_step is not None or self.stranger is None else self.stranger
 
     def _watch(self, trainer: Trainer, module: LightningModule) -> None:
         """Puts the profiler around the pieces that there are, and around those that take time without an override."""
@@ -104,23 +112,43 @@ def _own(precision: Precision, name: str) -> bool:
     return overridden(precision, name, Precision) is not None
 
 
-def plain_update(
-    optimizer: Optimizer, model: Any = None, closure: Callable[[], Any] | None = None, **kwargs: Any
-) -> Any:
+def _update(strategy: Strategy) -> tuple[Callable[..., Any] | None, object]:
+    """How a strategy or its precision steps an optimizer, and which of them if somebody else wrote that."""
+    precision = strategy.precision_plugin
+    method = overridden(strategy, "optimizer_step", Strategy)
+    if method is not None:
+
+        def update(optimizer: Optimizer, model: Any, closure: Callable[[], Any], **kwargs: Any) -> Any:
+            return method(optimizer, closure, **kwargs)
+
+        return update, None if _from_here(method) else strategy
+    if not _own(precision, "optimizer_step"):
+        return None, None
+    if not _from_here(precision.optimizer_step):
+        return precision.optimizer_step, precision
+    # without a scaler ours do what the optimizer does
+    return None if precision.scaler is None else precision.optimizer_step, None
+
+
+def _from_here(method: Callable[..., Any]) -> bool:
+    return str(getattr(method, "__module__", "")).startswith("fulmen.")
+
+
+def plain_update(optimizer: Optimizer, model: Any, closure: Callable[[], Any], **kwargs: Any) -> Any:
     """An update in which the precision has no part.
 
     Args:
         optimizer: The optimizer.
         model: The model.
-        closure: Computes loss and gradients; None where that has been done.
+        closure: Computes loss and gradients.
         **kwargs: For the optimizer's own ``step``.
 
     Returns:
-        What the optimizer's ``step`` returned.
+        What the optimizer's ``step`` returned, or the closure.
     """
-    if closure is not None and needs_closure(optimizer):
+    if needs_closure(optimizer):
         return optimizer.step(closure, **kwargs)
-    result = closure() if closure is not None else None
+    result = closure()
     optimizer.step(**kwargs)
     return result
 

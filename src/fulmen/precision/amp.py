@@ -115,8 +115,8 @@ class MixedPrecision(Precision):
     def optimizer_step(
         self,
         optimizer: Optimizer,
-        model: nn.Module | None = None,
-        closure: Callable[[], Any] | None = None,
+        model: nn.Module | None,
+        closure: Callable[[], Any],
         **kwargs: Any,
     ) -> Any:
         """Steps an optimizer; where losses are scaled, only if its gradients are finite.
@@ -124,11 +124,11 @@ class MixedPrecision(Precision):
         Args:
             optimizer: The optimizer.
             model: The model.
-            closure: Computes the loss and its gradients; None where that has been done.
+            closure: Computes the loss and its gradients.
             **kwargs: For the optimizer's own ``step``.
 
         Returns:
-            What the closure returned where there is one, else what the optimizer's ``step`` returned.
+            What the closure returned where losses are scaled, else what the optimizer's ``step`` returned.
 
         Raises:
             MisconfigurationException: If losses are scaled and the optimizer is LBFGS.
@@ -136,16 +136,16 @@ class MixedPrecision(Precision):
         if self.scaler is None:
             return super().optimizer_step(optimizer, model, closure, **kwargs)
         _refuse_lbfgs(optimizer)
-        computed = None if closure is None else closure()
+        computed = closure()
         if self._has_gradients(optimizer):
             self.unscale_gradients(optimizer)
-            stepped = self.scaler.step(optimizer, **kwargs)
+            self.scaler.step(optimizer, **kwargs)
             if not self._together:
                 self.scaler.update()
         else:
             # A scaler refuses to judge gradients that do not exist, as after batches that were all skipped.
-            stepped = optimizer.step(**kwargs)
-        return stepped if closure is None else computed
+            optimizer.step(**kwargs)
+        return computed
 
     @contextlib.contextmanager
     def one_update(self) -> Generator[None]:

@@ -179,8 +179,8 @@ class Precision:
     def optimizer_step(
         self,
         optimizer: Optimizer,
-        model: nn.Module | None = None,
-        closure: Callable[[], Any] | None = None,
+        model: nn.Module | None,
+        closure: Callable[[], Any],
         **kwargs: Any,
     ) -> Any:
         """Steps an optimizer.
@@ -188,14 +188,12 @@ class Precision:
         Args:
             optimizer: The optimizer.
             model: The model.
-            closure: Computes the loss and its gradients; None where that has been done.
+            closure: Computes the loss and its gradients.
             **kwargs: For the optimizer's own ``step``.
 
         Returns:
             What the optimizer's ``step`` returned.
         """
-        if closure is None:
-            return optimizer.step(**kwargs)
         return optimizer.step(closure=closure, **kwargs)
 
     def one_update(self) -> AbstractContextManager[Any]:

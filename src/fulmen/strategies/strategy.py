@@ -337,7 +337,7 @@ class Strategy(StrategyHooks, ABC):
     def optimizer_step(
         self,
         optimizer: Optimizer,
-        closure: Callable[[], Any] | None = None,
+        closure: Callable[[], Any],
         model: nn.Module | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -345,7 +345,7 @@ class Strategy(StrategyHooks, ABC):
 
         Args:
             optimizer: The optimizer.
-            closure: Computes the loss and its gradients; None where that has been done.
+            closure: Computes the loss and its gradients.
             model: The model; None takes the connected one.
             **kwargs: For the optimizer's own ``step``.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import machine, models, runs, tools
+from . import command, machine, models, runs, services, tools, training
 
 ALL: list[Callable[[Path], None]] = [
     runs.fit_with_callbacks,
@@ -33,5 +33,16 @@ ALL: list[Callable[[Path], None]] = [
     tools.old_checkpoints,
     tools.parsing_arguments,
     tools.shared_and_compiled,
+    training.finetuned,
+    training.averaged,
+    training.pruned,
+    training.watched,
+    training.settings_found,
+    training.measured,
+    command.command_line,
+    services.neptune,
 ]
 """Each is run once, in this order."""
+
+ELSEWHERE = (("comet",), ("mlflow", "wandb"))
+"""Scenarios of ``services.py`` that are run in processes of their own."""

@@ -148,7 +148,7 @@ def precisions(folder: Path) -> None:
         precision.clip_gradients(optimizer, 0.5, "value")
         precision.clip_grad_by_norm(optimizer, 0.5)
         precision.clip_grad_by_value(optimizer, 0.5)
-        precision.optimizer_step(optimizer, layer, None)
+        precision.optimizer_step(optimizer, layer, lambda: None)
         with precision.module_init_context(), precision.tensor_init_context():
             torch.zeros(1)
         precision.load_state_dict(precision.state_dict())
@@ -183,7 +183,7 @@ def strategies(folder: Path) -> None:
     strategy.test_step(batch, 0)
     strategy.predict_step(batch, 0)
     strategy.backward(model(batch).sum(), optimizer)
-    strategy.optimizer_step(optimizer, None)
+    strategy.optimizer_step(optimizer, lambda: None)
     assert strategy.reduce(1.0) == 1.0 and strategy.broadcast(1) == 1 and strategy.reduce_boolean_decision(True)
     strategy.all_gather(batch)
     strategy.barrier("here")
