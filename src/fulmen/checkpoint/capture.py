@@ -11,6 +11,7 @@ from fulmen.checkpoint.lightning_layout import loops_of, progress_of
 from fulmen.utilities.codec import encode_checkpoint
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_warn
+from fulmen.utilities.states import TrainerFn
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -104,7 +105,7 @@ def _restore_callbacks(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         callback.on_load_checkpoint(trainer, trainer.lightning_module, checkpoint)
     known = {callback.state_key for callback in trainer.callbacks}
     missing = sorted(str(key) for key in states if key not in known)
-    if missing:
+    if missing and trainer.state.fn == TrainerFn.FITTING:
         rank_zero_warn(
             f"The checkpoint holds the states of callbacks that this Trainer does not have: {missing}. Add them to "
             "`Trainer(callbacks=...)` to go on with their states."
