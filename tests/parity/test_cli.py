@@ -1,7 +1,7 @@
 """A command line parses, saves and trains as under PyTorch Lightning: one script, with only the import changed.
 
 Left out: the header with the version, the two flags that only Fulmen's Trainer has, and the name of the function that
-marks hyper-parameters of a command line. Rows 75 to 79 of ``docs/differences.md`` are in ``test_differences_cli.py``.
+marks hyper-parameters of a command line. Rows 72 to 76 of ``docs/differences.md`` are in ``test_differences_cli.py``.
 """
 
 from __future__ import annotations

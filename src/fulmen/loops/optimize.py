@@ -106,13 +106,17 @@ class Automatic:
             update, optimizer = self.recipe.update, self.optimizer
             if self.recipe.optimizer_step is not None:
                 self._call_optimizer_step(self.compute)
-            elif update is not None:
-                update(optimizer, model=self.module, closure=self.compute)
             elif self.direct:
-                self.compute()
-                optimizer.step()
-            else:
+                loss = self.compute()
+                if update is None:
+                    optimizer.step()
+                else:
+                    self._gathered = loss
+                    update(optimizer, model=self.module, closure=self._computed)
+            elif update is None:
                 optimizer.step(self.compute)  # type: ignore[arg-type]  # torch allows no None for a skipped loss
+            else:
+                update(optimizer, model=self.module, closure=self.compute)
             if not self._ran:
                 raise closure_not_run(self.recipe.stepper(self.module), optimizer)
             self.progress.steps += 1
