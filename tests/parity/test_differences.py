@@ -238,6 +238,38 @@ def test_an_epoch_goes_on_with_the_samples_that_are_left(
     assert len(set(theirs)) < 16
 
 
+def test_the_epochs_after_a_resume_are_those_of_the_run(
+    lightning: ModuleType, fulmen: ModuleType, tmp_path: Path
+) -> None:
+    """Row 15. A run that goes on from the end of an epoch shuffles the next as it would have."""
+
+    def second_epochs(pl: Any) -> list[list[int]]:
+        def fit(epochs: int, start: Path | None) -> list[int]:
+            samples: list[int] = []
+
+            def training_step(self: Any, batch: Any, batch_idx: int) -> Any:
+                samples.extend(batch[1].tolist())
+                return self.layer(batch[0]).mean()
+
+            module = model(pl, training_step=training_step)
+            data = TensorDataset(rows(16), torch.arange(16))
+            pl.seed_everything(3, verbose=False)
+            run = trainer(pl, max_epochs=epochs)
+            run.fit(module, DataLoader(data, 2, shuffle=True), ckpt_path=start)
+            run.save_checkpoint(path)
+            return samples[-16:]
+
+        path = tmp_path / f"{pl.__name__}.ckpt"
+        whole = fit(2, None)
+        fit(1, None)
+        return [whole, fit(2, path)]
+
+    theirs, ours = both(lightning, fulmen, second_epochs)
+    assert ours[0] == ours[1]
+    assert theirs[0] != theirs[1]
+    assert theirs[0] == ours[0]
+
+
 def test_a_run_goes_on_with_the_optimizers_it_had(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
     """Row 16. The momentum of a second optimizer is not in the file."""
 

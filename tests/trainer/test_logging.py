@@ -389,3 +389,12 @@ def test_numbers_go_to_all_loggers(tmp_path: Path) -> None:
     fit(Sending(), data(1), logger=[own, other])
     assert own.rows == [(0, {"mine"}), (7, {"mine"})]
     assert rows(other, "mine") == [0, 7]
+
+
+@pytest.mark.parametrize(("every", "said"), [(50, True), (4, False), (0, False)])
+def test_a_run_that_was_too_short_for_its_step_values_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, every: int, said: bool
+) -> None:
+    with caplog.at_level("INFO", logger="fulmen"):
+        fit(Logging(), data(4), logger=CSVLogger(tmp_path), log_every_n_steps=every, max_epochs=1)
+    assert ("Pass `Trainer(log_every_n_steps=1)`" in caplog.text) is said

@@ -32,6 +32,7 @@ class Metrics:
         self.progress = progress
         self.loggers: list[Logger] = []
         self.counter: XAxisCounter | None = None
+        self.step_values = False  # whether loggers are to have values of single steps, and of nothing else, of a key
         self.log_every_n_steps = 50
         self._callback: dict[str, Tensor] = {}
         self._logged: dict[str, Tensor] = {}
@@ -113,12 +114,13 @@ class Metrics:
         """
         for_loggers: dict[str, Tensor] = {}
         for entry in entries:
+            options: Any = entry.asked
             if not (entry.on_step if on_step else entry.on_epoch):
+                self.step_values |= entry.on_step and options.logger is not False
                 continue
             value = entry.step_value() if on_step else entry.epoch_value()
             if value is None:
                 continue
-            options: Any = entry.asked
             forked = entry.forked_key(on_step)
             if options.logger is not False:
                 for_loggers[forked] = value

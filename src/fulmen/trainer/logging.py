@@ -8,7 +8,8 @@ from fulmen.loggers import media
 from fulmen.loggers.background import Background
 from fulmen.loggers.background_logger import checked_x_axis
 from fulmen.loggers.logger import DummyLogger, Logger, files_of
-from fulmen.utilities.rank_zero import rank_zero_warn
+from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from fulmen.utilities.states import TrainerFn
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -46,6 +47,8 @@ def end_logging(trainer: Trainer, status: str) -> None:
         trainer: Whose loggers.
         status: How the run ended; after ``"failed"``, nothing is raised any more.
     """
+    if status == "success" and trainer.state.fn == TrainerFn.FITTING:
+        _tell_of_silence(trainer)
     for logger in trainer.loggers:
         try:
             logger.finalize(status)
@@ -56,6 +59,16 @@ def end_logging(trainer: Trainer, status: str) -> None:
                 raise
             # the error that ended the run is the one to be mended
             rank_zero_warn(f"`{type(logger).__name__}.finalize` failed in turn: {failure!r}")
+
+
+def _tell_of_silence(trainer: Trainer) -> None:
+    """Says that values of single steps were logged, and that the run was too short for one of them to be written."""
+    every, steps = trainer.metrics.log_every_n_steps, trainer.progress.windows
+    if trainer.metrics.step_values and 0 < steps < every:
+        rank_zero_info(
+            f"The loggers have written no values of single steps: the run had {steps} steps, and every {every}th is "
+            "written. Pass `Trainer(log_every_n_steps=1)` to have them all, or log with `on_epoch=True`."
+        )
 
 
 def _machines(logger: Any) -> list[Background]:
