@@ -295,7 +295,17 @@ def _plain(hparams: Any, cls: Any) -> dict[str, Any]:
     return {name: value for name, value in hparams.items() if name in own or name == "_class_path"}
 
 
-@pytest.mark.parametrize("name", RUNS)
+# Each takes some seconds; what these show is shown by others, in other words.
+RARE_RUNS = {
+    "a scheduler that watches",
+    "links of objects",
+    "defaults",
+    "another configure_optimizers",
+    "callbacks and a seed",
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.soak] * (name in RARE_RUNS)) for name in RUNS])
 def test_runs(lightning: ModuleType, fulmen: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     make, words = RUNS[name]
 

@@ -168,9 +168,9 @@ class Sizes:
     ("method", "options"),
     [
         ("fit", {}),
-        ("fit", {"mode": "binsearch", "margin": 0.3}),
-        ("validate", {}),
-        ("test", {}),
+        pytest.param("fit", {"mode": "binsearch", "margin": 0.3}, marks=pytest.mark.soak),
+        pytest.param("validate", {}, marks=pytest.mark.soak),
+        pytest.param("test", {}, marks=pytest.mark.soak),
         ("predict", {}),
     ],
     ids=str,
@@ -189,7 +189,9 @@ def test_batch_sizes(lightning: ModuleType, fulmen: ModuleType, method: str, opt
         assert ours[3] == theirs[3]
 
 
-@pytest.mark.parametrize("options", [{"max_trials": 3, "mode": "binsearch"}, {"steps_per_trial": 1}])
+@pytest.mark.parametrize(
+    "options", [{"max_trials": 3, "mode": "binsearch"}, pytest.param({"steps_per_trial": 1}, marks=pytest.mark.soak)]
+)
 def test_batch_sizes_with_other_options(lightning: ModuleType, fulmen: ModuleType, options: dict[str, Any]) -> None:
     def found(pl: Any) -> Any:
         finder = callback(pl, "BatchSizeFinder")(**options)
@@ -313,7 +315,7 @@ def test_a_range_test_where_losses_are_negative_or_steps_by_hand(lightning: Modu
     ("options", "room", "count", "expected"),
     [
         ({"init_val": 64}, 50, 300, 32),
-        ({"max_val": 100}, 110, 300, 100),
+        pytest.param({"max_val": 100}, 110, 300, 100, marks=pytest.mark.soak),
         ({}, 10**6, 20, 20),
     ],
     ids=str,
