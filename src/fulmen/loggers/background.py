@@ -9,13 +9,14 @@ import sys
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from fulmen.loggers.work import WAITING, Task, Work
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_warn
 
 OnFailure = Literal["warn", "raise"]
+T = TypeVar("T")
 
 _machines: weakref.WeakSet[Background] = weakref.WeakSet()
 
@@ -82,6 +83,8 @@ class Background:
         self._work: Work | None = None
         self._told = False
         self._late = self._full = False
+        self._skipped: list[str] = []
+        self._skipped_keys: set[tuple[str, str]] = set()
 
     def begin(self) -> None:
         """From now on, things are done in the background."""
@@ -126,6 +129,8 @@ class Background:
             self.report()
         elif not work.put(Task(function, args, records)):
             self._say_it_is_full()
+        if self._skipped:
+            self._tell_skipped()
 
     def gather(self, function: Callable[[list[Any]], Any], record: Any) -> None:
         """Has a record written, together with those that follow it for the same function, where several wait.
@@ -171,6 +176,38 @@ class Background:
         if (work := self._work) is not None and work.is_own_thread():
             work.rest(seconds)
 
+    def encoded(self, key: str, kind: str, function: Callable[..., T], *args: Any) -> T | None:
+        """What a function makes of one item that was logged, for functions that are called in the background.
+
+        An item that cannot be brought into the backend's form is dropped, with a warning in the training thread, and
+        the logger stays on. Outside of a run the error is raised.
+
+        Args:
+            key: What the item is logged as.
+            kind: What it is.
+            function: What to call. It may write to a local folder; what the system refuses then is not the item's.
+            *args: Its arguments.
+
+        Returns:
+            What the function returns; None where it cannot.
+        """
+        try:
+            return function(*args)
+        except Exception as error:
+            if self._work is None or isinstance(error, OSError):
+                raise
+            if (key, kind) not in self._skipped_keys:
+                self._skipped_keys.add((key, kind))
+                self._skipped.append(
+                    f"{self._full_name} has left out the {kind} that was logged as {key!r:.100}, since it could not be"
+                    f" written: {type(error).__name__}: {error}"
+                )
+            return None
+
+    def _tell_skipped(self) -> None:
+        while self._skipped:
+            rank_zero_warn(self._skipped.pop(0))
+
     def report(self, may_raise: bool = True) -> None:
         """Says, once a run, what has failed.
 
@@ -181,6 +218,7 @@ class Background:
             LoggingFailedError: If something has failed, `on_failure` is ``"raise"``, and it was not told before.
         """
         work = self._work
+        self._tell_skipped()
         if work is None or work.failure is None or self._told:
             return
         self._told = True
@@ -260,7 +298,8 @@ class Background:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_work": None, "_told": False, "_late": False, "_full": False}
+        own = {"_work": None, "_told": False, "_late": False, "_full": False}
+        return {**self.__dict__, **own, "_skipped": [], "_skipped_keys": set()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
