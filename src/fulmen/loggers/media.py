@@ -156,7 +156,7 @@ class Histogram(Media):
         if low == high:
             low, high = low - 0.5, high + 0.5
         # Large values that lie close together leave no room between them for as many edges.
-        room = max(abs(low), abs(high)) * self.bins * 2.0**-50
+        room = max(abs(low), abs(high)) * 2.0**-50 * self.bins
         if high - low < room:
             low, high = low - room, high + room
         counts, edges = numpy.histogram(values, bins=self.bins, range=(low, high))
@@ -280,7 +280,10 @@ def _table_of(columns: Any = None, data: Any = None, dataframe: Any = None) -> T
 def texts_of(text: Any) -> list[Text]:
     """Text in the one form."""
     # Half of a surrogate pair, as names of files may have, is in no file of text.
-    return [Text(str(one).encode("utf-8", "replace").decode()) for one in (text if isinstance(text, (list, tuple)) else [text])]
+    return [
+        Text(str(one).encode("utf-8", "replace").decode())
+        for one in (text if isinstance(text, (list, tuple)) else [text])
+    ]
 
 
 def audios_of(audios: Any, sample_rate: Any = None, caption: Any = None) -> list[Audio]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fulmen.loggers.media import Table
+from fulmen.loggers.reach import check_somebody_listens
 from fulmen.loggers.saved_models import Kept, SavedModel
 from fulmen.utilities.imports import require
 from fulmen.utilities.rank_zero import rank_zero_warn
@@ -88,6 +89,7 @@ class MLFlowRun:
         """
         with self._opening:
             if self.experiment_id is None:
+                check_somebody_listens(self.uri)
                 self.experiment_id = self._resume() if self.run_id else self._create()
             assert self.run_id is not None
             return self.run_id
