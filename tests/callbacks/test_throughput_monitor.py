@@ -113,7 +113,7 @@ def test_settings_that_make_no_sense() -> None:
 
 @pytest.mark.parametrize("functions", [{"batch_size_fn": 3}, {"batch_size_fn": len, "length_fn": 3}])
 def test_functions_that_are_none(functions: Any) -> None:
-    with pytest.raises(MisconfigurationException, match="Write `(batch_size|length)_fn=lambda batch"):
+    with pytest.raises(MisconfigurationException, match=r"Write `(batch_size|length)_fn=lambda batch"):
         ThroughputMonitor(**functions)
 
 

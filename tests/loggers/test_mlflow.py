@@ -207,7 +207,7 @@ def test_a_server_that_refuses_connections_is_found_out(monkeypatch: pytest.Monk
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")  # with which its client takes minutes
     logger = MLFlowLogger("digits", tracking_uri=f"http://127.0.0.1:{free_port()}", on_failure="raise")
     for _ in range(2):
-        with pytest.raises(LoggingFailedError, match="no server listens at http://127.0.0.1"):
+        with pytest.raises(LoggingFailedError, match=r"no server listens at http://127\.0\.0\.1"):
             fit(logger)
 
 

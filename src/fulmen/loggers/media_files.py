@@ -10,7 +10,6 @@ import os
 import re
 import wave
 from collections.abc import Sequence
-from typing import Any
 
 from fulmen.loggers.background import Background
 from fulmen.loggers.media import Audio, Histogram, Image, Media, Table, Text, Video
