@@ -51,7 +51,8 @@ def test_of_another_device_the_load_of_the_cpu_is_extra(
     accelerator = SimpleNamespace(get_device_stats=lambda device: {"memory": 5})
     trainer: Any = SimpleNamespace(
         loggers=[logger], strategy=SimpleNamespace(root_device=torch.device("meta")), accelerator=accelerator,
-        metrics=SimpleNamespace(place=lambda logger, step: step), should_log=True, fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(_batches_that_stepped=0)),
+        metrics=SimpleNamespace(place=lambda logger, step: step), should_log=True,
+        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(_batches_that_stepped=0)),
     )  # fmt: skip
     monitor = DeviceStatsMonitor(cpu_stats)
     monitor.setup(trainer, None, "fit")  # type: ignore[arg-type]
