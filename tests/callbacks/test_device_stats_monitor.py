@@ -51,7 +51,8 @@ def test_of_another_device_the_load_of_the_cpu_is_extra(
     accelerator = SimpleNamespace(get_device_stats=lambda device: {"memory": 5})
     trainer: Any = SimpleNamespace(
         loggers=[logger], strategy=SimpleNamespace(root_device=torch.device("meta")), accelerator=accelerator,
-        should_log=True, fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(_batches_that_stepped=0)),
+        metrics=SimpleNamespace(place=lambda logger, step: step), should_log=True,
+        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(_batches_that_stepped=0)),
     )  # fmt: skip
     monitor = DeviceStatsMonitor(cpu_stats)
     monitor.setup(trainer, None, "fit")  # type: ignore[arg-type]
@@ -71,3 +72,21 @@ def test_a_logger_is_needed() -> None:
     trainer = Trainer(logger=False, callbacks=[DeviceStatsMonitor()], **QUIET)
     with pytest.raises(MisconfigurationException, match="a logger of your choice"):
         trainer.fit(Model(), loader(1))
+
+
+@pytest.mark.parametrize("wrong", ["yes", 1])
+def test_settings_that_make_no_sense(wrong: Any) -> None:
+    with pytest.raises(MisconfigurationException, match="Pass True to log the load"):
+        DeviceStatsMonitor(cpu_stats=wrong)
+
+
+@pytest.mark.parametrize(
+    ("axis", "places"),
+    [("samples", [0, 2, 2, 4, 4, 6, 6, 8]), ("epoch", [0, 0, 0, 0, 1, 1, 1, 1]), ("step", [0, 0, 1, 1, 2, 2, 3, 3])],
+)
+def test_its_values_lie_on_the_axis_of_the_logger(axis: Any, places: list[int]) -> None:
+    logger = MemoryLogger()
+    logger.x_axis = axis
+    options = {**QUIET, "max_epochs": 2, "log_every_n_steps": 1}
+    Trainer(logger=logger, callbacks=[DeviceStatsMonitor()], **options).fit(Model(), loader(2))
+    assert [step for step, values in logger.values if any("Device" in name for name in values)] == places

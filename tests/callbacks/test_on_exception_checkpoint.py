@@ -9,6 +9,7 @@ from tests.callbacks.progress.runs import Model, loader
 
 from fulmen import Trainer
 from fulmen.callbacks import OnExceptionCheckpoint
+from fulmen.utilities.exceptions import MisconfigurationException
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*there is no validation loader.*")
 QUIET: dict[str, Any] = {
@@ -82,3 +83,9 @@ def test_a_save_that_fails_does_not_hide_the_error(tmp_path: Path) -> None:
 def test_a_folder_is_needed() -> None:
     with pytest.raises(TypeError, match=r'OnExceptionCheckpoint\("checkpoints"\)'):
         OnExceptionCheckpoint(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", ["", None, 3])
+def test_a_name_is_needed(wrong: Any) -> None:
+    with pytest.raises(MisconfigurationException, match='write `filename="crashed"`'):
+        OnExceptionCheckpoint("d", filename=wrong)

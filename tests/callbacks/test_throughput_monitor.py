@@ -109,3 +109,18 @@ def test_settings_that_make_no_sense() -> None:
         ThroughputMonitor(len, window_size=1)
     with pytest.raises(TypeError, match="windows"):
         ThroughputMonitor(len, windows=3)
+
+
+@pytest.mark.parametrize("functions", [{"batch_size_fn": 3}, {"batch_size_fn": len, "length_fn": 3}])
+def test_functions_that_are_none(functions: Any) -> None:
+    with pytest.raises(MisconfigurationException, match=r"Write `(batch_size|length)_fn=lambda batch"):
+        ThroughputMonitor(**functions)
+
+
+def test_its_values_lie_on_the_axis_of_the_logger() -> None:
+    logger = MemoryLogger()
+    logger.x_axis = "samples"
+    monitor = ThroughputMonitor(lambda batch: len(batch[0]))
+    Trainer(logger=logger, callbacks=[monitor], **QUIET).fit(Model(), loader(4), loader(2))
+    steps = {kind: [step for step, row in logger.values if f"{kind}/time" in row] for kind in ("train", "validate")}
+    assert steps == {"train": [4, 8, 12, 16], "validate": [8, 16]}

@@ -347,3 +347,92 @@ def test_no_warning_comes_from_a_good_run() -> None:
         machine.report()
         machine.finish()
         machine.finish()
+
+
+def test_what_is_left_at_the_end_is_raised_where_that_was_asked_for() -> None:
+    backend, machine = Backend(), begun(drain_timeout=0.05, on_failure="raise")
+    backend.open.clear()
+    machine.submit(backend.one, 0)
+    with pytest.raises(LoggingFailedError, match=r"has not written 1 record(.|\n)*Pass a longer `drain_timeout`"):
+        machine.finish()
+    machine.finish()
+    machine.begin()
+    with pytest.warns(UserWarning, match="has not written 1 record"):
+        machine.finish(may_raise=False)
+    backend.open.set()
+
+
+def test_what_does_not_move_is_not_waited_for_as_long_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fulmen.loggers.background._SHORT_WAIT", 0.05)
+    backend, machine = Backend(), begun(drain_timeout=0.1)
+    backend.open.clear()
+    machine.submit(backend.one, 0)
+    with pytest.warns(UserWarning, match="has not written 1 record,"):
+        machine.finish()
+    machine.drain_timeout = 1000.0  # a wait of this length would be the end of the test
+    machine.begin()
+    machine.submit(backend.one, 1)
+    assert machine.patience == 0.05
+    assert machine.drain() == 2
+    with pytest.warns(UserWarning, match="has not written 2 records"):
+        machine.finish()
+    machine.begin()
+    backend.open.set()
+    machine.drain(30)
+    assert machine.patience == 1000
+    machine.finish()
+    assert backend.written == [0, 1]
+    assert not machine.is_on
+
+
+def test_what_fails_after_the_end_of_a_run_is_said_and_the_next_run_begins_anew() -> None:
+    backend, machine = Backend([OSError("broken")]), begun(drain_timeout=0.05)
+    backend.open.clear()
+    machine.submit(backend.one, 0)
+    with pytest.warns(UserWarning, match="has not written 1 record"):
+        machine.finish()
+    backend.open.set()
+    machine.drain(30)
+    with pytest.warns(UserWarning, match="could not write 1 record of an earlier run: OSError: broken"):
+        machine.begin()
+    machine.submit(backend.one, 1)
+    machine.finish()
+    assert backend.written == [1]
+
+
+def test_after_a_failed_run_the_next_tries_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "FIRST_PAUSE", 0.001)
+    backend = Backend([ConnectionRefusedError() for _ in range(20)])
+    machine, calls = begun(retry_on=lambda error: True), []
+    for _ in range(2):
+        machine.begin()
+        machine.submit(backend.one, 0)
+        with pytest.warns(UserWarning, match="1 record was not written"):
+            machine.finish()
+        calls.append(len(backend.calls))
+    assert calls == [5, 7]
+
+
+def test_an_item_that_cannot_be_encoded_is_left_out_and_a_full_disk_is_a_failure() -> None:
+    backend, machine = Backend(), begun()
+
+    def encode(error: Exception) -> None:
+        raise error
+
+    def write(error: Exception) -> None:
+        if machine.encoded("clip", "audio", encode, error) is not None:
+            backend.one("never")
+
+    with pytest.warns(UserWarning, match="left out the audio that was logged as 'clip'.*no such sound") as caught:
+        for _ in range(2):
+            machine.submit(write, ValueError("no such sound"))
+        machine.submit(backend.one, 1)
+        machine.finish()
+    assert len(caught) == 1, "one for each key"
+    assert backend.written == [1]
+    with pytest.raises(ValueError, match="no such sound"):
+        write(ValueError("no such sound"))
+    machine.begin()
+    machine.submit(write, OSError(28, "No space left on device"))
+    with pytest.warns(UserWarning, match="switched off"):
+        machine.finish()

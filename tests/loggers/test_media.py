@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fulmen.loggers import media
-from fulmen.loggers.media_files import content_of, wav_bytes
+from fulmen.loggers.media_files import _place_of, content_of, wav_bytes
 from fulmen.loggers.pixels import as_pixels
 from fulmen.utilities.exceptions import MisconfigurationException
 
@@ -201,3 +201,91 @@ def test_a_histogram_leaves_out_what_is_not_finite() -> None:
 def test_what_has_no_such_form_is_refused(make: str, given: Any, remedy: str) -> None:
     with pytest.raises(MisconfigurationException, match=remedy):
         getattr(media, make)(*given)
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "remedy"),
+    [
+        ("audios_of", (torch.zeros(9), 0), r"sample_rate=16_000"),
+        ("audios_of", (torch.zeros(9), -5), r"sample_rate=16_000"),
+        ("audios_of", (torch.zeros(9), 0.5), r"sample_rate=16_000"),
+        ("audios_of", (torch.zeros(9), 10**12), r"sample_rate=16_000"),
+        ("audios_of", (torch.zeros(9), "fast"), r"sample_rate=16_000"),
+        ("videos_of", (torch.zeros(2, 3, 8, 8), 0), "fps=25"),
+        ("videos_of", (torch.zeros(2, 3, 8, 8), float("nan")), "fps=25"),
+        ("videos_of", (torch.zeros(2, 3, 8, 8), "fast"), "fps=25"),
+        ("histograms_of", ([1.0], 0), "bins=100"),
+        ("histograms_of", ([1.0], 2.5), "bins=100"),
+        ("tables_of", ([["1", "2"]], ["x", "y"]), r'columns=\["x", "y"\], data='),
+        ("tables_of", (["x"], ["1", "2"]), r'columns=\["x", "y"\], data='),
+        ("tables_of", (["x"], [{"x": 1}]), r'columns=\["x", "y"\], data='),
+        ("tables_of", (["x"], torch.zeros(3)), r'columns=\["x", "y"\], data='),
+    ],
+)
+def test_what_no_file_could_hold_is_refused_with_its_key(make: str, given: Any, remedy: str) -> None:
+    with pytest.raises(MisconfigurationException, match=rf"Logged as 'the key'(.|\n)*{remedy}"):
+        media.items_of(make, "the key", *given)
+
+
+def test_a_key_is_a_string() -> None:
+    with pytest.raises(MisconfigurationException, match="Pass a string: `'3'`"):
+        media.items_of("texts_of", 3, "text")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "kind"),
+    [
+        ("audios_of", torch.zeros(0), "audio"),
+        ("videos_of", torch.zeros(0, 3, 8, 8, dtype=torch.uint8), "video"),
+        ("images_of", torch.zeros(3, 0, 8), "image"),
+        ("images_of", [], "image"),
+    ],
+)
+def test_what_is_empty_is_left_out_with_one_warning(make: str, given: Any, kind: str) -> None:
+    key = f"{make} {len(given)}"
+    with pytest.warns(UserWarning, match=f"nothing in the {kind} that was logged as '{key}'") as caught:
+        assert [media.items_of(make, key, given) for _ in range(3)] == [[], [], []]
+    assert len(caught) == 1
+
+
+def test_of_several_only_the_empty_ones_are_left_out() -> None:
+    with pytest.warns(UserWarning, match="nothing in the audio that was logged as 'several'"):
+        (item,) = media.items_of("audios_of", "several", [torch.zeros(0), torch.ones(9)])
+    assert item.samples.shape == (9, 1)  # type: ignore[attr-defined]
+
+
+@given(
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=9),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.integers(0, 3),
+    st.integers(1, 99),
+)
+def test_a_histogram_counts_every_value(values: list[float], more: float, times: int, bins: int) -> None:
+    (item,) = media.histograms_of(np.array(values + [more] * times), bins)
+    counts, edges = item.counts()
+    assert counts.sum() == len(values) + times
+    assert len(edges) == bins + 1
+    assert np.isfinite(edges).all()
+    assert (np.diff(edges) >= 0).all()
+
+
+@given(st.floats(1e-12, 1e12))
+def test_every_number_of_frames_a_second_makes_a_video(fps: float) -> None:
+    (item,) = media.videos_of(torch.zeros(2, 1, 1, 1), fps)
+    start = item.apng().index(b"fcTL") + 24
+    numerator, denominator = struct.unpack(">HH", item.apng()[start : start + 4])
+    if 0.01 < fps < 1000:
+        assert numerator / denominator == pytest.approx(1 / fps, rel=0.1)
+
+
+@given(st.lists(st.text(st.characters(), min_size=0, max_size=400), min_size=1, max_size=40).map("/".join))
+def test_every_key_becomes_a_path_that_systems_take(key: str) -> None:
+    path = _place_of(key)
+    parts = path.split("/")
+    assert len(path.encode()) <= 1000
+    assert all(0 < len(part.encode()) <= 200 and part not in (".", "..") for part in parts) or path == ""
+
+
+def test_long_keys_that_differ_at_their_ends_are_kept_apart() -> None:
+    assert len({_place_of("k" * 300 + end) for end in "abc"} | {_place_of("k/" * 900 + end) for end in "abc"}) == 6
+    assert _place_of("a/b: c") == "a/b_ c"

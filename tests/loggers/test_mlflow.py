@@ -58,6 +58,7 @@ def store(one_server: Server, tmp_path: Path) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr("fulmen.loggers.work.FIRST_PAUSE", 0.01)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
@@ -200,6 +201,19 @@ def test_checkpoints_have_a_place_when_the_server_is_away(tmp_path: Path) -> Non
     assert logger.name == "digits"
     assert logger.version is not None and logger.version.startswith("unreached-")
     assert list((tmp_path / "digits" / logger.version / "checkpoints").glob("*.ckpt"))
+
+
+def test_a_server_that_refuses_connections_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")  # with which its client takes minutes
+    logger = MLFlowLogger("digits", tracking_uri=f"http://127.0.0.1:{free_port()}", on_failure="raise")
+    for _ in range(2):
+        with pytest.raises(LoggingFailedError, match=r"no server listens at http://127\.0\.0\.1"):
+            fit(logger)
+
+
+def test_what_a_server_did_not_take_in_time_is_raised_where_that_was_asked_for(odd_server: str) -> None:
+    with pytest.raises(LoggingFailedError, match=r"has not written 7 records(.|\n)*`drain_timeout`"):
+        fit(MLFlowLogger(tracking_uri=odd_server, on_failure="raise", drain_timeout=0.2))
 
 
 def test_long_hyper_parameters_are_cut_and_kept_whole(store: dict[str, Any], tmp_path: Path) -> None:

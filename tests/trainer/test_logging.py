@@ -398,3 +398,44 @@ def test_a_run_that_was_too_short_for_its_step_values_says_so(
     with caplog.at_level("INFO", logger="fulmen"):
         fit(Logging(), data(4), logger=CSVLogger(tmp_path), log_every_n_steps=every, max_epochs=1)
     assert ("Pass `Trainer(log_every_n_steps=1)`" in caplog.text) is said
+
+
+class OddItems(Logging):
+    """Logs, beside the loss, what no logger can write."""
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        trainer = self.trainer
+        if batch_idx == 2:
+            trainer.log_audio("an empty clip", torch.zeros(0), sample_rate=8000)
+            trainer.log_video("an empty film", torch.zeros(0, 3, 8, 8, dtype=torch.uint8))
+            trainer.log_video("a fast film", torch.zeros(2, 3, 8, 8, dtype=torch.uint8), fps=240)
+            trainer.log_text("odd text", "half of \ud800 a pair")
+            trainer.log_image("k" * 300, torch.rand(3, 8, 8))
+            trainer.log_histogram("alike", torch.tensor([3e38, 3e38]))
+            trainer.log_table("worse", columns=["a"], data=[[Unspeakable()]])
+
+
+class Unspeakable:
+    def __str__(self) -> str:
+        raise ValueError("no words for it")
+
+
+@pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
+def test_an_item_that_cannot_be_written_leaves_the_logger_on(kind: Any, tmp_path: Path) -> None:
+    logger = kind(tmp_path)
+    with pytest.warns(UserWarning) as caught:
+        fit(OddItems(), data(6), logger=logger, log_every_n_steps=1, max_epochs=2)
+    said = [str(one.message) for one in caught]
+    assert not [one for one in said if "switched off" in one]
+    assert len([one for one in said if "left out the table that was logged as 'worse'" in one]) == 1
+    if kind is CSVLogger:
+        assert rows(logger, "loss") == list(range(12))
+        files = listed(Path(logger.log_dir, "media"))
+        assert len(files) == 8, files
+        assert "half of ? a pair" in Path(logger.log_dir, "media", "odd text", "step_00000002.md").read_text()
+    else:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        found = EventAccumulator(logger.log_dir, {"histograms": 0}).Reload()
+        assert [event.step for event in found.Scalars("loss")] == list(range(12))
+        assert len(found.Histograms("alike")) == 2

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fulmen.accelerators.cpu import get_cpu_stats
 from fulmen.callbacks.callback import Callback
-from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType
 from fulmen.utilities.imports import require
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class DeviceStatsMonitor(Callback):
             CPU is the device.
 
     Raises:
-        MisconfigurationException: When a run begins, if there is no logger.
+        MisconfigurationException: If `cpu_stats` is something else; when a run begins, if there is no logger.
         ModuleNotFoundError: When a run begins, if `psutil` is needed and not installed.
 
     Example:
@@ -35,6 +35,12 @@ class DeviceStatsMonitor(Callback):
     """
 
     def __init__(self, cpu_stats: bool | None = None) -> None:
+        if cpu_stats is not None and not isinstance(cpu_stats, bool):
+            raise MisconfiguredType(
+                "`DeviceStatsMonitor(cpu_stats=...)` is True, False or None.",
+                got=cpu_stats,
+                fix="Pass True to log the load of the CPU, too, or leave it out to do so where the CPU is the device.",
+            )
         self._cpu_stats = cpu_stats
         self._batch = 0
 
@@ -119,7 +125,8 @@ class DeviceStatsMonitor(Callback):
             stats = {**stats, **get_cpu_stats()}
         if not stats:
             return
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped
         for logger in trainer.loggers:
             between = logger.group_separator
             named = {f"{type(self).__name__}.{event}{between}{name}": value for name, value in stats.items()}
-            logger.log_metrics(named, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+            logger.log_metrics(named, step=trainer.metrics.place(logger, step))

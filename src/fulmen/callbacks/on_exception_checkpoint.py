@@ -30,7 +30,7 @@ class OnExceptionCheckpoint(Checkpoint):
         filename: The name of the file, without its extension. It is taken as it is: nothing is filled in.
 
     Raises:
-        TypeError: If `dirpath` is no path.
+        MisconfigurationException: If `dirpath` is no path, or `filename` is no name.
 
     Example:
         >>> OnExceptionCheckpoint("/tmp", "crashed").ckpt_path
@@ -46,6 +46,12 @@ class OnExceptionCheckpoint(Checkpoint):
                 "`OnExceptionCheckpoint(dirpath=...)` is the folder that the file is written to.",
                 got=dirpath,
                 fix='`OnExceptionCheckpoint("checkpoints")`.',
+            )
+        if not isinstance(filename, str) or not filename:
+            raise MisconfiguredType(
+                "`OnExceptionCheckpoint(filename=...)` is the name of the file, without its extension.",
+                got=filename,
+                fix='Leave it out for "on_exception", or write `filename="crashed"`.',
             )
         self.dirpath = dirpath
         self.filename = filename

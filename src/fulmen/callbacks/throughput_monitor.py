@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fulmen.callbacks.callback import Callback
-from fulmen.utilities.exceptions import MisconfiguredValue
+from fulmen.utilities.exceptions import MisconfiguredType, MisconfiguredValue
 from fulmen.utilities.states import TrainerFn
 from fulmen.utilities.throughput import Throughput, compute_dtype, get_available_flops
 
@@ -36,7 +36,7 @@ class ThroughputMonitor(Callback):
         **kwargs: For :class:`~fulmen.utilities.throughput.Throughput`, for example ``window_size=50``.
 
     Raises:
-        MisconfigurationException: During a run, if a function does not give a number that makes sense.
+        MisconfigurationException: If a function is none; during a run, if it does not give a number that makes sense.
 
     Example:
         >>> monitor = ThroughputMonitor(lambda batch: batch[0].size(0), length_fn=lambda batch: batch[0].numel())
@@ -46,6 +46,9 @@ class ThroughputMonitor(Callback):
         self, batch_size_fn: Callable[[Any], int], length_fn: Callable[[Any], int] | None = None, **kwargs: Any
     ) -> None:
         super().__init__()
+        _check_function("batch_size_fn", batch_size_fn)
+        if length_fn is not None:
+            _check_function("length_fn", length_fn)
         self.kwargs = kwargs
         self.batch_size_fn = batch_size_fn
         self.length_fn = length_fn
@@ -143,8 +146,8 @@ class ThroughputMonitor(Callback):
         if epoch is not None:
             values["epoch"] = epoch
         for logger in trainer.loggers:
-            logger.log_metrics(metrics=values, step=step)
-            logger.save()
+            logger.log_metrics(metrics=values, step=trainer.metrics.place(logger, step))
+            getattr(logger, "_save_soon", logger.save)()
 
 
 class _Stage:
@@ -190,6 +193,15 @@ class _Stage:
             samples=self.samples,
             lengths=None if lengths is None else self.lengths,
             flops=flops,
+        )
+
+
+def _check_function(name: str, given: Any) -> None:
+    if not callable(given):
+        raise MisconfiguredType(
+            f"`ThroughputMonitor({name}=...)` is a function that takes a batch and returns a whole number.",
+            got=given,
+            fix=f"Write `{name}=lambda batch: batch[0].size(0)`, for example.",
         )
 
 

@@ -9,13 +9,18 @@ import sys
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from fulmen.loggers.work import WAITING, Task, Work
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_warn
 
 OnFailure = Literal["warn", "raise"]
+T = TypeVar("T")
+
+# How many seconds to wait for what did not move since the end of an earlier run, and how often to make its call.
+_SHORT_WAIT = 1.0
+_TRIES_AFTER_FAILURE = 2
 
 _machines: weakref.WeakSet[Background] = weakref.WeakSet()
 
@@ -75,6 +80,7 @@ class Background:
         self.drain_timeout = float(drain_timeout)
         self.retry_on = retry_on
         self.tries = tries
+        self._failed_before = False
         self._forget()
         _machines.add(self)
 
@@ -82,14 +88,40 @@ class Background:
         self._work: Work | None = None
         self._told = False
         self._late = self._full = False
+        self._stuck_at: int | None = None
+        self._skipped: list[str] = []
+        self._skipped_keys: set[tuple[str, str]] = set()
 
     def begin(self) -> None:
-        """From now on, things are done in the background."""
-        self._late = False
+        """From now on, things are done in the background.
+
+        What an earlier run has left is done first; if it has failed since, that is said.
+        """
+        late, self._late = self._late, False
+        if late and self._work is not None:
+            self._take_over(self._work)
         if self._work is None:
             self._forget()
-            self._work = work = Work(self.retry_on, self.tries)
+            tries = min(self.tries, _TRIES_AFTER_FAILURE) if self._failed_before else self.tries
+            self._work = work = Work(self.retry_on, tries)
             weakref.finalize(self, work.close).atexit = False
+
+    def _take_over(self, work: Work) -> None:
+        if work.failure is None:
+            self._stuck_at = work.done if work.left else None
+            return
+        lost = f"{_count(work.unwritten, 'record')} of an earlier run"
+        self._failed_before = True
+        self._work = None
+        work.close()
+        rank_zero_warn(f"{self._full_name} could not write {lost}: {_reason(work.failure)}")
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds to wait: `drain_timeout`, or shortly for what has not moved since an earlier run."""
+        if self._work is not None and self._work.done == self._stuck_at:
+            return min(self.drain_timeout, _SHORT_WAIT)
+        return self.drain_timeout
 
     @property
     def is_on(self) -> bool:
@@ -126,6 +158,8 @@ class Background:
             self.report()
         elif not work.put(Task(function, args, records)):
             self._say_it_is_full()
+        if self._skipped:
+            self._tell_skipped()
 
     def gather(self, function: Callable[[list[Any]], Any], record: Any) -> None:
         """Has a record written, together with those that follow it for the same function, where several wait.
@@ -150,13 +184,13 @@ class Background:
         """Waits until everything asked for so far is done.
 
         Args:
-            timeout: For how many seconds at most; None for `drain_timeout`.
+            timeout: For how many seconds at most; None for `patience`.
 
         Returns:
             How many things are not done yet. What is dropped after a failure does not count.
         """
         work = self._work
-        return 0 if work is None else work.wait(self.drain_timeout if timeout is None else timeout)
+        return 0 if work is None else work.wait(self.patience if timeout is None else timeout)
 
     def is_own_thread(self) -> bool:
         """Whether it is the thread in the background that asks."""
@@ -171,6 +205,38 @@ class Background:
         if (work := self._work) is not None and work.is_own_thread():
             work.rest(seconds)
 
+    def encoded(self, key: str, kind: str, function: Callable[..., T], *args: Any) -> T | None:
+        """What a function makes of one item that was logged, for functions that are called in the background.
+
+        An item that cannot be brought into the backend's form is dropped, with a warning in the training thread, and
+        the logger stays on. Outside of a run the error is raised.
+
+        Args:
+            key: What the item is logged as.
+            kind: What it is.
+            function: What to call. It may write to a local folder; what the system refuses then is not the item's.
+            *args: Its arguments.
+
+        Returns:
+            What the function returns; None where it cannot.
+        """
+        try:
+            return function(*args)
+        except Exception as error:
+            if self._work is None or isinstance(error, OSError):
+                raise
+            if (key, kind) not in self._skipped_keys:
+                self._skipped_keys.add((key, kind))
+                self._skipped.append(
+                    f"{self._full_name} has left out the {kind} that was logged as {key!r:.100}, since it could not be"
+                    f" written: {type(error).__name__}: {error}"
+                )
+            return None
+
+    def _tell_skipped(self) -> None:
+        while self._skipped:
+            rank_zero_warn(self._skipped.pop(0))
+
     def report(self, may_raise: bool = True) -> None:
         """Says, once a run, what has failed.
 
@@ -181,14 +247,11 @@ class Background:
             LoggingFailedError: If something has failed, `on_failure` is ``"raise"``, and it was not told before.
         """
         work = self._work
+        self._tell_skipped()
         if work is None or work.failure is None or self._told:
             return
         self._told = True
-        error = work.failure
-        if isinstance(error, MisconfigurationException):
-            reason = str(error)
-        else:
-            reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        error, reason = work.failure, _reason(work.failure)
         lost = f"{_count(work.unwritten, 'record')} {'was' if work.unwritten == 1 else 'were'} not written"
         if self.on_failure == "raise" and may_raise:
             raise LoggingFailedError(
@@ -210,19 +273,25 @@ class Background:
             may_raise: Whether this is a place to raise an error; it is not where another one ends the run.
 
         Raises:
-            LoggingFailedError: As by `report`.
+            LoggingFailedError: As by `report`, and if something was left and `on_failure` is ``"raise"``.
             KeyboardInterrupt: If it came while waiting.
         """
         if (work := self._work) is None or self._late:
             return
         begun = time.monotonic()
+        interrupted = True
         try:
-            work.wait(self.drain_timeout)
+            if work.wait(self.patience) and self.patience == self.drain_timeout:
+                # It has begun to move again, or has had its time.
+                work.wait(self.drain_timeout - (time.monotonic() - begun))
+            interrupted = False
         finally:
             waited = time.monotonic() - begun
+            self._failed_before = work.failure is not None
             if work.left and work.failure is None:
                 self._late = True
-                rank_zero_warn(self._say_what_is_left(work.unwritten - work.dropped, waited))
+                self._tell_skipped()
+                self._tell_what_is_left(work.unwritten - work.dropped, waited, may_raise and not interrupted)
             else:
                 with contextlib.ExitStack() as stack:
                     stack.callback(self._forget)
@@ -241,12 +310,15 @@ class Background:
     def _full_name(self) -> str:
         return f"{self.name} ({self.place})" if self.place else self.name
 
-    def _say_what_is_left(self, records: int, waited: float) -> str:
-        return (
+    def _tell_what_is_left(self, records: int, waited: float, may_raise: bool) -> None:
+        left = (
             f"{self._full_name} has not written {_count(records, 'record')}, after {waited:.1f} seconds of waiting at"
-            " the end of the run. What the program does not live long enough for is lost. Pass a longer"
-            f" `drain_timeout` than {self.drain_timeout:g} seconds to wait for it."
+            " the end of the run. What the program does not live long enough for is lost."
         )
+        longer = f"Pass a longer `drain_timeout` than {self.drain_timeout:g} seconds to wait for it"
+        if self.on_failure == "raise" and may_raise:
+            raise LoggingFailedError(left, fix=f'{longer}, or leave out `on_failure="raise"`.')
+        rank_zero_warn(f"{left} {longer}.")
 
     def _at_exit(self) -> None:
         """Ends what nobody has waited for, as where a program ends in the middle of a run."""
@@ -260,11 +332,18 @@ class Background:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_work": None, "_told": False, "_late": False, "_full": False}
+        own = {"_work": None, "_told": False, "_late": False, "_full": False, "_stuck_at": None}
+        return {**self.__dict__, **own, "_skipped": [], "_skipped_keys": set()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         _machines.add(self)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, MisconfigurationException):
+        return str(error)
+    return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 def _count(number: int, noun: str) -> str:

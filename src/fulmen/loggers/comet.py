@@ -241,7 +241,13 @@ class CometLogger(ServiceLogger):
             step: The step they belong to.
         """
         name = f"{self._comet_prefix}_{key}" if self._comet_prefix else key
-        self._hand_over(_log_media, name, list(items), None if step is None else round(step))
+        place = None if step is None else round(step)
+        for number, item in enumerate(items):
+            self._hand_over(self._log_item, name if len(items) == 1 else f"{name}_{number}", item, place)
+
+    def _log_item(self, experiment: Any, name: str, item: Media, step: int | None) -> None:
+        # Comet's client sends in the background, so what fails here is the item.
+        self._background.encoded(name, item.kind, _log_item, experiment, name, item, step)
 
     def _send_model(self, *args: Any) -> None:
         raise NotImplementedError
@@ -263,20 +269,18 @@ def _set_graph(experiment: Any, graph: str) -> None:
     experiment.set_model_graph(graph)
 
 
-def _log_media(experiment: Any, key: str, items: list[Media], step: int | None) -> None:
-    for number, item in enumerate(items):
-        name = key if len(items) == 1 else f"{key}_{number}"
-        if isinstance(item, Image):
-            note = {"caption": item.caption} if item.caption else None
-            experiment.log_image(io.BytesIO(item.png()), name=name, step=step, metadata=note)
-        elif isinstance(item, Table):
-            experiment.log_table(f"{name}.csv", tabular_data=item.rows, headers=item.columns, step=step)
-        elif isinstance(item, Text):
-            experiment.log_text(item.text, step=step, metadata={"key": name})
-        elif isinstance(item, Histogram):
-            experiment.log_histogram_3d(item.values, name=name, step=step)
-        else:
-            _log_file(experiment, name, item, step)
+def _log_item(experiment: Any, name: str, item: Media, step: int | None) -> None:
+    if isinstance(item, Image):
+        note = {"caption": item.caption} if item.caption else None
+        experiment.log_image(io.BytesIO(item.png()), name=name, step=step, metadata=note)
+    elif isinstance(item, Table):
+        experiment.log_table(f"{name}.csv", tabular_data=item.rows, headers=item.columns, step=step)
+    elif isinstance(item, Text):
+        experiment.log_text(item.text, step=step, metadata={"key": name})
+    elif isinstance(item, Histogram):
+        experiment.log_histogram_3d(item.values, name=name, step=step)
+    else:
+        _log_file(experiment, name, item, step)
 
 
 def _log_file(experiment: Any, name: str, item: Media, step: int | None) -> None:

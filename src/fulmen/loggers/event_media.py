@@ -41,9 +41,10 @@ def summary_of(key: str, item: Media) -> Any:
     if isinstance(item, Histogram):
         if not item.values.size:
             return Summary()
-        return summary.histogram(key, item.values, item.bins)
+        return summary.histogram(key, item.values, item.counts()[1])
     assert isinstance(item, (Table, Text))
-    return summary.text(key, item.text if isinstance(item, Text) else _markdown(item))
+    text = item.text if isinstance(item, Text) else _markdown(item)
+    return summary.text(key, text.encode("utf-8", "replace").decode())
 
 
 def _markdown(table: Table) -> str:

@@ -149,7 +149,8 @@ class Logger(MediaLogging, ABC):
 
     @rank_zero_only
     def _log_media(self, form: str, key: str, step: int | None, *given: Any) -> None:
-        self.log_media(key, getattr(media, form)(*given), step)
+        if items := media.items_of(form, key, *given):
+            self.log_media(key, items, step)
 
     def log_graph(self, model: Module, input_array: Tensor | None = None) -> None:
         """Records the model's graph; nothing where a logger has no such thing.

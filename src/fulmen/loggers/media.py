@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from fulmen.loggers.pixels import as_frames, as_pixels, split_images
 from fulmen.loggers.png import png_bytes
-from fulmen.utilities.exceptions import MisconfiguredType, MisconfiguredValue
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType, MisconfiguredValue
+from fulmen.utilities.rank_zero import warn_once
 
 if TYPE_CHECKING:
     import numpy
@@ -23,6 +25,10 @@ class Media:
     """Something that is logged under a key."""
 
     kind = "media"
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it that a file could hold."""
+        return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +43,10 @@ class Image(Media):
     pixels: numpy.ndarray[Any, Any]
     caption: str | None = None
     kind = "image"
+
+    def is_empty(self) -> bool:
+        """Whether there is no pixel in it."""
+        return not self.pixels.size
 
     def png(self) -> bytes:
         """The picture as a PNG file."""
@@ -91,6 +101,10 @@ class Audio(Media):
     caption: str | None = None
     kind = "audio"
 
+    def is_empty(self) -> bool:
+        """Whether there is no sample in it."""
+        return not self.samples.size
+
 
 @dataclass(frozen=True, eq=False)
 class Video(Media):
@@ -106,6 +120,10 @@ class Video(Media):
     fps: float
     caption: str | None = None
     kind = "video"
+
+    def is_empty(self) -> bool:
+        """Whether there is no frame in it, or no pixel in the frames."""
+        return not self.frames.size
 
     def apng(self) -> bytes:
         """The video as an animated PNG file, which browsers play."""
@@ -127,8 +145,51 @@ class Histogram(Media):
 
     def counts(self) -> tuple[numpy.ndarray[Any, Any], numpy.ndarray[Any, Any]]:
         """How many values are in each class, and the classes' edges, one more than there are classes."""
-        counts, edges = _numpy().histogram(self.values, bins=self.bins)
-        return counts, edges
+        numpy = _numpy()
+        if not self.values.size:
+            counts, edges = numpy.histogram(self.values, bins=self.bins)
+            return counts, edges
+        # Halves of halves: the width of the largest doubles is not a double.
+        scale = 4.0 if numpy.abs(self.values).max() > 1e307 else 1.0
+        values = self.values / scale
+        low, high = float(values.min()), float(values.max())
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        # Large values that lie close together leave no room between them for as many edges.
+        room = max(abs(low), abs(high)) * 2.0**-50 * self.bins
+        if high - low < room:
+            low, high = low - room, high + room
+        counts, edges = numpy.histogram(values, bins=self.bins, range=(low, high))
+        limit = numpy.finfo("float64").max / scale
+        return counts, numpy.clip(edges, -limit, limit) * scale
+
+
+def items_of(form: str, key: str, *given: Any) -> list[Media]:
+    """What was logged, in the one form, without what is empty.
+
+    Args:
+        form: The function of this file that makes it.
+        key: What it is logged as.
+        *given: What that function takes.
+
+    Returns:
+        The items; none where there is nothing to show, which one warning says.
+
+    Raises:
+        MisconfigurationException: If the form cannot be made, with the key in the message.
+    """
+    if not isinstance(key, str):
+        raise MisconfiguredType("What is logged has a name.", got=key, fix=f"Pass a string: `{str(key)!r}`.")
+    try:
+        items: list[Media] = globals()[form](*given)
+    except MisconfigurationException as error:
+        error.args = (f"Logged as {key!r:.100}: {error}",)
+        raise
+    found = [item for item in items if not item.is_empty()]
+    if len(found) < max(len(items), 1):
+        what = items[0].kind if items else form.removesuffix("s_of")
+        warn_once(f"There is nothing in the {what} that was logged as {key!r:.100}, so it is left out of the logs.")
+    return found
 
 
 def images_of(images: Any, caption: Any = None) -> list[Image]:
@@ -195,7 +256,15 @@ def _table_of(columns: Any = None, data: Any = None, dataframe: Any = None) -> T
             got=columns,
             fix='`log_table("key", columns=["x", "y"], data=[[1, 2], [3, 4]])`.',
         )
-    rows = [_plain(row) for row in _plain(data)]
+    names_are_rows = isinstance(columns, (list, tuple)) and any(isinstance(one, (list, tuple)) for one in columns)
+    given = _plain(data)
+    if names_are_rows or not all(_is_row(row) for row in given):
+        raise MisconfiguredType(
+            "`log_table` takes the names of the columns first, and then rows, each of them a list of values.",
+            got=f"columns={columns!r:.100}, data={data!r:.100}",
+            fix='`log_table("key", columns=["x", "y"], data=[[1, 2], [3, 4]])`.',
+        )
+    rows = [_plain(row) for row in given]
     width = len(rows[0]) if rows else 0
     names = [str(name) for name in (range(width) if columns is None else columns)]
     for number, row in enumerate(rows):
@@ -210,7 +279,11 @@ def _table_of(columns: Any = None, data: Any = None, dataframe: Any = None) -> T
 
 def texts_of(text: Any) -> list[Text]:
     """Text in the one form."""
-    return [Text(str(one)) for one in (text if isinstance(text, (list, tuple)) else [text])]
+    # Half of a surrogate pair, as names of files may have, is in no file of text.
+    return [
+        Text(str(one).encode("utf-8", "replace").decode())
+        for one in (text if isinstance(text, (list, tuple)) else [text])
+    ]
 
 
 def audios_of(audios: Any, sample_rate: Any = None, caption: Any = None) -> list[Audio]:
@@ -218,7 +291,7 @@ def audios_of(audios: Any, sample_rate: Any = None, caption: Any = None) -> list
     given = list(audios) if isinstance(audios, (list, tuple)) and not _is_number(next(iter(audios), 0)) else [audios]
     rates, captions = _for_each(sample_rate, len(given)), _for_each(caption, len(given))
     return [
-        Audio(_samples(one), SAMPLE_RATE if rate is None else int(rate), text)
+        Audio(_samples(one), SAMPLE_RATE if rate is None else _checked_rate(rate), text)
         for one, rate, text in zip(given, rates, captions, strict=True)
     ]
 
@@ -228,14 +301,24 @@ def videos_of(videos: Any, fps: Any = None, caption: Any = None) -> list[Video]:
     given = list(videos) if isinstance(videos, (list, tuple)) else [videos]
     found = [(frames, index) for index, one in enumerate(given) for frames in as_frames(one)]
     rates, captions = _for_each(fps, len(given)), _for_each(caption, len(given))
-    return [Video(frames, 4 if rates[i] is None else float(rates[i]), captions[i]) for frames, i in found]
+    return [Video(frames, 4 if rates[i] is None else _checked_fps(rates[i]), captions[i]) for frames, i in found]
 
 
 def histograms_of(values: Any, bins: int = 64) -> list[Histogram]:
     """A histogram in the one form; see `MediaLogging.log_histogram`."""
     numpy = _numpy()
+    try:
+        classes = operator.index(bins)
+    except TypeError:
+        classes = 0
+    if classes < 1:
+        raise MisconfiguredValue(
+            "`bins` is the number of classes of a histogram, 1 or more.",
+            got=bins,
+            fix="Leave it out for 64, or pass `bins=100`.",
+        )
     numbers = _array(values, "log_histogram").astype("float64").reshape(-1)
-    return [Histogram(numbers[numpy.isfinite(numbers)], bins)]
+    return [Histogram(numbers[numpy.isfinite(numbers)], classes)]
 
 
 def _numpy() -> Any:
@@ -278,6 +361,40 @@ def _samples(audio: Any) -> Any:
     if array.shape[0] < array.shape[1]:  # torchaudio's order
         array = array.T
     return numpy.clip(numpy.nan_to_num(array), -1, 1).astype("float32")
+
+
+def _checked_rate(given: Any) -> int:
+    try:
+        rate = int(given)
+    except (TypeError, ValueError, OverflowError):
+        rate = 0
+    if not 1 <= rate <= 100_000_000:
+        raise MisconfiguredValue(
+            "`sample_rate` is the number of samples a second, 1 or more.",
+            got=given,
+            fix=f"Pass the one of the sound: `sample_rate=16_000`. Leave it out for {SAMPLE_RATE:,}.",
+        )
+    return rate
+
+
+def _checked_fps(given: Any) -> float:
+    try:
+        rate = float(given)
+    except (TypeError, ValueError, OverflowError):
+        rate = 0.0
+    if not 0 < rate < float("inf"):
+        raise MisconfiguredValue(
+            "`fps` is the number of frames a second, more than 0.",
+            got=given,
+            fix="Pass the one of the video: `fps=25`. Leave it out for 4.",
+        )
+    return rate
+
+
+def _is_row(row: Any) -> bool:
+    if isinstance(row, (str, bytes, Mapping)):
+        return False
+    return bool(row.ndim) if hasattr(row, "ndim") else hasattr(row, "__iter__")
 
 
 def _is_number(value: Any) -> bool:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
 import re
 import wave
 from collections.abc import Sequence
-from typing import Any
 
 from fulmen.loggers.background import Background
 from fulmen.loggers.media import Audio, Histogram, Image, Media, Table, Text, Video
 from fulmen.loggers.places import write_file
 
 FOLDER = "media"
+# Of a part of a path, in bytes; systems take 255. And of all that a key makes of it.
+_LONGEST_NAME, _LONGEST_KEY = 200, 1000
 
 
 class MediaFiles:
@@ -41,8 +43,15 @@ class MediaFiles:
         """
         root = os.fspath(folder or os.getcwd())
         self.background.place = self.background.place or f"{root}/{FOLDER}"
-        place = "/".join([root, FOLDER, *map(_file_name, filter(None, key.split("/")))])
-        self.background.submit(_write, place, list(items), step)
+        place = "/".join([root, FOLDER, _place_of(key)])
+        self.background.submit(self._write, place, key, list(items), step)
+
+    def _write(self, place: str, key: str, items: list[Media], step: float | None) -> None:
+        for number, item in enumerate(items):
+            file = self.background.encoded(key, item.kind, content_of, item)
+            if file is not None:
+                suffix = f"_{number}{file[1]}" if len(items) > 1 else file[1]
+                write_file(place, _step_name(step), suffix, file[0])
 
 
 def content_of(item: Media) -> tuple[bytes, str]:
@@ -57,11 +66,11 @@ def content_of(item: Media) -> tuple[bytes, str]:
     if isinstance(item, Image):
         return item.png(), ".png"
     if isinstance(item, Text):
-        return item.text.encode(), ".md"
+        return item.text.encode("utf-8", "replace"), ".md"
     if isinstance(item, Table):
         text = io.StringIO(newline="")
         csv.writer(text).writerows([item.columns, *item.rows])
-        return text.getvalue().encode(), ".csv"
+        return text.getvalue().encode("utf-8", "replace"), ".csv"
     if isinstance(item, Audio):
         return wav_bytes(item), ".wav"
     if isinstance(item, Video):
@@ -82,20 +91,21 @@ def wav_bytes(audio: Audio) -> bytes:
     return target.getvalue()
 
 
-def _write(place: str, items: list[Media], step: float | None) -> None:
-    for number, item in enumerate(items):
-        content, ending = content_of(item)
-        suffix = f"_{number}{ending}" if len(items) > 1 else ending
-        write_file(place, _step_name(step), suffix, content)
-
-
 def _step_name(step: float | None) -> str | None:
     if step is None:
         return None
     return f"step_{step:08d}" if isinstance(step, int) else f"step_{step:012.3f}"
 
 
-def _file_name(part: str) -> Any:
-    """A part of a key as a file's name that every system takes."""
-    name = re.sub(r'[\x00-\x1f<>:"\\|?*]', "_", part).rstrip(". ")
-    return name or "_"
+def _place_of(key: str) -> str:
+    """A key as a path that every system takes."""
+    path = "/".join(map(_file_name, filter(None, key.split("/"))))
+    return path if len(path.encode()) <= _LONGEST_KEY else _file_name(key.replace("/", "_"))
+
+
+def _file_name(part: str) -> str:
+    name = re.sub(r'[\x00-\x1f<>:"\\|?*\ud800-\udfff]', "_", part).rstrip(". ") or "_"
+    if len(content := name.encode()) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{content[: _LONGEST_NAME - 13].decode('utf-8', 'ignore')}-{digest}"

@@ -15,7 +15,7 @@ from fulmen.loggers.background import OnFailure
 from fulmen.loggers.logger import XAxis, rank_zero_experiment
 from fulmen.loggers.media import Image, Media, Table
 from fulmen.loggers.media_files import content_of
-from fulmen.loggers.mlflow_run import PARAM_LENGTHS, MLFlowRun, Names
+from fulmen.loggers.mlflow_run import PARAM_LENGTHS, MLFlowRun, Names, table_json
 from fulmen.loggers.saved_models import Kept, SavedModel
 from fulmen.loggers.service_logger import ServiceLogger
 from fulmen.loggers.values import as_params, check_names, number
@@ -240,10 +240,11 @@ class MLFlowLogger(ServiceLogger):
         if type(item) is Image and available("PIL"):
             self._run.call("log_image", item.pixels, key=key, step=step, synchronous=True)
         elif isinstance(item, Table):
-            self._run.log_table(item, f"media/{key}/step_{step:08d}.json")
-        else:
-            content, ending = content_of(item)
-            self._run.log_file(content, f"media/{key}/step_{step:08d}{ending}")
+            table = self._background.encoded(key, item.kind, table_json, item)
+            if table is not None:
+                self._run.log_table(table, f"media/{key}/step_{step:08d}.json")
+        elif (file := self._background.encoded(key, item.kind, content_of, item)) is not None:
+            self._run.log_file(file[0], f"media/{key}/step_{step:08d}{file[1]}")
 
     def _send_model(self, model: SavedModel, kept: Kept) -> None:
         self._run.log_model(model, kept)

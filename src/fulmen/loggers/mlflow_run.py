@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fulmen.loggers.media import Table
+from fulmen.loggers.reach import check_somebody_listens
 from fulmen.loggers.saved_models import Kept, SavedModel
 from fulmen.utilities.imports import require
 from fulmen.utilities.rank_zero import rank_zero_warn
@@ -88,6 +89,7 @@ class MLFlowRun:
         """
         with self._opening:
             if self.experiment_id is None:
+                check_somebody_listens(self.uri)
                 self.experiment_id = self._resume() if self.run_id else self._create()
             assert self.run_id is not None
             return self.run_id
@@ -218,15 +220,14 @@ class MLFlowRun:
                 file.write(content)
             self.client.log_artifact(self.open(), local, folder)
 
-    def log_table(self, table: Table, path: str) -> None:
+    def log_table(self, content: str, path: str) -> None:
         """Sends a table in the form that MLflow shows as one.
 
         Args:
-            table: The table.
+            content: The table, as :func:`table_json` makes it.
             path: Its name among the run's artifacts.
         """
         # MLflow's own `log_table` needs pandas, and reads back what it has sent.
-        content = json.dumps({"columns": table.columns, "data": table.rows}, default=str)
         self.client.log_text(self.open(), content, path)
         self._tables.append({"path": path, "type": "table"})
         self.client.set_tag(self.open(), "mlflow.loggedArtifacts", json.dumps(self._tables))
@@ -249,6 +250,11 @@ class MLFlowRun:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _opening=threading.RLock())
+
+
+def table_json(table: Table) -> str:
+    """A table in the form that MLflow shows as one."""
+    return json.dumps({"columns": table.columns, "data": table.rows}, default=str)
 
 
 def _parts(params: Mapping[str, str]) -> Iterator[dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from fractions import Fraction
 from typing import Any
 
 _KINDS = {1: 0, 2: 4, 3: 2, 4: 6}  # PNG's number for gray, gray with alpha, RGB, RGBA
@@ -23,10 +24,16 @@ def png_bytes(*pictures: Any, fps: float = 4) -> bytes:
     parts = [_part(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, _KINDS[channels], 0, 0, 0))]
     if len(pictures) > 1:
         parts.append(_part(b"acTL", struct.pack(">II", len(pictures), 0)))
+    # How long each is shown, as two numbers of 16 bits.
+    seconds = Fraction(1000, max(1, round(1000 * fps)))
+    if seconds.denominator > 0xFFFF:
+        seconds = seconds.limit_denominator(0xFFFF)
     number = 0
     for index, pixels in enumerate(pictures):
         if len(pictures) > 1:
-            timing = struct.pack(">IIIIIHHBB", number, width, height, 0, 0, 1000, round(1000 * fps), 0, 0)
+            timing = struct.pack(
+                ">IIIIIHHBB", number, width, height, 0, 0, seconds.numerator, seconds.denominator, 0, 0
+            )
             parts.append(_part(b"fcTL", timing))
             number += 1
         # Each row begins with the number of a filter; 0 is none.

@@ -52,7 +52,10 @@ class ServiceLogger(BackgroundLogger):
         drain_timeout: float,
         x_axis: XAxis,
     ) -> None:
-        super().__init__(on_failure=on_failure, drain_timeout=drain_timeout, x_axis=x_axis)
+        # Before the service has answered, nothing was sent that could be there twice.
+        super().__init__(
+            on_failure=on_failure, drain_timeout=drain_timeout, x_axis=x_axis, retry_on=_is_refused_connection
+        )
         if log_model not in (True, False, "all"):
             raise MisconfiguredValue(
                 '`log_model` is True, False or "all".',
@@ -93,7 +96,7 @@ class ServiceLogger(BackgroundLogger):
         if self._opened.is_set():
             return True
         self._background.submit(self._open_once, records=0)
-        end = time.monotonic() + self._background.drain_timeout
+        end = time.monotonic() + self._background.patience
         while not self._background.has_failed and time.monotonic() < end:
             if self._opened.wait(0.02):
                 break
@@ -172,3 +175,7 @@ class ServiceLogger(BackgroundLogger):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._forget_service()
+
+
+def _is_refused_connection(error: Exception) -> bool:
+    return isinstance(error, ConnectionRefusedError)

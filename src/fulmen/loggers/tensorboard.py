@@ -190,7 +190,10 @@ class TensorBoardLogger(RunFolderLogger):
     def _write_media(self, key: str, items: list[Media], step: int | None, now: float) -> None:
         writer = self._writer()._get_file_writer()
         for index, item in enumerate(items):
-            writer.add_summary(event_media.summary_of(f"{key}/{index}" if index else key, item), step, now)
+            name = f"{key}/{index}" if index else key
+            summary = self._background.encoded(key, item.kind, event_media.summary_of, name, item)
+            if summary is not None:
+                writer.add_summary(summary, step, now)
 
     @rank_zero_only
     def log_hyperparams(

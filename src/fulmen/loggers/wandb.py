@@ -240,7 +240,8 @@ class WandbLogger(ServiceLogger):
 
     def _write_media(self, run: Run, key: str, items: list[Media], step: float | None) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            for name, objects in native(key, items, folder).items():
+            made = self._background.encoded(key, items[0].kind, native, key, items, folder)
+            for name, objects in (made or {}).items():
                 self._log_objects(run, name, objects, step)
 
     def _log_objects(self, run: Run, key: str, objects: Any, step: float | None) -> None:

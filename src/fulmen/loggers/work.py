@@ -74,6 +74,11 @@ class Work:
         """How many records were asked for and are not written."""
         return self._records_in - self._records_out
 
+    @property
+    def done(self) -> int:
+        """How many tasks are done or dropped."""
+        return self._tasks_out
+
     def put(self, task: Task) -> bool:
         """Queues a task.
 

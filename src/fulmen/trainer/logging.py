@@ -91,7 +91,9 @@ def hand_out(trainer: Trainer, form: str, key: str, step: int | None, given: tup
     loggers = [logger for logger in trainer.metrics.loggers if not isinstance(logger, DummyLogger)]
     if not loggers:
         return
-    items = getattr(media, form)(*given)
+    items = media.items_of(form, key, *given)
+    if not items:
+        return
     for logger in loggers:
         place = trainer.metrics.place(logger) if step is None else step
         if hasattr(logger, "log_media"):
