@@ -174,6 +174,7 @@ def test_what_others_use() -> None:
         ({"annealing_strategy": "log"}, 'Pass `annealing_strategy="cos"` or `"linear"`'),
         ({"avg_fn": 3}, "None for the mean"),
         ({"device": 3}, "None for the device of the model"),
+        ({"device": "foo"}, "None for the device of the model"),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], remedy: str) -> None:

@@ -136,6 +136,23 @@ def test_an_average_keeps_its_digits(lightning: ModuleType, fulmen: ModuleType, 
             )
 
 
+def test_an_average_that_never_begins(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
+    """Row 52. What was trained is validated, saved and left."""
+
+    def script(pl: Any) -> Any:
+        record = Record()
+        model = net(pl, record, False, None, False)
+        saving = pl.callbacks.ModelCheckpoint(tmp_path / pl.__name__)
+        callback = pl.callbacks.EMAWeightAveraging(update_starting_at_step=99)
+        trainer(pl, callbacks=[callback, saving], max_epochs=2).fit(model, data(), data(4))
+        (path,) = (tmp_path / pl.__name__).glob("*.ckpt")
+        saved = flat(torch.load(path, weights_only=False)["state_dict"])
+        return record.steps[-1], [numbers(model), record.validated[-1], saved]
+
+    for expected, (trained, found) in zip((False, True), both(lightning, fulmen, script), strict=True):
+        assert [weights == trained for weights in found] == [expected] * 3
+
+
 def test_finetuning_goes_on(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
     """Row 53. A run that is stopped after the unfreezing and goes on ends as one that is not."""
 

@@ -129,9 +129,14 @@ AVERAGES: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
 def test_averages(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path, kind: str) -> None:
     make, options = AVERAGES[kind]
     theirs, ours = both(lightning, fulmen, lambda pl: run(pl, make, tmp_path, **options))
-    assert ours.validated == theirs.validated and ours.steps == theirs.steps and ours.rates == theirs.rates
+    assert ours.steps == theirs.steps and ours.rates == theirs.rates
+    if kind == "late":  # until step 5 there is no average: row 52 of ``docs/differences.md``
+        del ours.validated[:2], theirs.validated[:2]
+        for record in (ours, theirs):
+            record.files = {name: file for name, file in record.files.items() if not name.startswith("epoch=0-")}
+    assert ours.validated == theirs.validated and len(ours.validated) >= 4
     assert ours.end == theirs.end and ours.steps[-1] != numbers_of(ours.end)
-    assert ours.files == theirs.files and len(ours.files) >= 12
+    assert ours.files == theirs.files and len(ours.files) >= (9 if kind == "late" else 12)
 
 
 def numbers_of(end: dict[str, list[float]]) -> list[float]:
