@@ -130,7 +130,8 @@ def test_not_with_an_average(make: Any, first: bool) -> None:
     callbacks = callbacks if first else callbacks[::-1]
     with pytest.raises(MisconfigurationException, match=f"(?s)ModelPruning with {kind}.*{remedy}"):
         fit(callbacks[0], more=callbacks[1:])
-    _, model = fit(ModelPruning("l1_unstructured", make_pruning_permanent=False), Net(norm=True), max_epochs=1)
+    pruning = ModelPruning("l1_unstructured", make_pruning_permanent=False)
+    _, model = fit(pruning, Net(norm=True), max_epochs=1)
     mask = effective(model) != 0
     start = effective(model)
     fit(make(), model)
@@ -147,6 +148,7 @@ def test_by_channels_and_only_after_validation() -> None:
     assert (model.backbone[0].weight == 0).all(0).sum() == 2 and (model.head.weight == 0).all(0).sum() == 2
     assert (model.backbone[0].bias != 0).all()
     heard = trainer.hooks.listeners
+    assert "ModelPruning.on_validation_epoch_end" in heard["on_validation_epoch_end"]
     assert "ModelPruning.on_validation_start" in heard["on_validation_start"]
     assert heard["on_train_epoch_end"] == []
     before = zeros(model)

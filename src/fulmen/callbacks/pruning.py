@@ -114,9 +114,10 @@ class ModelPruning(Callback):
 
     def listens_to(self, event: str) -> bool:
         """Not to what comes with each batch or validation, where nothing is done there."""
-        deaf = {"on_validation_epoch_end"}
-        deaf |= {"on_train_batch_start"} if self._prune_on_train_epoch_end else {"on_train_epoch_end"}
-        deaf |= set() if self._use_lottery_ticket_hypothesis else {"on_train_epoch_start", "on_train_batch_start"}
+        others = {"on_train_batch_start", "on_validation_epoch_end"}
+        deaf = others if self._prune_on_train_epoch_end else {"on_train_epoch_end"}
+        if not self._use_lottery_ticket_hypothesis:
+            deaf |= {"on_train_epoch_start", "on_train_batch_start"}
         return event not in deaf or getattr(type(self), event) is not getattr(ModelPruning, event)
 
     # What to prune.

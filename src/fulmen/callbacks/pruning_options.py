@@ -147,8 +147,8 @@ def check_alone(averaging: list[str]) -> None:
             "`ModelPruning` and averages of weights do not go together: an average of weights from before and after "
             "they are pruned has no zeros.",
             got=f"ModelPruning with {', '.join(averaging)}",
-            fix="Leave one of them out; or prune in a first `fit` with `make_pruning_permanent=False`, which leaves the "
-            "masks in the model, and average in a second one without `ModelPruning`.",
+            fix="Leave one of them out; or prune in a first `fit` with `make_pruning_permanent=False`, which leaves "
+            "the masks in the model, and average in a second one without `ModelPruning`.",
         )
 
 
