@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 import fulmen as pl
-from fulmen.callbacks import ModelCheckpoint, ModelPruning
+from fulmen.callbacks import EMAWeightAveraging, ModelCheckpoint, ModelPruning, StochasticWeightAveraging
 from fulmen.utilities.exceptions import MisconfigurationException
 
 from .averaged import Net, data, fit
@@ -65,19 +65,78 @@ def test_the_lottery_ticket() -> None:
     noted: list[torch.Tensor] = []
 
     class Noting(pl.Callback):
-        def on_train_epoch_end(self, trainer: Any, pl_module: Net) -> None:
-            noted.append(effective(pl_module))
+        def on_train_epoch_start(self, trainer: Any, pl_module: Net) -> None:
+            if trainer.current_epoch:
+                noted.append(effective(pl_module))
 
     torch.manual_seed(0)
     start = effective(Net())
-    fit(ModelPruning("l1_unstructured", amount=0.4), max_epochs=2, more=[Noting()])
+    fit(ModelPruning("l1_unstructured", amount=0.4), max_epochs=3, more=[Noting()])
     for weights in noted:
         left = weights != 0
         assert left.any() and torch.equal(weights[left], start[left])
 
     noted.clear()
-    fit(ModelPruning("l1_unstructured", amount=0.4, resample_parameters=True), max_epochs=2, more=[Noting()])
+    fit(ModelPruning("l1_unstructured", amount=0.4, resample_parameters=True), max_epochs=3, more=[Noting()])
     assert not torch.isin(noted[1][noted[1] != 0], torch.cat([start, noted[0]])).any()
+
+
+class Stopping(pl.Callback):
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = True
+
+
+@pytest.mark.parametrize("validates", [0, 1])
+@pytest.mark.parametrize("flags", [{"max_epochs": 1}, {"max_steps": 2}, {"max_epochs": 9, "more": [Stopping()]}])
+def test_the_last_epoch_leaves_what_was_trained(flags: dict[str, Any], validates: int, tmp_path: Path) -> None:
+    """Pruned, and not put back for a training that does not follow; a run that goes on puts it back."""
+    last: list[torch.Tensor] = []
+
+    class Noting(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Net, *args: Any) -> None:
+            last[:] = [effective(pl_module)]
+
+    saving = ModelCheckpoint(tmp_path)
+    flags = {"max_epochs": 2, **flags, "more": [Noting(), *flags.get("more", []), saving]}
+    callback = ModelPruning("l1_unstructured", amount=0.4)
+    _, model = fit(callback, **flags, limit_val_batches=validates, enable_checkpointing=True)
+    left = effective(model) != 0
+    assert int(left.sum()) == 19
+    assert torch.equal(effective(model)[left], last[0][left])
+    assert torch.equal(effective(Net.load_from_checkpoint(saving.best_model_path)), effective(model))
+
+
+@pytest.mark.parametrize("options", [{}, {"prune_on_train_epoch_end": False}, {"make_pruning_permanent": False}])
+@pytest.mark.parametrize("lottery", [True, False])
+@pytest.mark.parametrize("flags", [{}, {"val_check_interval": 1}, {"check_val_every_n_epoch": 2}, {"max_steps": 5}])
+def test_files_hold_what_was_validated(
+    options: dict[str, Any], lottery: bool, flags: dict[str, Any], tmp_path: Path
+) -> None:
+    saving = ModelCheckpoint(tmp_path, "{val_loss:.9f}-{step}", "val_loss", save_top_k=-1)
+    callback = ModelPruning("l1_unstructured", amount=0.3, use_lottery_ticket_hypothesis=lottery, **options)
+    trainer, model = fit(callback, more=[saving], enable_checkpointing=True, **{"max_epochs": 4, **flags})
+    assert saving.best_k_models
+    for path, value in saving.best_k_models.items():
+        (found,) = trainer.validate(model, data(4), ckpt_path=path, verbose=False)
+        assert found["val_loss"] == pytest.approx(float(value), rel=1e-6), path
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("make", [lambda: EMAWeightAveraging(decay=0.5), lambda: StochasticWeightAveraging(0.05, 1)])
+def test_not_with_an_average(make: Any, first: bool) -> None:
+    """They are refused together; one after the other, what is pruned stays so."""
+    kind, remedy = type(make()).__name__, "prune in a first `fit` with `make_pruning_permanent=False`"
+    callbacks = [make(), ModelPruning("l1_unstructured", make_pruning_permanent=False)]
+    callbacks = callbacks if first else callbacks[::-1]
+    with pytest.raises(MisconfigurationException, match=f"(?s)ModelPruning with {kind}.*{remedy}"):
+        fit(callbacks[0], more=callbacks[1:])
+    pruning = ModelPruning("l1_unstructured", make_pruning_permanent=False)
+    _, model = fit(pruning, Net(norm=True), max_epochs=1)
+    mask = effective(model) != 0
+    start = effective(model)
+    fit(make(), model)
+    assert torch.equal(effective(model) != 0, mask) and not torch.equal(effective(model), start)
+    assert int(mask.sum()) < mask.numel()
 
 
 def test_by_channels_and_only_after_validation() -> None:
@@ -90,6 +149,7 @@ def test_by_channels_and_only_after_validation() -> None:
     assert (model.backbone[0].bias != 0).all()
     heard = trainer.hooks.listeners
     assert "ModelPruning.on_validation_epoch_end" in heard["on_validation_epoch_end"]
+    assert "ModelPruning.on_validation_start" in heard["on_validation_start"]
     assert heard["on_train_epoch_end"] == []
     before = zeros(model)
     trainer.validate(model, data(4), verbose=False)

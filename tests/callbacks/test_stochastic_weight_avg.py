@@ -62,6 +62,18 @@ def test_batch_norm_gets_statistics_of_the_average(tmp_path: Path, manual: bool)
     assert all(torch.equal(again.state_dict()[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize(("every", "validated"), [(2, 3), (3, 2), (9, 1)])
+def test_the_final_model_is_validated(every: int, validated: int, tmp_path: Path) -> None:
+    """Also where its epoch is none of those that are, in a run that goes on there, too."""
+    saving = ModelCheckpoint(tmp_path, monitor="val_loss", save_top_k=-1)
+    flags: dict[str, Any] = {"max_epochs": 4, "check_val_every_n_epoch": every, "enable_checkpointing": True}
+    trainer, model = fit(StochasticWeightAveraging(0.05, 1), Net(norm=True), more=[saving], **flags)
+    assert len(model.seen["validate"]) == validated and trainer.check_val_every_n_epoch == every
+    assert torch.equal(model.seen["validate"][-1], model.now())
+    (value,) = trainer.validate(model, data(4), verbose=False)
+    assert value["val_loss"] == pytest.approx(float(saving.current_score or 0))
+
+
 class ByHand(Net):
     def __init__(self, norm: bool) -> None:
         super().__init__(norm)
@@ -174,6 +186,7 @@ def test_what_others_use() -> None:
         ({"annealing_strategy": "log"}, 'Pass `annealing_strategy="cos"` or `"linear"`'),
         ({"avg_fn": 3}, "None for the mean"),
         ({"device": 3}, "None for the device of the model"),
+        ({"device": "foo"}, "None for the device of the model"),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], remedy: str) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,9 @@ def test_the_mean_of_all_steps_is_validated_tested_and_left_in_the_model(accumul
 def test_ema(decay: float, every: int, first: int | None, epoch: int | None, multi: bool) -> None:
     options: dict[str, Any] = {"update_every_n_steps": every, "update_starting_at_step": first}
     callback = EMAWeightAveraging(decay=decay, update_starting_at_epoch=epoch, **options)
-    _, model = fit(callback)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        _, model = fit(callback)
     average, begun = model.start, False
     for index, weights in enumerate(model.steps):
         asked = [every > 0 and index % every == 0 and index >= (first or 0)]
@@ -48,7 +52,32 @@ def test_ema(decay: float, every: int, first: int | None, epoch: int | None, mul
             if update:
                 average = decay * average + (1 - decay) * weights if begun else weights
                 begun = True
-    assert close(model.now(), average)
+    assert close(model.now(), average if begun else model.steps[-1])
+    assert begun != any("never began" in str(warning.message) for warning in said)
+
+
+@pytest.mark.filterwarnings("ignore:.*states of callbacks that this Trainer does not have.*")
+@pytest.mark.parametrize("begins", [None, 4])
+def test_an_average_that_has_not_begun(begins: int | None, tmp_path: Path) -> None:
+    """Until then the weights that are trained are validated and saved; and at the end they stay."""
+    saving = ModelCheckpoint(tmp_path, save_top_k=-1)
+
+    def make() -> Any:
+        return EMAWeightAveraging(decay=0.5, update_starting_at_step=9 if begins is None else begins)
+
+    expected = pytest.warns(UserWarning, match="never began.*See when `should_update` says yes")
+    with expected if begins is None else contextlib.nullcontext():
+        _, model = fit(make(), more=[saving], enable_checkpointing=True)
+    first, second = sorted(tmp_path.glob("*.ckpt"))
+    assert torch.equal(model.seen["validate"][0], model.steps[2])
+    assert torch.equal(Net.load_from_checkpoint(first).now(), model.steps[2])
+    end = model.steps[-1] if begins is None else (model.steps[4] + model.steps[5]) / 2
+    for weights in (model.now(), model.seen["validate"][1], Net.load_from_checkpoint(second).now()):
+        assert close(weights, end)
+    assert "current_model_state" not in torch.load(first)
+    with expected if begins is None else contextlib.nullcontext():
+        _, again = fit(make(), ckpt_path=first)
+    assert torch.equal(again.now(), model.now())
 
 
 def test_a_function_of_ones_own_a_device_and_buffers() -> None:
@@ -169,9 +198,24 @@ def test_unknown_arguments(options: dict[str, Any]) -> None:
         WeightAveraging(**options)
 
 
-def test_bad_decay() -> None:
-    with pytest.raises(MisconfiguredValue, match=r"Pass `decay=0.999`"):
-        EMAWeightAveraging(decay=1.5)
+@pytest.mark.parametrize(
+    ("options", "kind", "remedy"),
+    [
+        ({"decay": 1.5}, MisconfiguredValue, r"Pass `decay=0.999`"),
+        ({"decay": "0.9"}, MisconfiguredType, r"Pass `decay=0.999`"),
+        ({"avg_fn": max}, MisconfiguredType, r"pass it to `WeightAveraging`: `WeightAveraging\(avg_fn=...\)`"),
+        ({"device": "foo"}, MisconfigurationException, "or None for the device of the model"),
+        ({"device": 1.5}, MisconfigurationException, "or None for the device of the model"),
+        ({"update_every_n_steps": -1}, MisconfiguredValue, "Pass `update_every_n_steps=1`"),
+        ({"update_every_n_steps": "2"}, MisconfiguredValue, "Pass `update_every_n_steps=1`"),
+        ({"update_starting_at_step": 0.5}, MisconfiguredType, "Pass `update_starting_at_step=100`, or None"),
+    ],
+)
+def test_bad_arguments(options: dict[str, Any], kind: type[Exception], remedy: str) -> None:
+    with pytest.raises(kind, match=remedy):
+        EMAWeightAveraging(**options)
+    with pytest.raises(MisconfigurationException, match="None for the device of the model"):
+        WeightAveraging("foo")
 
 
 def test_one_average_only() -> None:

@@ -136,6 +136,23 @@ def test_an_average_keeps_its_digits(lightning: ModuleType, fulmen: ModuleType, 
             )
 
 
+def test_an_average_that_never_begins(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
+    """Row 52. What was trained is validated, saved and left."""
+
+    def script(pl: Any) -> Any:
+        record = Record()
+        model = net(pl, record, False, None, False)
+        saving = pl.callbacks.ModelCheckpoint(tmp_path / pl.__name__)
+        callback = pl.callbacks.EMAWeightAveraging(update_starting_at_step=99)
+        trainer(pl, callbacks=[callback, saving], max_epochs=2).fit(model, data(), data(4))
+        (path,) = (tmp_path / pl.__name__).glob("*.ckpt")
+        saved = flat(torch.load(path, weights_only=False)["state_dict"])
+        return record.steps[-1], [numbers(model), record.validated[-1], saved]
+
+    for expected, (trained, found) in zip((False, True), both(lightning, fulmen, script), strict=True):
+        assert [weights == trained for weights in found] == [expected] * 3
+
+
 def test_finetuning_goes_on(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
     """Row 53. A run that is stopped after the unfreezing and goes on ends as one that is not."""
 
@@ -233,11 +250,97 @@ def test_the_second_lottery_ticket(lightning: ModuleType, fulmen: ModuleType) ->
     """Row 54. What is left has its values from before training, each time."""
 
     def script(pl: Any) -> Any:
+        begun: list[Any] = []
+
+        class Noting(pl.callbacks.Callback):  # type: ignore[misc, name-defined]
+            def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+                begun.append(numbers(pl_module))
+
         model = net(pl, Record(), False, None, False)
-        start = numbers(model)
-        trainer(pl, callbacks=[pl.callbacks.ModelPruning("l1_unstructured")], max_epochs=2).fit(model, data(), data(4))
-        left = [value for value in numbers(model) if value != 0]
+        pruning = pl.callbacks.ModelPruning("l1_unstructured")
+        trainer(pl, callbacks=[pruning, Noting()], max_epochs=3).fit(model, data(), data(4))
+        start, _, third = begun
+        left = [value for value in third if value not in (0, 1)]  # without masks
         return bool(left) and set(left) <= set(start)
+
+
+def test_no_lottery_ticket_without_training(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
+    """Row 54. After the last epoch there is what was trained, in the model and in the file."""
+
+    def script(pl: Any) -> Any:
+        record = Record()
+        model = net(pl, record, False, None, False)
+        saving = pl.callbacks.ModelCheckpoint(tmp_path / pl.__name__)
+        pruning = pl.callbacks.ModelPruning("l1_unstructured")
+        trainer(pl, callbacks=[pruning, saving], max_epochs=1).fit(model, data(), data(4))
+        (path,) = (tmp_path / pl.__name__).glob("*.ckpt")
+        saved = flat(torch.load(path, weights_only=False)["state_dict"])
+        return record.steps[-1], [numbers(model), saved]
+
+    for expected, (trained, found) in zip((False, True), both(lightning, fulmen, script), strict=True):
+        for weights in found:
+            left = [value for value in weights if value != 0]
+            assert len(left) in (15, 16) and (set(left) <= set(trained)) == expected
+
+
+@pytest.mark.parametrize("on_epoch_end", [True, False])
+def test_the_value_of_a_pruned_model(
+    lightning: ModuleType, fulmen: ModuleType, tmp_path: Path, on_epoch_end: bool
+) -> None:
+    """Row 54. The best file has the value that it is called the best by."""
+
+    def script(pl: Any) -> Any:
+        model = net(pl, Record(), False, None, False)
+
+        def validation_step(self: Any, batch: Any, batch_idx: int) -> None:
+            output = self.head(self.backbone(batch[0]))
+            self.log("val_loss", torch.nn.functional.mse_loss(output, batch[1]))
+
+        type(model).validation_step = validation_step
+        saving = pl.callbacks.ModelCheckpoint(tmp_path / pl.__name__, monitor="val_loss")
+        pruning = pl.callbacks.ModelPruning(
+            "l1_unstructured", use_lottery_ticket_hypothesis=False, prune_on_train_epoch_end=on_epoch_end
+        )
+        trainer(pl, callbacks=[pruning, saving], max_epochs=1).fit(model, data(), data(4))
+        plain = net(pl, Record(), False, None, False)
+        plain.load_state_dict(torch.load(saving.best_model_path, weights_only=False)["state_dict"])
+        with torch.no_grad():
+            (batch,) = data(4)
+            right = torch.nn.functional.mse_loss(plain.head(plain.backbone(batch[0])), batch[1])
+        return float(saving.best_model_score) == pytest.approx(float(right))
+
+    assert both(lightning, fulmen, script) == (False, True)
+
+
+def test_pruning_with_an_average(lightning: ModuleType, fulmen: ModuleType) -> None:
+    """Row 54. It is refused, where the average has no zeros or cannot be made."""
+
+    def script(pl: Any, norm: bool) -> Any:
+        model = net(pl, Record(), norm, None, False)
+        callbacks = [pl.callbacks.ModelPruning("l1_unstructured"), pl.callbacks.EMAWeightAveraging(decay=0.5)]
+        try:
+            trainer(pl, callbacks=callbacks, max_epochs=3).fit(model, data(), data(4))
+        except Exception as error:
+            return type(error).__name__
+        return float(0) in model.head.weight.flatten().tolist()
+
+    for norm, expected in ((False, False), (True, "RuntimeError")):
+        theirs, ours = both(lightning, fulmen, lambda pl, norm=norm: script(pl, norm))
+        assert theirs == expected and ours == "MisconfigurationException"
+
+
+def test_the_model_of_stochastic_averages_is_validated(lightning: ModuleType, fulmen: ModuleType) -> None:
+    """Row 50. The last validation is that of the final model, whichever epochs are validated."""
+
+    def script(pl: Any) -> Any:
+        record = Record()
+        model = net(pl, record, True, None, False)
+        callback = pl.callbacks.StochasticWeightAveraging(0.03, 1)
+        flags = {"max_epochs": 4, "check_val_every_n_epoch": 2}
+        trainer(pl, callbacks=[callback], **flags).fit(model, data(), data(4))
+        return record.validated[-1] == numbers(model)
+
+    assert both(lightning, fulmen, script) == (False, True)
 
     assert both(lightning, fulmen, script) == (False, True)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from fulmen.callbacks.averaging import Averaging
 from fulmen.callbacks.callback import Callback
 from fulmen.callbacks.pruning_masks import (
     Part,
@@ -21,7 +22,7 @@ from fulmen.callbacks.pruning_masks import (
     refresh,
     remove_pruning,
 )
-from fulmen.callbacks.pruning_options import Method, check_flags, find_method, find_parts
+from fulmen.callbacks.pruning_options import Method, check_alone, check_flags, find_method, find_parts
 from fulmen.utilities.rank_zero import rank_zero_info
 from fulmen.utilities.states import TrainerFn
 
@@ -35,7 +36,10 @@ Amount = int | float
 class ModelPruning(Callback):
     """Prunes parameters at the end of epochs.
 
-    Masks, and what they hide, go into checkpoints, so that a run that goes on is the run that was not stopped.
+    It prunes before the validation with which an epoch ends, so that what is validated and what is saved is the pruned
+    model. What the lottery ticket puts back, it puts back when training goes on: files, and the model after training,
+    have the weights that were trained. Masks, and what they hide, go into checkpoints, so that a run that goes on is
+    the run that was not stopped.
 
     Args:
         pruning_fn: ``"l1_unstructured"``, ``"random_unstructured"``, ``"ln_structured"``, ``"random_structured"``, or a
@@ -50,17 +54,17 @@ class ModelPruning(Callback):
         apply_pruning: Whether to prune, or a function that says so for an epoch.
         make_pruning_permanent: Whether checkpoints, and the model after training, have plain parameters with zeros in
             them. Else they have the parameters ``*_orig`` and buffers ``*_mask``.
-        use_lottery_ticket_hypothesis: Whether, after pruning, what is left goes back to its values from before
-            training; or a function that says so for an epoch. See https://arxiv.org/abs/1803.03635.
+        use_lottery_ticket_hypothesis: Whether training goes on after pruning with what is left at its values from
+            before training; or a function that says so for an epoch. See https://arxiv.org/abs/1803.03635.
         resample_parameters: Whether it gets new random values then, by the layers' ``reset_parameters``.
         pruning_dim: The dimension along which structured pruning goes.
         pruning_norm: The norm by which ``"ln_structured"`` goes.
         verbose: 1 reports how much is pruned, 2 for each parameter, too; 0 nothing.
-        prune_on_train_epoch_end: Whether to prune at the end of each training epoch, or of each validation.
+        prune_on_train_epoch_end: Whether to prune at the end of each training epoch, or at each validation.
 
     Raises:
         MisconfigurationException: If an argument is of another kind, one that the method needs is missing, or when
-            training starts there is nothing to prune.
+            training starts there is nothing to prune, or another callback averages the weights.
 
     Example:
         >>> ModelPruning("l1_unstructured", amount=lambda epoch: 0.5 if epoch == 3 else 0).PARAMETER_NAMES
@@ -102,13 +106,19 @@ class ModelPruning(Callback):
         self._originals: dict[str, Tensor] = {}
         self._layers: dict[int, nn.Module] = {}  # copies, to be given random values
         self._state: dict[str, Any] | None = None  # of an earlier run, or of this one after its end
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pruned_at = -1  # after how many batches it pruned last
+        self._owes_ticket = False  # whether what is left goes back to its values before training goes on
 
     def listens_to(self, event: str) -> bool:
-        """To the end of training epochs or of validations, not to both."""
-        if event in ("on_train_epoch_end", "on_validation_epoch_end"):
-            own = getattr(type(self), event) is not getattr(ModelPruning, event)
-            return own or (event == "on_train_epoch_end") == self._prune_on_train_epoch_end
-        return True
+        """Not to what comes with each batch or validation, where nothing is done there."""
+        others = {"on_train_batch_start", "on_validation_epoch_end"}
+        deaf = others if self._prune_on_train_epoch_end else {"on_train_epoch_end"}
+        if not self._use_lottery_ticket_hypothesis:
+            deaf |= {"on_train_epoch_start", "on_train_batch_start"}
+        return event not in deaf or getattr(type(self), event) is not getattr(ModelPruning, event)
 
     # What to prune.
 
@@ -140,6 +150,8 @@ class ModelPruning(Callback):
         """Finds what to prune, and keeps its values."""
         if stage != TrainerFn.FITTING:
             return
+        check_alone([type(other).__name__ for other in trainer.callbacks if isinstance(other, Averaging)])
+        self._forget()
         parts = self.sanitize_parameters_to_prune(pl_module, self._wanted, self._parameter_names)
         if self._method.by_channels and not self._wanted:  # what has one dimension has no channels
             parts = [part for part in parts if parameter_of(part).ndim > 1]
@@ -210,8 +222,12 @@ class ModelPruning(Callback):
             return
         self.apply_pruning(amount)
         lottery = self._use_lottery_ticket_hypothesis
-        if lottery(epoch) if callable(lottery) else lottery:
+        self._owes_ticket = bool(lottery(epoch) if callable(lottery) else lottery)
+
+    def _put_back(self) -> None:
+        if self._owes_ticket:
             self.apply_lottery_ticket_hypothesis()
+            self._owes_ticket = False
 
     # The run.
 
@@ -221,19 +237,40 @@ class ModelPruning(Callback):
         if state is None:
             return
         load_masks(self._by_name, state)
+        self._pruned_at = state.get("pruned_at", -1)
+        self._owes_ticket = state.get("owes_ticket", False)
         for name, value in state["originals"].items():
             if name in self._originals:
                 self._originals[name] = value
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Prunes."""
-        if self._prune_on_train_epoch_end:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Puts the values from before training back, if asked to."""
+        self._put_back()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Does the same after a validation in the middle of an epoch."""
+        self._put_back()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Prunes, if this is the validation at the end of the epoch, or each counts."""
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        if not self._prune_on_train_epoch_end or self._is_last_validation(trainer):
+            self._pruned_at = trainer.progress.batches
             self._prune(trainer.current_epoch)
 
+    @staticmethod
+    def _is_last_validation(trainer: Trainer) -> bool:
+        """Whether the epoch ends with it, by what is known before it."""
+        fit, progress = trainer.fit_loop, trainer.progress
+        return progress.epoch_done or progress.steps >= fit.last_step or (trainer.should_stop and fit.may_stop)
+
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Prunes, if it is to be done here."""
-        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
-        if fitting and not self._prune_on_train_epoch_end:
+        """Nothing; it is there for those who call it."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Prunes, if that was not done before a validation."""
+        if self._prune_on_train_epoch_end and self._pruned_at != trainer.progress.batches:
             self._prune(trainer.current_epoch)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -252,7 +289,8 @@ class ModelPruning(Callback):
         """The masks, what they hide, and the values from before training."""
         if self._state is not None:
             return self._state
-        return {**dump_masks(self._by_name), "originals": dict(self._originals)}
+        places = {"pruned_at": self._pruned_at, "owes_ticket": self._owes_ticket}
+        return {**dump_masks(self._by_name), "originals": dict(self._originals), **places}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes back what :meth:`state_dict` gave."""

@@ -133,6 +133,25 @@ def check_flags(amount: Any, verbose: Any) -> None:
         )
 
 
+def check_alone(averaging: list[str]) -> None:
+    """Checks that no callback averages the weights.
+
+    Args:
+        averaging: The names of those that do.
+
+    Raises:
+        MisconfigurationException: If there are any.
+    """
+    if averaging:
+        raise MisconfigurationException(
+            "`ModelPruning` and averages of weights do not go together: an average of weights from before and after "
+            "they are pruned has no zeros.",
+            got=f"ModelPruning with {', '.join(averaging)}",
+            fix="Leave one of them out; or prune in a first `fit` with `make_pruning_permanent=False`, which leaves "
+            "the masks in the model, and average in a second one without `ModelPruning`.",
+        )
+
+
 def find_parts(module: nn.Module, wanted: Any, names: Sequence[str]) -> Sequence[Part]:
     """The parameters to prune; see ``ModelPruning.sanitize_parameters_to_prune``."""
     if not wanted:

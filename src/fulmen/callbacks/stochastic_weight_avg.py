@@ -212,6 +212,9 @@ class StochasticWeightAveraging(Averaging):
 
     def _begin_extra(self, trainer: Trainer) -> None:
         trainer.fit_loop.forward_only = True
+        plan = trainer.fit_loop.validation_plan
+        if plan.every_n_epoch is not None:
+            plan.every_n_epoch = 1  # the final model is validated
         self._ended = True  # the model has the average, for good
 
     def _restart_statistics(self, module: nn.Module, keep: bool = False) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.optim import Optimizer
 
+from fulmen.callbacks.averaging_options import check_device
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
 
 if TYPE_CHECKING:
@@ -49,12 +49,7 @@ def check(lrs: Any, start: Any, epochs: Any, strategy: Any, avg_fn: Any, device:
             got=avg_fn,
             fix="Pass such a function, or None for the mean.",
         )
-    if device is not None and not isinstance(device, (torch.device, str)):
-        raise MisconfigurationException(
-            "`device` is where the average lies.",
-            got=device,
-            fix='Pass a `torch.device` or its name, as `device="cpu"`, or None for the device of the model.',
-        )
+    check_device(device, number=False)
 
 
 def check_run(start: int | float, max_epochs: int | None, trainer: Trainer) -> None:

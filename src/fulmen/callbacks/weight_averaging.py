@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from fulmen.callbacks.averaging import CURRENT, Averaging, skeleton, widen
-from fulmen.utilities.exceptions import MisconfiguredType, MisconfiguredValue
-from fulmen.utilities.rank_zero import rank_zero_info
+from fulmen.callbacks.averaging_options import check_device, check_ema
+from fulmen.utilities.exceptions import MisconfiguredType
+from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.states import TrainerFn
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ class WeightAveraging(Averaging):
 
     Override :meth:`should_update` to say when the average takes in the weights; by default it is after every optimizer
     step. Checkpoints hold the average under ``"state_dict"``, so that ``load_from_checkpoint`` gives it, and the
-    weights with which training goes on under ``"current_model_state"``.
+    weights with which training goes on under ``"current_model_state"``. Until the average has taken in weights for the
+    first time, validation and checkpoints use those that are trained; a run that ends before leaves them in the model,
+    with a warning.
 
     Args:
         device: Where the average lies; None for the model's device.
@@ -35,7 +38,7 @@ class WeightAveraging(Averaging):
             The default is the mean of all of them.
 
     Raises:
-        MisconfiguredType: If it gets another argument.
+        MisconfigurationException: If it gets another argument, or one of another kind.
 
     Example:
         >>> class LastHalf(WeightAveraging):
@@ -53,6 +56,7 @@ class WeightAveraging(Averaging):
                 fix=f"Pass one of {' and '.join(f'`{name}`' for name in _OPTIONS)} as `AveragedModel` of "
                 "`torch.optim.swa_utils` takes it, or none for the mean.",
             )
+        check_device(device)
         self._device = device
         self._use_buffers = use_buffers
         self._kwargs = kwargs
@@ -81,6 +85,10 @@ class WeightAveraging(Averaging):
 
     def _tensors(self, owner: nn.Module) -> list[Tensor]:
         return [*owner.parameters(), *owner.buffers()]
+
+    @property
+    def _ready(self) -> bool:
+        return self._average_model is not None and int(self._average_model.n_averaged) > 0
 
     def _forget(self, trainer: Trainer) -> None:
         super()._forget(trainer)
@@ -118,6 +126,16 @@ class WeightAveraging(Averaging):
             self._begin(pl_module).update_parameters(pl_module)
             self._latest_update_epoch = epoch
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leaves the average in the model, or says that there is none."""
+        if not self._ready and not self._ended and not trainer.fast_dev_run:
+            rank_zero_warn(
+                f"The average of `{type(self).__name__}` never began: in {trainer.global_step} steps it took in no "
+                "weights, so the model keeps those that were trained. See when `should_update` says yes, and that "
+                "`update_starting_at_step` is below the number of steps."
+            )
+        super().on_train_end(trainer, pl_module)
+
     def state_dict(self) -> dict[str, Any]:
         """When weights were taken in last."""
         return {
@@ -145,7 +163,10 @@ class WeightAveraging(Averaging):
             return
         average = self._begin(pl_module)
         if CURRENT not in checkpoint or "averaging_state" not in checkpoint:
-            rank_zero_info("The checkpoint holds no average of the weights: averaging begins with the weights in it.")
+            if self.state_key not in checkpoint.get("callbacks", {}):  # else the average had not begun
+                rank_zero_info(
+                    "The checkpoint holds no average of the weights: averaging begins with the weights in it."
+                )
             return
         self._load_averages(average.module, checkpoint["state_dict"])
         average.load_state_dict(checkpoint["averaging_state"], strict=False)
@@ -163,10 +184,10 @@ class EMAWeightAveraging(WeightAveraging):
             for none.
         update_starting_at_step: The first step that counts; None for all.
         update_starting_at_epoch: From this epoch on weights are taken in at the end of each epoch, too; None for none.
-        **kwargs: See :class:`WeightAveraging`.
+        **kwargs: None: a function that averages goes to :class:`WeightAveraging`.
 
     Raises:
-        MisconfiguredValue: If `decay` is not from 0 to 1.
+        MisconfigurationException: If an argument is of another kind.
     """
 
     def __init__(
@@ -179,13 +200,8 @@ class EMAWeightAveraging(WeightAveraging):
         update_starting_at_epoch: int | None = None,
         **kwargs: Any,
     ) -> None:
-        if not 0 <= decay <= 1:
-            raise MisconfiguredValue(
-                "`decay` is the part of the average that stays at each update, from 0 to 1.",
-                got=decay,
-                fix="Pass `decay=0.999`.",
-            )
-        super().__init__(device, use_buffers, **kwargs, avg_fn=get_ema_avg_fn(decay))
+        check_ema(decay, update_every_n_steps, update_starting_at_step, update_starting_at_epoch, kwargs)
+        super().__init__(device, use_buffers, avg_fn=get_ema_avg_fn(decay))
         self.update_every_n_steps = update_every_n_steps
         self.update_starting_at_step = update_starting_at_step
         self.update_starting_at_epoch = update_starting_at_epoch
