@@ -74,6 +74,8 @@ class Automatic:
         self.optimizer: Optimizer = trainer.optimizers[0]
         self.wrapped = trainer.strategy._lightning_optimizers[0]
         self.wrapped._stepper = self.step_from_hook
+        # whether somebody is handed a closure, who may want its loss where the data end too soon
+        self.hands_over = recipe.optimizer_step is not None or recipe.update is not None
         # whether the closure is called once, before the update
         self.direct = recipe.optimizer_step is None and recipe.stranger is None and not needs_closure(self.optimizer)
         hooks = self.hooks
@@ -98,7 +100,8 @@ class Automatic:
         if not closed:
             self._ran = self.finishes = False
             loss = self.compute()
-            self._gathered = None if loss is None else loss.detach()
+            if self.hands_over:
+                self._gathered = None if loss is None else loss.detach()
         else:
             self._ran, self.finishes = False, True
             if not (self.direct or self.opens):
