@@ -104,7 +104,7 @@ def judge(root: Path, fold: Fold, max_epochs: int) -> tuple[np.ndarray, np.ndarr
     trainer.fit(model, datamodule=fold)
     scores = torch.cat(trainer.predict(model, datamodule=fold, ckpt_path="best"))
 
-    model.eval()
+    model.cpu().eval()
     inputs = fold.scaled(fold.held_out).requires_grad_()
     model(inputs).sum().backward()
     assert inputs.grad is not None

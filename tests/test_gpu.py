@@ -15,6 +15,7 @@ import fulmen as pl
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning"),
 ]
 
 
@@ -101,3 +102,17 @@ def test_half_precision_with_a_scaler_learns_and_resumes(tmp_path: Path) -> None
     trainer.save_checkpoint(path)
     assert torch.load(path, weights_only=True)["MixedPrecision"]["scale"] > 0
     assert next(model.parameters()).device.type == "cpu"
+
+
+def test_predictions_that_are_kept_leave_the_device(tmp_path: Path) -> None:
+    class Predicting(Model):
+        def predict_step(self, batch: list[Tensor], batch_idx: int) -> dict[str, Tensor]:
+            return {"scores": self.net(batch[0])}
+
+    trainer = pl.Trainer(
+        accelerator="cuda", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    predictions = trainer.predict(Predicting(), _data(4))
+    assert predictions is not None
+    assert {one["scores"].device.type for one in predictions} == {"cpu"}

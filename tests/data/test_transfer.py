@@ -149,6 +149,7 @@ def busy(device: torch.device) -> Iterator[torch.Tensor]:
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
 @pytest.mark.parametrize("pinned", [False, True])
 def test_batches_arrive_whole_and_nobody_waits_for_them(pinned: bool) -> None:
     device = torch.accelerator.current_accelerator()

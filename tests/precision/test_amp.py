@@ -225,6 +225,7 @@ def test_mistakes_when_it_is_made():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
 def test_float16_trains_on_cuda_and_waits_only_for_the_scaler():
     precision = MixedPrecision("16-mixed", "cuda")
     model = nn.Linear(6, 1, device="cuda")

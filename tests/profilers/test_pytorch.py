@@ -277,6 +277,7 @@ def test_marks_for_nvtx_record_nothing_here(tmp_path: Path) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="looks for CUDA kernels")
+@pytest.mark.filterwarnings("ignore:.*Profiler clears events at the end of each cycle:UserWarning")
 def test_kernels_are_recorded_and_sorted_by(tmp_path: Path) -> None:
     profiler = started(tmp_path)
     for _ in range(6):

@@ -15,6 +15,7 @@ from fulmen.loops.evaluate import LoaderSet, evaluation_mode
 from fulmen.loops.recipe import step_function
 from fulmen.loops.transfer import plan_transfer
 from fulmen.loops.watch import watch_feed, watch_strategy, watch_transfer
+from fulmen.utilities.tree import move_data_to_device
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -63,6 +64,7 @@ class PredictionLoop:
         wishes = {wish for callback in trainer.callbacks for wish in getattr(callback, "predictions_wanted", ())}
         self._notes = bool(wishes)
         self._keeps = self.return_predictions or "epoch" in wishes
+        self._on_device = trainer.strategy.root_device.type != "cpu"  # whose memory is not for what is kept
 
     def run(self) -> list[Any] | None:
         """One pass over all loaders.
@@ -120,7 +122,7 @@ class PredictionLoop:
                 book.enter(None)
                 hooks.on_predict_batch_end(output, batch, batch_idx, index)
                 if self._keeps:
-                    kept.append(output)
+                    kept.append(move_data_to_device(output, "cpu") if self._on_device else output)
 
     def _open_notes(self, feed: Feed) -> deque[Any] | None:
         """Where the indices of a loader's batches will lie, if somebody wants them and they can be known."""
