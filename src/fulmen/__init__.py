@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fulmen.utilities.generations import register
 from fulmen.utilities.lazy import attach
 
 __version__ = "0.1.0"
+
+register("fulmen.compat.v1")
 
 __getattr__, __dir__, __all__ = attach(
     __name__,

@@ -10,7 +10,7 @@ from fulmen.callbacks.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.hooks import ModelHooks
 from fulmen.loops.hook_names import check_names, closest_hook
-from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredHook
+from fulmen.utilities.exceptions import MisconfigurationException
 
 from .runs import Net
 
@@ -94,30 +94,6 @@ def test_values_are_no_methods() -> None:
             return 3
 
     check_names(Values())
-
-
-@pytest.mark.parametrize("name", ["training_epoch_end", "validation_epoch_end", "test_epoch_end"])
-def test_hooks_with_outputs(name: str) -> None:
-    with pytest.raises(MisconfiguredHook, match=f"def on_{name.replace('training', 'train')}"):
-        check_names(with_methods(Net, name))
-    check_names(with_methods(Callback, name))
-    check_names(with_methods(LightningDataModule, name))
-
-
-@pytest.mark.parametrize(
-    ("base", "name", "instead"),
-    [
-        (Net, "on_epoch_end", "on_train_epoch_end"),
-        (Callback, "on_batch_start", "on_train_batch_start"),
-        (Callback, "on_keyboard_interrupt", "on_exception"),
-        (Net, "training_step_end", "training_step"),
-    ],
-)
-def test_hooks_that_are_no_longer_called(base: type, name: str, instead: str) -> None:
-    with pytest.warns(UserWarning, match=f"is never called. Move what it does to `{instead}`"):
-        check_names(with_methods(base, name))
-    if not name.endswith("_step_end"):
-        check_names(with_methods(base, name, instead))  # called from there, it seems
 
 
 @pytest.mark.parametrize("name", ["on_sanity_check_start", "on_exception"])

@@ -171,7 +171,6 @@ def test_names_are_checked_and_the_signature_stays() -> None:
     assert list(inspect.signature(Takes).parameters) == ["max_epochs", "min_epochs"]
     for wrong, advice in (
         ("max_epoch", "Did you mean `max_epochs`"),
-        ("gpus", 'Did you mean `accelerator="gpu", devices='),
         ("colour", "Its arguments are: max_epochs, min_epochs"),
     ):
         with pytest.raises(MisconfiguredType, match=advice):

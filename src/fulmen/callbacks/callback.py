@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from fulmen.utilities.generations import taught
+
 if TYPE_CHECKING:
     from fulmen.core.module import LightningModule
     from fulmen.trainer.trainer import Trainer
 
 
+@taught
 class Callback:
     """Listens to the events of a run.
 

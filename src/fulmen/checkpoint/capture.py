@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fulmen.checkpoint.lightning_layout import loops_of, progress_of
 from fulmen.utilities.codec import encode_checkpoint
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
+from fulmen.utilities.generations import stand_in
 from fulmen.utilities.rank_zero import rank_zero_warn
 from fulmen.utilities.states import TrainerFn
 
@@ -62,7 +63,7 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
         checkpoint[type(datamodule).__qualname__] = state
     for callback in trainer.callbacks:
         if not weights_only:
-            callback.on_save_checkpoint(trainer, module, checkpoint)
+            stand_in(callback, "on_save_checkpoint")(trainer, module, checkpoint)
         elif (replace := getattr(callback, "replace_weights", None)) is not None:
             replace(trainer, module, checkpoint)
     module.on_save_checkpoint(checkpoint)
@@ -102,7 +103,7 @@ def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 def _restore_callbacks(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     states: dict[Any, Any] = checkpoint["callbacks"]
     for callback in trainer.callbacks:
-        callback.on_load_checkpoint(trainer, trainer.lightning_module, checkpoint)
+        stand_in(callback, "on_load_checkpoint")(trainer, trainer.lightning_module, checkpoint)
     known = {callback.state_key for callback in trainer.callbacks}
     missing = sorted(str(key) for key in states if key not in known)
     if missing and trainer.state.fn == TrainerFn.FITTING:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from fulmen.core.hooks import DataHooks
 from fulmen.core.hparams import HyperparametersMixin
 from fulmen.utilities.class_only import class_only
+from fulmen.utilities.generations import taught
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fulmen.utilities.safe_load import MapLocation
 
 
+@taught
 class LightningDataModule(DataHooks, HyperparametersMixin):
     """Downloads, splits and loads data, so that every model of a project gets it in the same way.
 

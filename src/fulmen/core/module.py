@@ -16,6 +16,7 @@ from fulmen.core.optimization import OptimizationMixin
 from fulmen.core.run_state import RunStateMixin
 from fulmen.utilities.class_only import class_only
 from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.generations import stand_in, taught
 from fulmen.utilities.tree import apply_to_collection
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
 
+@taught
 class LightningModule(
     RunStateMixin,
     DeviceDtypeMixin,
@@ -281,7 +283,7 @@ class LightningModule(
         )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_trainer": None, "_logbook": None}
+        return {**self.__dict__, "_trainer": None, "_logbook": None, "_stand_ins": {}, "_optimization_kind": None}
 
 
 def overridden(instance: object, name: str, *bases: type) -> Callable[..., Any] | None:
@@ -293,10 +295,11 @@ def overridden(instance: object, name: str, *bases: type) -> Callable[..., Any] 
         *bases: The classes whose own versions do not count.
 
     Returns:
-        The bound method, or None where it is missing or a base's.
+        The bound method, or what stands in for it; None where it is missing or a base's.
     """
-    method = getattr(instance, name, None)
-    if method is None:
+    try:
+        method = stand_in(instance, name)
+    except AttributeError:
         return None
     function = getattr(method, "__func__", method)
     if any(function is getattr(base, name, None) for base in bases):

@@ -364,6 +364,9 @@ class FitLoop:
 
 
 def _kind_of(trainer: Trainer, module: LightningModule) -> type[Automatic]:
+    kind: type[Automatic] | None = module.__dict__.get("_optimization_kind")
+    if kind is not None:
+        return kind
     if not module.automatic_optimization:
         return Manual
     return Named if trainer.strategy._optimizer_names else Automatic

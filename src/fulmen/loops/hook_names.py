@@ -9,7 +9,7 @@ from fulmen.callbacks.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.hooks import ModelHooks
 from fulmen.core.module import LightningModule
-from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredHook
+from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.rank_zero import warn_once
 
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step", "optimizer_step", "lr_scheduler_step")
@@ -26,26 +26,6 @@ _EVENT_WORDS = {
     "finish": "end",
 }
 _LOADER_WORDS = {"training": "train", "validation": "val", "valid": "val", "testing": "test", "prediction": "predict"}
-
-# Hooks of Lightning 1.x that got the outputs of all steps, and what took their place.
-_WITH_OUTPUTS = {
-    "training_epoch_end": "on_train_epoch_end",
-    "validation_epoch_end": "on_validation_epoch_end",
-    "test_epoch_end": "on_test_epoch_end",
-}
-# Hooks of Lightning 1.x that Lightning 2 no longer calls, and what took their place.
-_FORMER = {
-    "on_epoch_start": "on_train_epoch_start",
-    "on_epoch_end": "on_train_epoch_end",
-    "on_batch_start": "on_train_batch_start",
-    "on_batch_end": "on_train_batch_end",
-    "on_pretrain_routine_start": "on_fit_start",
-    "on_pretrain_routine_end": "on_fit_start",
-    "on_keyboard_interrupt": "on_exception",
-    "training_step_end": "training_step",
-    "validation_step_end": "validation_step",
-    "test_step_end": "test_step",
-}
 
 
 def check_names(owner: object) -> None:
@@ -70,8 +50,6 @@ def check_names(owner: object) -> None:
                 f"`{base.__name__}.{name}` is never called: `{type(owner).__name__}` does not hear of that event. "
                 f"Write it in {place}."
             )
-        elif (name in _WITH_OUTPUTS or name in _FORMER) and (name.startswith("on_") or "training_step" in known):
-            _check_former(base, name, methods)
         elif (near := closest_hook(name, known | elsewhere)) is not None and near not in methods:
             raise MisconfigurationException(
                 f"`{base.__name__}.{name}` is no hook and would never be called.",
@@ -108,22 +86,6 @@ def _own_methods(kind: type[Any]) -> Iterator[tuple[str, type[Any]]]:
     for base in reversed(kind.__mro__):
         if not base.__module__.startswith(_OURS):
             yield from ((name, base) for name, value in vars(base).items() if callable(value))
-
-
-def _check_former(base: type[Any], name: str, methods: dict[str, Any]) -> None:
-    if name in _WITH_OUTPUTS:
-        raise MisconfiguredHook(
-            f"`{base.__name__}.{name}` is a hook of Lightning 1.x.",
-            got=name,
-            fix=f"Write `def {_WITH_OUTPUTS[name]}(self)`. For the outputs of the steps, append them to a list of your "
-            "own in the step, and clear it there.",
-        )
-    instead = _FORMER[name]
-    if instead not in methods or name.endswith("_step_end"):
-        warn_once(
-            f"`{base.__name__}.{name}` is a hook of Lightning 1.x and is never called. Move what it does to "
-            f"`{instead}`."
-        )
 
 
 def closest_hook(name: str, known: set[str]) -> str | None:

@@ -15,6 +15,7 @@ from fulmen.callbacks.callback import Callback
 from fulmen.core.hooks import ModelHooks
 from fulmen.core.module import overridden
 from fulmen.loops.signatures import fit_arguments
+from fulmen.utilities.generations import stand_in
 
 if TYPE_CHECKING:
     from fulmen.core.module import LightningModule
@@ -141,7 +142,7 @@ def _of_callback(
 ) -> tuple[str, Fire] | None:
     if not _listens(callback, event):
         return None
-    method = fit_arguments(getattr(callback, event), count + 2, getattr(Callback, event), _of_loader(event))
+    method = fit_arguments(stand_in(callback, event), count + 2, getattr(Callback, event), _of_loader(event))
     return f"{type(callback).__name__}.{event}", functools.partial(method, trainer, module)
 
 

@@ -19,6 +19,7 @@ from fulmen.loops.watch import watch, watch_strategy
 from fulmen.precision.precision import Precision
 from fulmen.strategies.strategy import Strategy
 from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.generations import stand_in
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -38,7 +39,7 @@ def step_function(module: LightningModule, name: str, arguments: int) -> Callabl
     Raises:
         MisconfigurationException: If it cannot take them.
     """
-    method: Callable[..., Any] = getattr(module, name)
+    method: Callable[..., Any] = stand_in(module, name)
     wrap: Callable[[Any], Any] | None = module.__dict__.get("_compiled_by")
     compiled = wrap(method) if wrap is not None else method
     signature = inspect.signature(method)

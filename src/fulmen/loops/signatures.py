@@ -9,6 +9,7 @@ from typing import Any
 from fulmen.callbacks.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredType
+from fulmen.utilities.generations import stand_in
 
 _OURS = ("fulmen.", "torch.", "builtins")
 
@@ -137,7 +138,7 @@ def fit_arguments(
 
 def _own(owner: object, name: str) -> Callable[..., Any] | None:
     """A method that the user wrote, or None."""
-    method = getattr(owner, name, None)
+    method = stand_in(owner, name) if hasattr(owner, name) else None
     function = getattr(method, "__func__", method)
     if method is None or str(getattr(function, "__module__", None)).startswith(_OURS):
         return None

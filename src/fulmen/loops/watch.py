@@ -9,6 +9,7 @@ from fulmen.callbacks.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.module import LightningModule
 from fulmen.loops.transfer import Transfer
+from fulmen.utilities.generations import stand_in
 
 if TYPE_CHECKING:
     from fulmen.data.feed import Feed
@@ -43,9 +44,9 @@ def watch_hook(trainer: Trainer, owner: object, name: str) -> Callable[..., Any]
         owner: A module, data module or callback.
         name: The hook's name.
     """
-    method: Callable[..., Any] = getattr(owner, name)
+    method: Callable[..., Any] = stand_in(owner, name)
     base = next((base for base in (LightningModule, Callback) if isinstance(owner, base)), LightningDataModule)
-    if getattr(type(owner), name) is getattr(base, name, None):
+    if getattr(method, "__func__", method) is getattr(base, name, None):
         return method
     return watch(trainer, f"[{base.__name__}]{type(owner).__name__}.{name}", method)
 

@@ -17,7 +17,6 @@ from fulmen.environments.cluster_environment import ClusterEnvironment
 from fulmen.environments.lightning import LightningEnvironment
 from fulmen.precision.precision import Precision
 from fulmen.strategies.hooks import StrategyHooks
-from fulmen.strategies.optimizer_state import move_optimizer
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.tree import move_data_to_device
 from fulmen.utilities.types import _PATH, LRSchedulerConfig, TBroadcast, TReduce
@@ -189,14 +188,17 @@ class Strategy(StrategyHooks, ABC):
         self.model, self.optimizers, self.lr_scheduler_configs = self.precision_plugin.connect(
             self.model, self.optimizers, self.lr_scheduler_configs
         )
+        self._move_states(self.root_device)
+
+    def _move_states(self, device: torch.device) -> None:
+        from fulmen.strategies.optimizer_state import move_optimizer  # a Trainer alone has no use for it
+
         for optimizer in self.optimizers:
-            move_optimizer(optimizer, self.root_device)
+            move_optimizer(optimizer, device)
 
     def teardown(self) -> None:
         """Moves the model and what its optimizers remember to the CPU, and frees what the run held."""
-        host = torch.device("cpu")
-        for optimizer in self.optimizers:
-            move_optimizer(optimizer, host)
+        self._move_states(torch.device("cpu"))
         if self._lightning_module is not None:
             self._lightning_module.cpu()
         self.precision_plugin.teardown()
@@ -416,7 +418,7 @@ class Strategy(StrategyHooks, ABC):
             )
         for optimizer, state in zip(self.optimizers, states, strict=True):
             optimizer.load_state_dict(state)
-            move_optimizer(optimizer, self.root_device)
+        self._move_states(self.root_device)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: _PATH, storage_options: Any = None) -> None:
         """Writes a checkpoint, on rank 0.

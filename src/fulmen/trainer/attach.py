@@ -13,6 +13,7 @@ from fulmen.loops.hook_names import check_names
 from fulmen.loops.signatures import check_signatures
 from fulmen.trainer.parts import checkpoints_last
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType
+from fulmen.utilities.generations import adapt
 from fulmen.utilities.rank_zero import rank_zero_warn
 from fulmen.utilities.states import TrainerFn
 from fulmen.utilities.suggest import closest
@@ -79,6 +80,8 @@ def attach_module(trainer: Trainer, module: LightningModule) -> None:
     Raises:
         MisconfigurationException: If a hook of the module cannot take what it will get.
     """
+    trainer.companions, module.__dict__["_optimization_kind"] = (), None
+    adapt(trainer, module)
     check_signatures(module)
     previous = module._trainer
     if previous is not None and previous is not trainer:
@@ -108,7 +111,7 @@ def attach_data(trainer: Trainer, module: LightningModule, datamodule: Any, load
             fix="Leave one of them out.",
         )
     if datamodule is not None:
-        _check_datamodule(datamodule)
+        _check_datamodule(trainer, datamodule)
         datamodule.trainer = trainer
     trainer.datamodule = datamodule
     fn = trainer.state.fn
@@ -119,7 +122,7 @@ def attach_data(trainer: Trainer, module: LightningModule, datamodule: Any, load
         trainer.loop_of(fn).data.attach(loaders.get("dataloaders"), module, datamodule)
 
 
-def _check_datamodule(datamodule: Any) -> None:
+def _check_datamodule(trainer: Trainer, datamodule: Any) -> None:
     made = not isinstance(datamodule, type)
     if not made or not (isinstance(datamodule, LightningDataModule) or hasattr(datamodule, "prepare_data")):
         raise MisconfiguredType(
@@ -129,6 +132,7 @@ def _check_datamodule(datamodule: Any) -> None:
             if made
             else f"Make one of it: `{datamodule.__name__}(...)`, with parentheses.",
         )
+    adapt(trainer, datamodule)
     check_names(datamodule)
     check_signatures(datamodule)
 
@@ -158,6 +162,7 @@ def check_ready(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> Non
     _check_complete(trainer, module, fn)
     check_names(module)
     for callback in trainer.callbacks:
+        adapt(trainer, callback)
         check_names(callback)
         check_signatures(callback)
 

@@ -165,7 +165,9 @@ def begin(trainer: Trainer, job: Job) -> None:
         restore_model(trainer, checkpoint)
     log_hyper_parameters(trainer, module, trainer.datamodule)
     trainer.strategy.setup(trainer)
-    trainer.hooks = Hooks(trainer, module, trainer.callbacks, trainer.logbook, wrap=trainer.profile_wrapper())
+    trainer.hooks = Hooks(
+        trainer, module, [*trainer.companions, *trainer.callbacks], trainer.logbook, wrap=trainer.profile_wrapper()
+    )
     if fitting:
         set_up_optimizers(trainer)
         trainer.should_stop = False

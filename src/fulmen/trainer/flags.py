@@ -12,28 +12,10 @@ from typing import Any, ParamSpec, TypeVar
 from fulmen.trainer.settings import Display, Duration, Limits, Optimization, Settings, Validation
 from fulmen.utilities.enums import GradClipAlgorithmType
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType, MisconfiguredValue
+from fulmen.utilities.generations import older
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-# Flags of Lightning 1.x, and what is said in their place now.
-_FORMER = {
-    "gpus": '`accelerator="gpu", devices=...`',
-    "tpu_cores": '`accelerator="tpu", devices=...`',
-    "num_processes": '`accelerator="cpu", devices=...`',
-    "resume_from_checkpoint": "`trainer.fit(model, ckpt_path=...)`",
-    "checkpoint_callback": "`enable_checkpointing`",
-    "weights_summary": "`enable_model_summary`",
-    "weights_save_path": "`default_root_dir`",
-    "progress_bar_refresh_rate": "`callbacks=[TQDMProgressBar(refresh_rate=...)]`",
-    "stochastic_weight_avg": "`callbacks=[StochasticWeightAveraging(...)]`",
-    "replace_sampler_ddp": "`use_distributed_sampler`",
-    "terminate_on_nan": "`detect_anomaly`",
-    "flush_logs_every_n_steps": "`logger=CSVLogger(..., flush_logs_every_n_steps=...)`",
-    "reload_dataloaders_every_epoch": "`reload_dataloaders_every_n_epochs=1`",
-    "multiple_trainloader_mode": "`CombinedLoader(loaders, mode=...)` as the training loader",
-}
 
 
 def names_checked(init: Callable[P, T]) -> Callable[P, T]:
@@ -41,11 +23,15 @@ def names_checked(init: Callable[P, T]) -> Callable[P, T]:
     known = [name for name in signature(init).parameters if name != "self"]
 
     @wraps(init)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
-        if len(args) > 1:
+    def checked(*given: Any, **kwargs: Any) -> T:
+        trainer, args = given[0], given[1:]
+        generation = older()
+        if generation is not None:
+            args, kwargs = generation.arguments(trainer, args, kwargs)
+        if args:
             raise MisconfiguredType(
                 "`Trainer` takes its arguments by name.",
-                got=f"Trainer({', '.join(repr(value) for value in args[1:])})",
+                got=f"Trainer({', '.join(repr(value) for value in args)})",
                 fix='`Trainer(max_epochs=10, accelerator="cpu")`, for example.',
             )
         for name in kwargs:
@@ -53,13 +39,13 @@ def names_checked(init: Callable[P, T]) -> Callable[P, T]:
                 from fulmen.utilities.suggest import closest
 
                 near = closest(name, known)
-                meant = _FORMER.get(name, f"`{near}`" if near else "")
+                meant = f"`{near}`" if near else ""
                 raise MisconfiguredType(
                     f"`Trainer` has no argument {name!r}.",
                     got=f"{name}={kwargs[name]!r}",
                     fix=f"Did you mean {meant}?" if meant else f"Its arguments are: {', '.join(known)}.",
                 )
-        return init(*args, **kwargs)
+        return init(trainer, **kwargs)
 
     return checked
 

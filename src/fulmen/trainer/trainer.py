@@ -22,6 +22,7 @@ from fulmen.trainer.parts import add_defaults, check_callbacks, make_loggers
 from fulmen.trainer.signals import Signals
 from fulmen.trainer.views import PartViews
 from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.generations import taught
 from fulmen.utilities.states import TrainerFn, TrainerState, TrainerStatus
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from fulmen.trainer.trial import Trial
 
 
+@taught
 class Trainer(PartViews):
     """Runs a module on data."""
 
@@ -188,8 +190,7 @@ class Trainer(PartViews):
         limits, optimization, validation = settings.limits, settings.optimization, settings.validation
         self.limit_train_batches, self.limit_val_batches = limits.train, limits.val
         self.limit_test_batches, self.limit_predict_batches = limits.test, limits.predict
-        self.overfit_batches = limits.overfit
-        self.accumulate_grad_batches = optimization.accumulate
+        self.overfit_batches, self.accumulate_grad_batches = limits.overfit, optimization.accumulate
         self.exact_accumulation = optimization.exact_accumulation
         self.gradient_clip_val, self.gradient_clip_algorithm = optimization.clip_value, optimization.clip_algorithm
         self.detect_anomaly = optimization.detect_anomaly

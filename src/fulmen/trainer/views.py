@@ -241,6 +241,8 @@ class PartViews(DataViews, MediaLogging):
     logbook: LogBook
     _default_root_dir: str
     _ckpt_path: str | None
+    companions: tuple[Callback, ...] = ()
+    """Callbacks that hear of everything first, and that nobody sees."""
 
     @property
     def strategy(self) -> Strategy:

@@ -14,9 +14,7 @@ from typing import Any
 from torch import nn
 
 from fulmen.utilities.exceptions import MisconfigurationException
-from fulmen.utilities.given import given_for
 from fulmen.utilities.rank_zero import rank_zero_warn
-from fulmen.utilities.suggest import did_you_mean
 
 
 class AttributeDict(dict[str, Any]):
@@ -174,6 +172,8 @@ def save_hyperparameters(
         arguments = _arguments_of(obj, frame or _caller(inspect.currentframe()))
     ignored = {ignore} if isinstance(ignore, str) else set(ignore or ())
     arguments = {name: value for name, value in arguments.items() if name not in ignored}
+    from fulmen.utilities.given import given_for  # a Trainer alone has no use for it
+
     given = given_for(obj)
     if given is not None:
         arguments = given.stored(arguments)
@@ -213,6 +213,8 @@ def _choose(obj: Any, args: tuple[Any, ...], arguments: dict[str, Any]) -> tuple
         )
     for name in names:
         if name not in arguments:
+            from fulmen.utilities.suggest import did_you_mean
+
             raise MisconfigurationException(
                 "`save_hyperparameters` takes names of arguments of `__init__`, of those that are not ignored.",
                 got=f"{name!r}, where `{type(obj).__name__}.__init__` has {sorted(arguments)}",

@@ -1,0 +1,175 @@
+"""The dialect of Lightning 1.x: its flags, hooks, methods and arguments, each with its old meaning and one hint.
+
+Nothing of it is imported unless somebody speaks it: this file decides that, by names alone. ``FULMEN_DIALECT`` in the
+environment says which version holds where 1.5 and 1.9 differ: ``1.9`` (unless set), ``1.5``, or ``none`` to leave all
+of it out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fulmen.trainer.trainer import Trainer
+
+ARGUMENTS = frozenset({
+    "amp_backend", "amp_level", "auto_lr_find", "auto_scale_batch_size", "auto_select_gpus", "checkpoint_callback",
+    "distributed_backend", "early_stop_callback", "flush_logs_every_n_steps", "gpus", "ipus", "log_gpu_memory",
+    "max_nb_epochs", "min_nb_epochs", "move_metrics_to_cpu", "multiple_trainloader_mode", "num_processes",
+    "prepare_data_per_node", "process_position", "progress_bar_refresh_rate", "reload_dataloaders_every_epoch",
+    "replace_sampler_ddp", "resume_from_checkpoint", "row_log_interval", "log_save_interval", "stochastic_weight_avg",
+    "sync_batchnorm_", "terminate_on_nan", "tpu_cores", "track_grad_norm", "truncated_bptt_steps", "weights_save_path",
+    "weights_summary",
+})  # fmt: skip
+"""Arguments of the Trainer that are gone."""
+
+_ACCELERATORS = frozenset({
+    "ddp", "ddp2", "ddp_cpu", "ddp_spawn", "ddp_sharded", "ddp_sharded_spawn", "deepspeed", "dp", "fsdp",
+    "horovod", "ipu",
+})  # fmt: skip
+
+OLD_VALUES: dict[str, Callable[[Any], bool]] = {
+    "accelerator": lambda value: isinstance(value, str) and value in _ACCELERATORS,
+    "accumulate_grad_batches": lambda value: isinstance(value, dict),
+    "max_steps": lambda value: value is None,
+    "overfit_batches": lambda value: isinstance(value, bool),
+}
+"""Arguments that are still there, and which of their values are of 1.x."""
+
+HOOKS = frozenset({
+    "get_progress_bar_dict", "on_batch_end", "on_batch_start", "on_before_accelerator_backend_setup",
+    "on_configure_sharded_model", "on_epoch_end", "on_epoch_start", "on_init_end", "on_init_start",
+    "on_keyboard_interrupt", "on_post_move_to_device", "on_predict_dataloader", "on_pretrain_routine_end",
+    "on_pretrain_routine_start", "on_test_dataloader", "on_train_dataloader", "on_val_dataloader", "tbptt_split_batch",
+    "test_epoch_end", "test_step_end", "training_epoch_end", "training_step_end", "validation_epoch_end",
+    "validation_step_end",
+})  # fmt: skip
+"""Methods of a user's class that only 1.x calls."""
+
+PARAMETERS: dict[str, frozenset[str]] = {
+    "training_step": frozenset({"optimizer_idx", "hiddens"}),
+    "optimizer_step": frozenset({"optimizer_idx", "on_tpu", "using_native_amp", "using_lbfgs", "second_order_closure"}),
+    "optimizer_zero_grad": frozenset({"optimizer_idx"}),
+    "lr_scheduler_step": frozenset({"optimizer_idx"}),
+    "backward": frozenset({"optimizer_idx"}),
+    "configure_gradient_clipping": frozenset({"optimizer_idx"}),
+    "on_before_optimizer_step": frozenset({"optimizer_idx", "opt_idx"}),
+    "on_train_batch_start": frozenset({"dataloader_idx", "unused"}),
+    "on_train_batch_end": frozenset({"dataloader_idx", "unused"}),
+    "on_train_epoch_end": frozenset({"outputs"}),
+    "on_validation_epoch_end": frozenset({"outputs"}),
+    "on_test_epoch_end": frozenset({"outputs"}),
+    "on_predict_epoch_end": frozenset({"results", "outputs"}),
+    "on_load_checkpoint": frozenset({"callback_state"}),
+}
+"""Methods that are still there, and the parameters that only 1.x passed."""
+
+LATER: dict[str, tuple[str, ...]] = {
+    "Trainer": (),
+    "LightningDataModule": (),
+}
+"""Names of 1.x that may be asked for before anything else of it was seen: of ``WORDS`` in their vocabularies."""
+
+VOCABULARIES = {
+    "Trainer": "fulmen.compat.v1.trainer_words",
+    "LightningModule": "fulmen.compat.v1.module_words",
+    "LightningDataModule": "fulmen.compat.v1.datamodule_words",
+    "Callback": "fulmen.compat.v1.callback_words",
+}
+"""Where the names of a class, and the methods that take more than today's, are written down."""
+
+_old: dict[type, bool] = {}
+speaking = False
+"""Whether somebody has spoken the dialect in this process; see :mod:`fulmen.compat.v1.speech`."""
+
+
+def version() -> str:
+    """Which 1.x holds where its versions differ: ``"1.9"`` or ``"1.5"``."""
+    return "1.5" if os.environ.get("FULMEN_DIALECT") == "1.5" else "1.9"
+
+
+class Word:
+    """A name of 1.x on one of our classes; what it stands for is looked up when it is used."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind, self.name = kind, name
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        value = vars(importlib.import_module(VOCABULARIES[self.kind]).WORDS)[self.name]
+        return value.__get__(instance, owner)
+
+
+def teach(kind: type) -> None:
+    """Adds names of 1.x to one of our classes.
+
+    Args:
+        kind: The class.
+    """
+    name = kind.__name__
+    if speaking:
+        importlib.import_module("fulmen.compat.v1.speech").teach(kind)
+    else:
+        for word in LATER.get(name, ()):
+            setattr(kind, word, Word(name, word))
+
+
+def arguments(
+    trainer: Trainer, given: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Makes the Trainer's arguments of today out of what was given.
+
+    Args:
+        trainer: The Trainer that is being made.
+        given: Its positional arguments.
+        named: Its arguments by name.
+
+    Returns:
+        Both, without any of 1.x.
+    """
+    old_values = any(name in named and is_of_old(named[name]) for name, is_of_old in OLD_VALUES.items())
+    if not (given or old_values or ARGUMENTS & named.keys()):
+        return given, named
+    speak()
+    return importlib.import_module("fulmen.compat.v1.flags").translate(trainer, given, named)  # type: ignore[no-any-return]
+
+
+def adapt(trainer: Trainer, owner: object) -> None:
+    """Lets a module, data module or callback of 1.x take part in a run.
+
+    Args:
+        trainer: The Trainer.
+        owner: What may be written for 1.x.
+    """
+    if speaking or is_old(type(owner)):
+        speak()
+        importlib.import_module("fulmen.compat.v1.owners").adapt_owner(trainer, owner)
+
+
+def speak() -> None:
+    """Teaches all of our classes the dialect, from now on."""
+    if not speaking:
+        importlib.import_module("fulmen.compat.v1.speech").speak()
+
+
+def is_old(kind: type) -> bool:
+    """Whether a class of the user's has hooks of 1.x, or hooks of today with parameters of then."""
+    if kind not in _old:
+        users = [base for base in kind.__mro__ if not base.__module__.startswith(("fulmen.", "torch.", "builtins"))]
+        _old[kind] = any(_has_old(base) for base in users)
+    return _old[kind]
+
+
+def _has_old(base: type) -> bool:
+    for name, value in vars(base).items():
+        if name in HOOKS:
+            return True
+        wanted = PARAMETERS.get(name)
+        code = getattr(value, "__code__", None)
+        if wanted and code is not None:
+            names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+            if not wanted.isdisjoint(names):
+                return True
+    return False

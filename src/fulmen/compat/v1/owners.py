@@ -1,0 +1,17 @@
+"""Lets modules, data modules and callbacks that are written for 1.x take part in a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fulmen.trainer.trainer import Trainer
+
+
+def adapt_owner(trainer: Trainer, owner: object) -> None:
+    """Looks at what a run is made of; see ``fulmen.compat.v1.adapt``.
+
+    Args:
+        trainer: The Trainer.
+        owner: A module, data module or callback.
+    """

@@ -1,0 +1,11 @@
+"""What Lightning 1.x's ``Trainer`` has beyond today's."""
+
+from __future__ import annotations
+
+
+class WORDS:
+    """Names that today's class does not have."""
+
+
+class SIGNATURES:
+    """Methods of today's class that take more than it does, in place of its own once 1.x is spoken."""
