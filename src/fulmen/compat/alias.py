@@ -11,10 +11,11 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
-from fulmen.compat.paths import DISTRIBUTIONS, PACKAGES, ROOTS, VERSION, counterpart
+from fulmen.compat.paths import DISTRIBUTIONS, PACKAGES, ROOTS, VERSION, home, split
+from fulmen.compat.view import asked_by_import, children, find, known, needed, nothing_at, public, view
 from fulmen.utilities.exceptions import MisconfiguredRun
 
 
@@ -36,10 +37,19 @@ class AliasFinder(importlib.metadata.DistributionFinder):
         """
         if fullname in PACKAGES or fullname in ROOTS:
             return importlib.machinery.ModuleSpec(fullname, _Root(), is_package=True)
-        meant = counterpart(fullname)
-        if meant is None or not _exists(meant):
+        parts = split(fullname)
+        if parts is None:
+            if fullname.partition(".")[0] in PACKAGES and _importing():
+                raise ModuleNotFoundError(nothing_at(fullname, *_parts(fullname)), name=fullname)
             return None
-        return importlib.machinery.ModuleSpec(fullname, _Same(meant), is_package=True)
+        root, rest = parts
+        if needed(rest):
+            return importlib.machinery.ModuleSpec(fullname, _Shown(rest), is_package=bool(children(rest)))
+        if known(rest):
+            return importlib.machinery.ModuleSpec(fullname, _Same(home(rest)))
+        if _importing():
+            raise ModuleNotFoundError(nothing_at(fullname, root, rest), name=fullname)
+        return None
 
     def find_distributions(
         self, context: importlib.metadata.DistributionFinder.Context | None = None
@@ -58,7 +68,7 @@ class AliasFinder(importlib.metadata.DistributionFinder):
                 yield _AliasDistribution(name)
 
 
-class _Same(importlib.abc.Loader):
+class _Same(importlib.abc.InspectLoader):
     """Hands out a module of Fulmen's under another name."""
 
     def __init__(self, meant: str) -> None:
@@ -72,6 +82,31 @@ class _Same(importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         module.__spec__ = self.own  # the import system has put the alias's in its place
 
+    def is_package(self, fullname: str) -> bool:
+        return False
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """The code, for ``python -m``."""
+        loader = _spec_of(self.meant).loader
+        return loader.get_code(self.meant) if isinstance(loader, importlib.abc.InspectLoader) else None
+
+    def get_source(self, fullname: str) -> str | None:
+        loader = _spec_of(self.meant).loader
+        return loader.get_source(self.meant) if isinstance(loader, importlib.abc.InspectLoader) else None
+
+
+class _Shown(importlib.abc.Loader):
+    """Hands out a view, the same one under every root."""
+
+    def __init__(self, rest: str) -> None:
+        self.rest = rest
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return view(self.rest)
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
 
 class _Root(importlib.abc.Loader):
     """Makes the package on top, which has Fulmen's names, and a version of its own."""
@@ -81,6 +116,22 @@ class _Root(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         module.__dict__.update(root_of(module.__name__))
+
+
+def _spec_of(module: str) -> importlib.machinery.ModuleSpec:
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    return spec
+
+
+def _importing() -> bool:
+    """Whether the import system asks in order to import, and not ``find_spec``, which is to answer None."""
+    return sys._getframe(3).f_code.co_name == "_find_and_load_unlocked"
+
+
+def _parts(name: str) -> tuple[str, str]:
+    root = next((root for root in ROOTS if name.startswith(root)), name.partition(".")[0])
+    return root, name[len(root) + 1 :]
 
 
 def root_of(package: str) -> dict[str, Any]:
@@ -94,21 +145,33 @@ def root_of(package: str) -> dict[str, Any]:
     """
     fulmen = importlib.import_module("fulmen")
     below = ("pytorch", "fabric") if package == "lightning" else ()
+    fabric = ("Fabric", "is_wrapped") if package.startswith("lightning") and package != "lightning.pytorch" else ()
 
     def __getattr__(name: str) -> Any:
         if name in below:
             return importlib.import_module(f"{package}.{name}")
-        if name.startswith("__"):
+        if name.startswith("__") and name != "__about__":
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(fulmen, name)
+        if name in fabric:
+            return find("fabric" if name == "Fabric" else "wrappers", name)
+        if package != "lightning" and split(f"{package}.{name}") and name in children(""):
+            return importlib.import_module(f"{package}.{name}")
+        try:
+            return find("", name)
+        except AttributeError as error:
+            if asked_by_import(sys._getframe(1)):
+                raise ImportError(str(error), name=package) from None
+            raise
 
+    names = [*below, *fabric, *public("")]
     return {
         "__version__": VERSION,
         "__path__": [],
-        "__all__": [*below, *fulmen.__all__],
+        "__file__": fulmen.__file__,
+        "__all__": names,
         "__doc__": fulmen.__doc__,
         "__getattr__": __getattr__,
-        "__dir__": lambda: sorted([*below, *fulmen.__all__, "__version__"]),
+        "__dir__": lambda: sorted([*names, "__version__"]),
     }
 
 
@@ -138,13 +201,6 @@ def metadata_of(distribution: str) -> str:
 def normalized(name: str) -> str:
     """The name of a distribution as indexes compare it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _exists(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent is no package
-        return False
 
 
 def installed() -> bool:
