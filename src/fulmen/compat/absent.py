@@ -14,7 +14,9 @@ _XLA = '`Trainer(accelerator="auto")` takes the device that this machine has.'
 _PRECISION = 'Pass one of the precisions that there are: `Trainer(precision="bf16-mixed")`.'
 _LAUNCH = "Start the processes with `torchrun`; Fulmen reads what it sets."
 _INSIDE = "Use the attributes and methods of the Trainer: what is inside of it is made otherwise."
+_DEEPSPEED = "DeepSpeed writes the script `zero_to_fp32.py` beside its checkpoints."
 _FABRIC = "Write a `LightningModule` and use a `Trainer`, or a plain loop of PyTorch."
+_REGISTRY = "Download the checkpoint with the client of its registry, and pass its path."
 _STRATEGY = "strategies.strategy.Strategy"
 
 _CLASSES = {
@@ -52,6 +54,7 @@ _CLASSES = {
     "_MultiProcessingLauncher": ("_Launcher", _LAUNCH),
     "_SubprocessScriptLauncher": ("_Launcher", _LAUNCH),
     "_XLALauncher": ("_MultiProcessingLauncher", _LAUNCH),
+    "RestartStage": ("", _INSIDE),
     "_Loop": ("", _INSIDE),
     "AbstractClosure": ("", _INSIDE),
     "Closure": ("AbstractClosure", _INSIDE),
@@ -72,8 +75,10 @@ _CLASSES = {
 }
 _FUNCTIONS = {
     "_RunIf": "Use `pytest.mark.skipif`.",
-    "convert_zero_checkpoint_to_fp32_state_dict": "DeepSpeed writes the script `zero_to_fp32.py` beside its checkpoints.",
-    "ds_checkpoint_dir": "DeepSpeed writes the script `zero_to_fp32.py` beside its checkpoints.",
+    "convert_zero_checkpoint_to_fp32_state_dict": _DEEPSPEED,
+    "ds_checkpoint_dir": _DEEPSPEED,
+    "download_model_from_registry": _REGISTRY,
+    "find_model_local_ckpt_path": _REGISTRY,
     "main": "Start the script with `python`, or with `torchrun`.",
     "prepare_for_backward": _INSIDE,
     "remove_module_hooks": _INSIDE,

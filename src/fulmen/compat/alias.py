@@ -8,19 +8,26 @@ import importlib.machinery
 import importlib.metadata
 import importlib.util
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
-from fulmen.compat.paths import DISTRIBUTIONS, PACKAGES, ROOTS, VERSION, home, split
+from fulmen.compat.paths import DISTRIBUTIONS, PACKAGES, ROOTS, VERSION, home, normalized, split
+from fulmen.compat.site_files import metadata_of
 from fulmen.compat.view import asked_by_import, children, find, known, needed, nothing_at, public, view
 from fulmen.utilities.exceptions import MisconfiguredRun
 
 
 class AliasFinder(importlib.metadata.DistributionFinder):
-    """Serves Lightning's packages from Fulmen's, before any other finder is asked."""
+    """Serves Lightning's packages from Fulmen's, before any other finder is asked.
+
+    Args:
+        metadata: Whether it answers for their distributions as well, which it does not where those are installed.
+    """
+
+    def __init__(self, metadata: bool = True) -> None:
+        self.metadata = metadata
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -63,7 +70,7 @@ class AliasFinder(importlib.metadata.DistributionFinder):
             One for each name, of the version whose interface Fulmen has.
         """
         wanted = None if context is None else context.name
-        for name in DISTRIBUTIONS:
+        for name in DISTRIBUTIONS if self.metadata else ():
             if wanted is None or normalized(wanted) == normalized(name):
                 yield _AliasDistribution(name)
 
@@ -186,23 +193,6 @@ class _AliasDistribution(importlib.metadata.Distribution):
         return importlib.metadata.distribution("fulmen").locate_file(path)
 
 
-def metadata_of(distribution: str) -> str:
-    """The text of the metadata of a distribution that stands for Fulmen.
-
-    Args:
-        distribution: Its name.
-    """
-    return (
-        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {VERSION}\n"
-        "Summary: A name under which Fulmen answers\nRequires-Dist: fulmen\n"
-    )
-
-
-def normalized(name: str) -> str:
-    """The name of a distribution as indexes compare it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def installed() -> bool:
     """Whether this process serves Lightning's names."""
     return any(type(finder) is AliasFinder for finder in sys.meta_path)
@@ -225,6 +215,18 @@ def install() -> None:
         )
     sys.meta_path.insert(0, AliasFinder())
     importlib.invalidate_caches()
+
+
+def serve(package: dict[str, Any]) -> None:
+    """Makes an installed package stand for Fulmen, and serves Lightning's names in this process.
+
+    Args:
+        package: The ``globals()`` of the package.
+    """
+    if not installed():
+        sys.meta_path.insert(0, AliasFinder(metadata=False))
+    own = ("__file__", "__path__")
+    package.update({name: value for name, value in root_of(package["__name__"]).items() if name not in own})
 
 
 def uninstall() -> None:

@@ -15,6 +15,7 @@ from fulmen.utilities.imports import available, numbers_of
 _COMPARES = {
     "GREATER_EQUAL": lambda has, asked: has >= asked,
     "GREATER_THAN": lambda has, asked: has > asked,
+    "LOWER_EQUAL": lambda has, asked: has <= asked,
     "LESS_EQUAL": lambda has, asked: has <= asked,
     "LESS_THAN": lambda has, asked: has < asked,
     "EQUAL": lambda has, asked: has == asked,

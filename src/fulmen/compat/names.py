@@ -6,12 +6,17 @@ For each path below a root: modules of Fulmen, and the names that are taken from
 
 from __future__ import annotations
 
-_RANK_ZERO = {"utilities.rank_zero": "rank_zero_debug rank_zero_deprecation rank_zero_info rank_zero_only rank_zero_warn"}
+_RANK_ZERO = {
+    "utilities.rank_zero": "rank_zero_debug rank_zero_deprecation rank_zero_info rank_zero_only rank_zero_warn"
+}
 _LAUNCHERS = "_Launcher _MultiProcessingLauncher _SubprocessScriptLauncher _XLALauncher"
 
 PRESENT: dict[str, dict[str, str]] = {
     "": {"utilities.warnings": "disable_possible_user_warnings", "compat.odds": "LIGHTNING_LOGO"},
-    "accelerators": {"compat.absent": "XLAAccelerator"},
+    "accelerators": {
+        "compat.absent": "XLAAccelerator",
+        "accelerators.registry": "ACCELERATOR_REGISTRY=AcceleratorRegistry",
+    },
     "accelerators.registry": {"compat.odds": "call_register_accelerators"},
     "accelerators.xla": {"compat.absent": "XLAAccelerator"},
     "cli": {"compat.absent": "main"},
@@ -32,9 +37,9 @@ PRESENT: dict[str, dict[str, str]] = {
     "loggers.utilities": {"compat.odds": "_log_hyperparams"},
     "loops": {"loops.fit": "_FitLoop=FitLoop", "loops.epoch": "_TrainingEpochLoop=EpochLoop"}
     | {"loops.evaluate": "_EvaluationLoop=EvaluationLoop", "loops.predict": "_PredictionLoop=PredictionLoop"},
-    "loops.evaluation_loop": {"loops.evaluate": "_EvaluationLoop=EvaluationLoop"},
+    "loops.evaluation_loop": {"loops.evaluate": "_EvaluationLoop=EvaluationLoop", "compat.absent": "RestartStage"},
     "loops.fetchers": {"compat.absent": "_DataFetcher _DataLoaderIterDataFetcher _PrefetchDataFetcher"},
-    "loops.fit_loop": {"loops.fit": "_FitLoop=FitLoop"},
+    "loops.fit_loop": {"loops.fit": "_FitLoop=FitLoop", "compat.absent": "RestartStage"},
     "loops.loop": {"compat.absent": "_Loop"},
     "loops.optimization": {
         "loops.optimize": "_AutomaticOptimization=Automatic",
@@ -50,8 +55,11 @@ PRESENT: dict[str, dict[str, str]] = {
         "compat.absent": "ManualResult",
     },
     "loops.prediction_loop": {"loops.predict": "_PredictionLoop=PredictionLoop"},
-    "loops.training_epoch_loop": {"loops.epoch": "_TrainingEpochLoop=EpochLoop"},
-    "loops.utilities": {"utilities.model_helpers": "is_overridden", "compat.odds": "is_param_in_hook_signature"},
+    "loops.training_epoch_loop": {"loops.epoch": "_TrainingEpochLoop=EpochLoop", "compat.absent": "RestartStage"},
+    "loops.utilities": {
+        "utilities.model_helpers": "is_overridden",
+        "compat.odds": "check_finite_loss is_param_in_hook_signature",
+    },
     "overrides": {},
     "overrides.distributed": {
         "compat.absent": "UnrepeatedDistributedSampler UnrepeatedDistributedSamplerWrapper prepare_for_backward",
@@ -64,7 +72,10 @@ PRESENT: dict[str, dict[str, str]] = {
     "plugins.collectives": {"compat.absent": "Collective SingleDeviceCollective TorchCollective"},
     "plugins.collectives.collective": {"compat.absent": "Collective"},
     "plugins.collectives.single_device": {"compat.absent": "SingleDeviceCollective"},
-    "plugins.collectives.torch_collective": {"compat.absent": "TorchCollective"},
+    "plugins.collectives.torch_collective": {
+        "compat.absent": "TorchCollective",
+        "compat.odds": "default_pg_timeout",
+    },
     "plugins.environments": {"compat.absent": "XLAEnvironment"},
     "plugins.environments.xla": {"compat.absent": "XLAEnvironment"},
     "plugins.io": {"compat.absent": "XLACheckpointIO", "checkpoint.wrapping": "_WrappingCheckpointIO"},
@@ -74,7 +85,8 @@ PRESENT: dict[str, dict[str, str]] = {
     "plugins.io.xla_plugin": {"compat.absent": "XLACheckpointIO"},
     "plugins.layer_sync": {"strategies.layer_sync": "_BatchNormXd=BatchNormXd"},
     "plugins.precision": {
-        "compat.absent": "BitsandbytesPrecision DeepSpeedPrecision FSDPPrecision TransformerEnginePrecision XLAPrecision",
+        "compat.absent": "BitsandbytesPrecision DeepSpeedPrecision FSDPPrecision TransformerEnginePrecision "
+        "XLAPrecision",
     },
     "plugins.precision.bitsandbytes": {"compat.absent": "BitsandbytesPrecision"},
     "plugins.precision.deepspeed": {"compat.absent": "DeepSpeedPrecision"},
@@ -90,16 +102,28 @@ PRESENT: dict[str, dict[str, str]] = {
         "ParallelStrategy SingleDeviceXLAStrategy XLAFSDPStrategy XLAStrategy",
         "strategies.registry": "_StrategyRegistry=Strategies STRATEGY_REGISTRY=StrategyRegistry",
     },
-    "strategies.ddp": {"compat.absent": "DDPStrategy ParallelStrategy"},
-    "strategies.deepspeed": {"compat.absent": "DDPStrategy DeepSpeedStrategy remove_module_hooks"},
+    "strategies.ddp": {
+        "compat.absent": "DDPStrategy ParallelStrategy",
+        "compat.odds": "default_pg_timeout",
+    },
+    "strategies.deepspeed": {
+        "compat.absent": "DDPStrategy DeepSpeedStrategy remove_module_hooks",
+        "compat.odds": "default_pg_timeout",
+    },
     "strategies.dp": {"compat.absent": "DataParallelStrategy"},
-    "strategies.fsdp": {"compat.absent": "FSDPStrategy ParallelStrategy"},
+    "strategies.fsdp": {
+        "compat.absent": "FSDPStrategy ParallelStrategy",
+        "compat.odds": "default_pg_timeout",
+    },
     "strategies.launchers": {"compat.absent": _LAUNCHERS},
     "strategies.launchers.launcher": {"compat.absent": "_Launcher"},
     "strategies.launchers.multiprocessing": {"compat.absent": "_MultiProcessingLauncher"},
     "strategies.launchers.subprocess_script": {"compat.absent": "_SubprocessScriptLauncher"},
     "strategies.launchers.xla": {"compat.absent": "_XLALauncher"},
-    "strategies.model_parallel": {"compat.absent": "ModelParallelStrategy ParallelStrategy TModel"},
+    "strategies.model_parallel": {
+        "compat.absent": "ModelParallelStrategy ParallelStrategy TModel",
+        "compat.odds": "default_pg_timeout",
+    },
     "strategies.parallel": {"compat.absent": "ParallelStrategy", "strategies.strategy": "Strategy"},
     "strategies.registry": {"strategies.registry": "_StrategyRegistry=Strategies"},
     "strategies.single_device": {"checkpoint.io": "CheckpointIO"},
@@ -133,7 +157,7 @@ PRESENT: dict[str, dict[str, str]] = {
     }
     | _RANK_ZERO,
     "utilities._pytree": {"compat.absent": "SUPPORTED_NODES"},
-    "utilities.apply_func": {"compat.odds": "convert_tensors_to_scalars convert_to_tensors"},
+    "utilities.apply_func": {"compat.odds": "CONVERSION_DTYPES convert_tensors_to_scalars convert_to_tensors"},
     "utilities.argparse": {},
     "utilities.cloud_io": {"compat.odds": "_is_dir _is_local_file_protocol _atomic_save=atomic_save"},
     "utilities.combined_loader": {"utilities.data": "sized_len"},
@@ -144,7 +168,10 @@ PRESENT: dict[str, dict[str, str]] = {
         "utilities.seed": "pl_worker_init_function",
         "utilities.warnings": "PossibleUserWarning",
     },
-    "utilities.deepspeed": {"compat.absent": "convert_zero_checkpoint_to_fp32_state_dict ds_checkpoint_dir"},
+    "utilities.deepspeed": {
+        "compat.absent": "convert_zero_checkpoint_to_fp32_state_dict ds_checkpoint_dir",
+        "compat.odds": "CPU_DEVICE",
+    },
     "utilities.device_dtype_mixin": {"core.device_dtype": "_DeviceDtypeModuleMixin=DeviceDtypeMixin"},
     "utilities.device_parser": {"compat.odds": "_determine_root_gpu_device _parse_gpu_ids"},
     "utilities.distributed": {
@@ -164,9 +191,10 @@ PRESENT: dict[str, dict[str, str]] = {
     },
     "utilities.migration": {"utilities.migration.utils": "migrate_checkpoint pl_legacy_patch"},
     "utilities.migration.migration": {"utilities.migration.utils": "migrate_checkpoint"},
-    "utilities.model_registry": {},
+    "utilities.model_registry": {"compat.absent": "download_model_from_registry find_model_local_ckpt_path"},
     "utilities.model_summary.model_summary": {
-        "utilities.model_summary.table": "get_formatted_model_size get_human_readable_count"
+        "utilities.model_summary.table": "get_formatted_model_size get_human_readable_count",
+        "compat.odds": "PARAMETER_NUM_UNITS",
     },
     "utilities.optimizer": {"strategies.optimizer_state": "_optimizer_to_device=move_optimizer"}
     | {"compat.odds": "_optimizers_to_device"},
@@ -178,7 +206,7 @@ PRESENT: dict[str, dict[str, str]] = {
     "utilities.signature_utils": {"compat.odds": "is_param_in_hook_signature"},
     "utilities.testing": {"compat.absent": "_RunIf"},
     "utilities.testing._runif": {"compat.absent": "_RunIf"},
-    "utilities.types": {"compat.odds": "CollectibleGroup"},
+    "utilities.types": {"compat.odds": "CollectibleGroup ProcessGroup RedOpType ReduceOp"},
     "utilities.warnings": {"utilities.rank_zero": "LightningDeprecationWarning"},
     "wrappers": {"compat.absent": "_FabricModule _FabricOptimizer _FabricDataLoader"}
     | {"compat.odds": "T_destination is_wrapped", "utilities.types": "Optimizable"},

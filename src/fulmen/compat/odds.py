@@ -7,6 +7,7 @@ import io
 import os
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar
 
 import torch
@@ -25,12 +26,19 @@ from fulmen.utilities.tree import apply_to_collection
 T_destination = TypeVar("T_destination", bound=dict[str, Any])
 TransferableDataType = TypeVar("TransferableDataType")
 CollectibleGroup: TypeAlias = Any
+ProcessGroup: TypeAlias = Any
+RedOpType: TypeAlias = Any
 EPOCH_OUTPUT: TypeAlias = list[Any]
 FLOAT16_EPSILON, FLOAT32_EPSILON, FLOAT64_EPSILON = (
     float(torch.finfo(dtype).eps) for dtype in (torch.float16, torch.float32, torch.float64)
 )
 LIGHTNING_LOGO = ""
 CHECKPOINT_PAST_HPARAMS_KEYS = ("hparams", "module_arguments")
+CONVERSION_DTYPES = [(bool, torch.uint8), (int, torch.int), (float, torch.float)]
+CPU_DEVICE = torch.device("cpu")
+PARAMETER_NUM_UNITS = [" ", "K", "M", "B", "T"]
+ReduceOp: Any = getattr(torch.distributed, "ReduceOp", None)  # PyTorch can be built without
+default_pg_timeout = timedelta(minutes=30)
 max_seed_value, min_seed_value = 2**32 - 1, 0
 
 
@@ -227,6 +235,19 @@ def get_model_size_mb(model: nn.Module) -> float:
     file = io.BytesIO()
     torch.save(model.state_dict(), file)
     return file.tell() / 1e6
+
+
+def check_finite_loss(loss: Tensor | None) -> None:
+    """Raises where a loss is not a finite number.
+
+    Args:
+        loss: The loss; None is fine.
+
+    Raises:
+        ValueError: With the loss.
+    """
+    if loss is not None and not torch.isfinite(loss).all():
+        raise ValueError(f"The loss that `training_step` returned is {loss}.")
 
 
 def detect_nan_parameters(model: nn.Module) -> None:

@@ -17,7 +17,8 @@ _PRECISIONS = {
     "FSDPMixedPrecisionPlugin=FSDPPrecision FSDPPrecisionPlugin=FSDPPrecision XLAPrecisionPlugin=XLAPrecision "
     "FullyShardedNativeMixedPrecisionPlugin=FSDPPrecision FullyShardedNativeNativeMixedPrecisionPlugin=FSDPPrecision "
     "TransformerEnginePrecisionPlugin=TransformerEnginePrecision TPUPrecisionPlugin=XLAPrecision "
-    "TPUBf16PrecisionPlugin=XLAPrecision XLABf16PrecisionPlugin=XLAPrecision",
+    "TPUBf16PrecisionPlugin=XLAPrecision XLABf16PrecisionPlugin=XLAPrecision TPUPrecision=XLAPrecision "
+    "TPUBf16Precision=XLAPrecision XLABf16Precision=XLAPrecision",
     "compat.gone": "ApexMixedPrecisionPlugin ColossalAIPrecisionPlugin HPUPrecisionPlugin IPUPrecisionPlugin "
     "ShardedNativeMixedPrecisionPlugin",
 }
@@ -36,6 +37,19 @@ _STRATEGIES = {
     "HPUParallelStrategy HivemindStrategy HorovodStrategy IPUStrategy SingleHPUStrategy",
 }
 _DISTRIBUTED = "distributed_available=_distributed_is_initialized gather_all_tensors unwrap_lightning_module"
+_PRECISION_MODULES = (
+    "amp apex_amp bitsandbytes colossalai deepspeed double fsdp fsdp_native_native_amp "
+    "fully_sharded_native_amp half hpu ipu mixed native_amp precision precision_plugin sharded_native_amp tpu "
+    "tpu_bf16 transformer_engine xla xlabf16"
+)
+_TRAINING_TYPE_MODULES = (
+    "ddp ddp2 ddp_spawn deepspeed dp fully_sharded horovod ipu parallel rpc rpc_sequential sharded "
+    "sharded_spawn single_device single_tpu tpu_spawn training_type_plugin"
+)
+_STRATEGY_MODULES = (
+    "bagua colossalai ddp2 ddp_spawn fully_sharded fully_sharded_native hivemind horovod hpu_parallel ipu "
+    "sharded sharded_spawn single_hpu single_tpu tpu_spawn"
+)
 
 OLD: dict[str, dict[str, str]] = {
     "": {"compat.v1.results": "EvalResult TrainResult"},
@@ -84,7 +98,8 @@ OLD: dict[str, dict[str, str]] = {
         "loops.epoch": "TrainingEpochLoop=EpochLoop",
         "loops.evaluate": "EvaluationLoop",
         "loops.predict": "PredictionLoop",
-        "compat.gone": "EvaluationEpochLoop Loop ManualOptimization OptimizerLoop PredictionEpochLoop TrainingBatchLoop",
+        "compat.gone": "EvaluationEpochLoop Loop ManualOptimization OptimizerLoop PredictionEpochLoop "
+        "TrainingBatchLoop",
     },
     "loops.base": {"compat.gone": "Loop"},
     "loops.batch": {"compat.gone": "TrainingBatchLoop"},
@@ -122,22 +137,9 @@ OLD: dict[str, dict[str, str]] = {
     "plugins.io.hpu_plugin": {"compat.gone": "HPUCheckpointIO"},
     "plugins.layer_sync": {"strategies.layer_sync": "NativeSyncBatchNorm=TorchSyncBatchNorm"},
     "plugins.precision": _PRECISIONS,
-    **{
-        f"plugins.precision.{module}": _PRECISIONS
-        for module in (
-            "amp apex_amp bitsandbytes colossalai deepspeed double fsdp fsdp_native_native_amp fully_sharded_native_amp "
-            "half hpu ipu mixed native_amp precision precision_plugin sharded_native_amp tpu tpu_bf16 "
-            "transformer_engine xla xlabf16"
-        ).split()
-    },
+    **{f"plugins.precision.{module}": _PRECISIONS for module in _PRECISION_MODULES.split()},
     "plugins.training_type": _TRAINING_TYPES,
-    **{
-        f"plugins.training_type.{module}": _TRAINING_TYPES
-        for module in (
-            "ddp ddp2 ddp_spawn deepspeed dp fully_sharded horovod ipu parallel rpc rpc_sequential sharded "
-            "sharded_spawn single_device single_tpu tpu_spawn training_type_plugin"
-        ).split()
-    },
+    **{f"plugins.training_type.{module}": _TRAINING_TYPES for module in _TRAINING_TYPE_MODULES.split()},
     "profiler": {"profilers.profiler": "AbstractProfiler=Profiler BaseProfiler=Profiler"},
     "profiler.base": {
         "profilers.profiler": "AbstractProfiler=Profiler BaseProfiler=Profiler Profiler",
@@ -146,17 +148,10 @@ OLD: dict[str, dict[str, str]] = {
     "profiler.xla": {"compat.absent": "XLAProfiler"},
     "profilers.profiler": {"profilers.profiler": "AbstractProfiler=Profiler BaseProfiler=Profiler"},
     "strategies": _STRATEGIES,
-    **{
-        f"strategies.{module}": _STRATEGIES
-        for module in (
-            "bagua colossalai ddp2 ddp_spawn fully_sharded fully_sharded_native hivemind horovod hpu_parallel ipu "
-            "sharded sharded_spawn single_hpu single_tpu tpu_spawn"
-        ).split()
-    },
+    **{f"strategies.{module}": _STRATEGIES for module in _STRATEGY_MODULES.split()},
     "strategies.launchers.base": {"compat.absent": "_Launcher"},
     "strategies.launchers.spawn": {"compat.absent": "_SpawnLauncher=_MultiProcessingLauncher"},
     "strategies.strategy_registry": {"strategies.registry": "StrategyRegistry"},
-    "trainer": {"compat.v1.argparse": ""},
     "trainer.connectors.accelerator_connector": {"compat.absent": "AcceleratorConnector=_AcceleratorConnector"},
     "trainer.connectors.callback_connector": {"compat.absent": "CallbackConnector=_CallbackConnector"},
     "trainer.connectors.checkpoint_connector": {"compat.absent": "CheckpointConnector=_CheckpointConnector"},
@@ -219,6 +214,9 @@ OLD: dict[str, dict[str, str]] = {
     "utilities.rank_zero": {"utilities.rank_zero": "LightningDeprecationWarning"},
     "utilities.seed": {"utilities.seed": "seed_everything reset_seed pl_worker_init_function"},
     "utilities.types": {"compat.odds": "EPOCH_OUTPUT"},
-    "utilities.warnings": {"utilities.rank_zero": "rank_zero_deprecation rank_zero_warn", "compat.odds": "WarningCache"},
+    "utilities.warnings": {
+        "utilities.rank_zero": "rank_zero_deprecation rank_zero_warn",
+        "compat.odds": "WarningCache",
+    },
     "utilities.xla_device": {"compat.gone": "XLADeviceUtils"},
 }

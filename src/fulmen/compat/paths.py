@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 
 # What `__version__` and the installed distributions say: the version whose interface Fulmen has.
 VERSION = "2.6.6"
@@ -142,3 +143,8 @@ def counterpart(name: str) -> str | None:
     """
     parts = split(name)
     return None if parts is None else home(parts[1])
+
+
+def normalized(name: str) -> str:
+    """The name of a distribution as indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,4 +1,4 @@
-"""Classes and functions that can be imported, derived from and tested for, and that say at their use what to do instead.
+"""Classes and functions that can be imported and derived from, and that say at their use what to do instead.
 
 Libraries import what they may never need, such as a strategy that they only compare with. A stand-in lets them.
 """
@@ -30,7 +30,12 @@ def class_of(module: str, name: str, base: type, rule: str, fix: str) -> type:
         raise MisconfiguredHook(rule, got=f"{type(self).__name__}(...)", fix=fix)
 
     # Classes of the base's may be kept from being made while they have methods to fill in; this one says more.
-    members = {"__init__": __init__, "__module__": module, "__doc__": f"{rule} {fix}", "__abstractmethods__": frozenset()}
+    members = {
+        "__init__": __init__,
+        "__module__": module,
+        "__doc__": f"{rule} {fix}",
+        "__abstractmethods__": frozenset(),
+    }
     made = type(base)(name, (base,), members)
     made.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
     return made

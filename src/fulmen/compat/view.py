@@ -13,10 +13,10 @@ from typing import Any
 
 from fulmen.compat.names import PRESENT
 from fulmen.compat.old_names import OLD
-from fulmen.compat.paths import FABRIC, MOVED, ONLY_FABRIC, OWN, exists, home
+from fulmen.compat.paths import FABRIC, MOVED, ONLY_FABRIC, OWN, ROOTS, exists, home
 from fulmen.utilities.suggest import did_you_mean
 
-TODAY = "Write what Lightning 2 has for it; https://lightning.ai/docs lists that under \"upgrade from 1.x\"."
+TODAY = 'Write what Lightning 2 has for it; https://lightning.ai/docs lists that under "upgrade from 1.x".'
 
 
 class View(ModuleType):
@@ -170,9 +170,12 @@ def nothing_at(name: str, root: str, path: str) -> str:
         path: What follows the root.
     """
     message = f"No module named {name!r}"
-    if path in MOVED or path.partition(".")[0] in MOVED:
+    if path.partition(".")[0] in MOVED or path in OLD:
         return f"{message}: it is of Lightning 1.x, and Fulmen does not have it.\nWhat to do: {TODAY}"
-    near = did_you_mean(name, (f"{root}.{other}" for other in paths(root)))
+    below = (
+        [f"{root}.{other}" for other in paths(root)] if root in ROOTS else [r for r in ROOTS if root in r[: len(root)]]
+    )
+    near = did_you_mean(name, below)
     return f"{message}: Fulmen has nothing at this path.\nWhat to do: {near or 'Look for the name with `dir`.'}"
 
 
@@ -196,4 +199,4 @@ def paths(root: str, start: str = "") -> Iterator[str]:
 def asked_by_import(frame: Any) -> bool:
     """Whether a name is asked for by ``from module import name``, whose errors Python would replace by its own."""
     code = frame.f_code.co_code
-    return 0 <= frame.f_lasti < len(code) and opcode.opname[code[frame.f_lasti]] == "IMPORT_FROM"
+    return bool(0 <= frame.f_lasti < len(code)) and opcode.opname[code[frame.f_lasti]] == "IMPORT_FROM"
