@@ -1,7 +1,8 @@
 """Run as a program: packages are put in place and taken out, and the process is killed before every change of the disk.
 
-With `FULMEN_SOAK`; without it before every renaming, which is what has an order, and before some of the others. Prints how many places there were. What must hold after each kill is asserted here, in a process without threads, so
-that it can fork.
+With `FULMEN_SOAK`, that is; without it before every renaming, whose order is what counts, and before some of the
+others. Prints how many places there were. What must hold after each kill is asserted here, in a process without
+threads, so that it can fork.
 """
 
 import hashlib
@@ -66,7 +67,12 @@ def course(start: Path, folder: Path, action: Callable[[], object], check: Calla
 
 def main(work: Path) -> None:
     real, folder, with_ours = work / "real", work / "packages", work / "ours"
-    for name in ("pytorch_lightning/callbacks/__pycache__", "pytorch_lightning-2.5.1.dist-info", "lightning_fabric", "x"):
+    for name in (
+        "pytorch_lightning/callbacks/__pycache__",
+        "pytorch_lightning-2.5.1.dist-info",
+        "lightning_fabric",
+        "x",
+    ):
         (real / name).mkdir(parents=True)
     (real / "pytorch_lightning" / "__init__.py").write_text("real")
     (real / "pytorch_lightning" / "callbacks" / "__pycache__" / "a.pyc").write_bytes(b"\0\1")

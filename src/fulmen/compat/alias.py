@@ -13,8 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
-from fulmen.compat.paths import DISTRIBUTIONS, PACKAGES, ROOTS, VERSION, home, normalized, split
-from fulmen.compat.site_files import metadata_of
+from fulmen.compat.paths import DISTRIBUTIONS, PACKAGES, ROOTS, VERSION, home, metadata_of, normalized, split
 from fulmen.compat.view import asked_by_import, children, find, known, needed, nothing_at, public, view
 from fulmen.utilities.exceptions import MisconfiguredRun
 
@@ -109,10 +108,12 @@ class _Shown(importlib.abc.Loader):
         self.rest = rest
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        return view(self.rest)
+        module = view(self.rest)
+        self.own = module.__dict__.get("__spec__") or spec
+        return module
 
     def exec_module(self, module: ModuleType) -> None:
-        pass
+        module.__spec__ = self.own  # that of the root under which it was imported first
 
 
 class _Root(importlib.abc.Loader):
@@ -167,7 +168,7 @@ def root_of(package: str) -> dict[str, Any]:
             return find("", name)
         except AttributeError as error:
             if asked_by_import(sys._getframe(1)):
-                raise ImportError(str(error), name=package) from None
+                raise ImportError(f"cannot import name {name!r}: {error}", name=package) from None
             raise
 
     names = [*below, *fabric, *public("")]
@@ -193,19 +194,23 @@ class _AliasDistribution(importlib.metadata.Distribution):
         return importlib.metadata.distribution("fulmen").locate_file(path)
 
 
-def installed() -> bool:
-    """Whether this process serves Lightning's names."""
-    return any(type(finder) is AliasFinder for finder in sys.meta_path)
+def installed() -> AliasFinder | None:
+    """The finder of this process that serves Lightning's names, if there is one."""
+    return next((finder for finder in sys.meta_path if type(finder) is AliasFinder), None)
 
 
-def install() -> None:
+def install() -> AliasFinder:
     """Serves Lightning's names in this process, from now on.
+
+    Returns:
+        The finder that serves them.
 
     Raises:
         MisconfiguredRun: If the real packages are imported already.
     """
-    if installed():
-        return
+    finder = installed()
+    if finder is not None:
+        return finder
     there = real_among(sys.modules)
     if there:
         raise MisconfiguredRun(
@@ -213,8 +218,10 @@ def install() -> None:
             got=f"{', '.join(there)} in `sys.modules`",
             fix="Make `import fulmen.as_lightning` the first line of the program, or run it with `fulmen run`.",
         )
-    sys.meta_path.insert(0, AliasFinder())
+    finder = AliasFinder()
+    sys.meta_path.insert(0, finder)
     importlib.invalidate_caches()
+    return finder
 
 
 def serve(package: dict[str, Any]) -> None:
@@ -223,7 +230,7 @@ def serve(package: dict[str, Any]) -> None:
     Args:
         package: The ``globals()`` of the package.
     """
-    if not installed():
+    if installed() is None:
         sys.meta_path.insert(0, AliasFinder(metadata=False))
     own = ("__file__", "__path__")
     package.update({name: value for name, value in root_of(package["__name__"]).items() if name not in own})

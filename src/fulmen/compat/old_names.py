@@ -51,6 +51,17 @@ _STRATEGY_MODULES = (
     "sharded sharded_spawn single_hpu single_tpu tpu_spawn"
 )
 
+# What to do where the 1.x dialect does not have a module.
+REMEDIES = {
+    "compat.v1.argparse": "Add the arguments to your parser and write `Trainer(**vars(args))`, or use `LightningCLI`.",
+    "compat.v1.callbacks": "`DeviceStatsMonitor` watches devices of every kind; `torch.ao.quantization` quantizes.",
+    "compat.v1.cli": "`LightningCLI` takes classes by their paths; none has to be registered.",
+    "compat.v1.lite": "Write a `LightningModule` and use a `Trainer`.",
+    "compat.v1.loggers": "Derive from `Logger`; for several loggers write `Trainer(logger=[...])`.",
+    "compat.v1.metrics": 'Use `torchmetrics`: `torchmetrics.Accuracy(task="multiclass", num_classes=10)`.',
+    "compat.v1.results": "Log with `self.log`, and return the loss.",
+}
+
 OLD: dict[str, dict[str, str]] = {
     "": {"compat.v1.results": "EvalResult TrainResult"},
     "accelerators": {
@@ -84,6 +95,8 @@ OLD: dict[str, dict[str, str]] = {
     "core.saving": {"compat.gone": "ModelIO"},
     "core.step_result": {"compat.v1.results": "EvalResult Result TrainResult"},
     "lite": {"compat.v1.lite": "LightningLite"},
+    "lite.lite": {"compat.v1.lite": "LightningLite"},
+    "lite.wrappers": {"*": "compat.v1.lite"},
     "loggers": {
         "compat.v1.loggers": "LightningLoggerBase LoggerCollection",
         "compat.gone": "TestTubeLogger",
@@ -115,7 +128,7 @@ OLD: dict[str, dict[str, str]] = {
     "loops.optimization": {"compat.gone": "ManualOptimization OptimizerLoop"},
     "loops.optimization.manual_loop": {"compat.gone": "ManualOptimization"},
     "loops.optimization.optimizer_loop": {"compat.gone": "OptimizerLoop"},
-    "metrics": {},
+    "metrics": {"*": "compat.v1.metrics"},
     "metrics.classification": {"*": "compat.v1.metrics"},
     "metrics.functional": {"*": "compat.v1.metrics"},
     "metrics.metric": {"*": "compat.v1.metrics"},
@@ -140,7 +153,10 @@ OLD: dict[str, dict[str, str]] = {
     **{f"plugins.precision.{module}": _PRECISIONS for module in _PRECISION_MODULES.split()},
     "plugins.training_type": _TRAINING_TYPES,
     **{f"plugins.training_type.{module}": _TRAINING_TYPES for module in _TRAINING_TYPE_MODULES.split()},
-    "profiler": {"profilers.profiler": "AbstractProfiler=Profiler BaseProfiler=Profiler"},
+    "profiler": {
+        "profilers.profiler": "AbstractProfiler=Profiler BaseProfiler=Profiler",
+        "compat.absent": "XLAProfiler",
+    },
     "profiler.base": {
         "profilers.profiler": "AbstractProfiler=Profiler BaseProfiler=Profiler Profiler",
         "profilers.passthrough": "PassThroughProfiler",

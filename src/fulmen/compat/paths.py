@@ -41,8 +41,6 @@ MOVED = {
     "core.lightning": "core.module",
     "core.mixins.device_dtype_mixin": "core.device_dtype",
     "lite": "compat.v1.lite",
-    "lite.lite": "compat.v1.lite",
-    "lite.wrappers": "compat.v1.lite",
     "loggers.base": "loggers.logger",
     "loops.evaluation_loop": "loops.evaluate",
     "loops.fit_loop": "loops.fit",
@@ -148,3 +146,15 @@ def counterpart(name: str) -> str | None:
 def normalized(name: str) -> str:
     """The name of a distribution as indexes compare it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def metadata_of(distribution: str) -> str:
+    """The text of the metadata of a distribution that stands for Fulmen.
+
+    Args:
+        distribution: Its name.
+    """
+    return (
+        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {VERSION}\n"
+        "Summary: A name under which Fulmen answers\nRequires-Python: >=3.10\nRequires-Dist: fulmen\n"
+    )

@@ -8,7 +8,7 @@ import os
 from email.parser import HeaderParser
 from pathlib import Path
 
-from fulmen.compat.paths import DISTRIBUTIONS, VERSION, normalized
+from fulmen.compat.paths import DISTRIBUTIONS, VERSION, metadata_of, normalized
 
 INSTALLER = "fulmen"
 
@@ -19,18 +19,6 @@ from fulmen.compat.alias import serve
 serve(globals())
 '''
 _WHEEL = "Wheel-Version: 1.0\nGenerator: fulmen\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-
-
-def metadata_of(distribution: str) -> str:
-    """The text of the metadata of a distribution that stands for Fulmen.
-
-    Args:
-        distribution: Its name.
-    """
-    return (
-        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {VERSION}\n"
-        "Summary: A name under which Fulmen answers\nRequires-Python: >=3.10\nRequires-Dist: fulmen\n"
-    )
 
 
 def files_of(distribution: str) -> dict[str, bytes]:

@@ -12,11 +12,14 @@ from types import ModuleType
 from typing import Any
 
 from fulmen.compat.names import PRESENT
-from fulmen.compat.old_names import OLD
+from fulmen.compat.old_names import OLD, REMEDIES
 from fulmen.compat.paths import FABRIC, MOVED, ONLY_FABRIC, OWN, ROOTS, exists, home
 from fulmen.utilities.suggest import did_you_mean
 
 TODAY = 'Write what Lightning 2 has for it; https://lightning.ai/docs lists that under "upgrade from 1.x".'
+
+
+_NOTHING = object()
 
 
 class View(ModuleType):
@@ -38,7 +41,7 @@ class View(ModuleType):
             return find(self._path, name)
         except AttributeError as error:
             if asked_by_import(sys._getframe(1)):
-                raise ImportError(str(error), name=self.__name__) from None
+                raise ImportError(f"cannot import name {name!r}: {error}", name=self.__name__) from None
             raise
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -90,7 +93,7 @@ def sources(path: str) -> dict[str, tuple[str, str]]:
         for source, names in table.get(path, {}).items():
             for word in names.split() if source != "*" else ():
                 name, _, there = word.partition("=")
-                found[name] = (f"fulmen.{source}", there or name)
+                found[name] = (source, there or name)
     return found
 
 
@@ -138,27 +141,22 @@ def find(path: str, name: str) -> Any:
         return getattr(base, name)
     except AttributeError:
         pass
-    if name in sources(path):
-        return _from(*sources(path)[name], f"{path}.{name}" if path else name)
-    for star in [table[path]["*"] for table in (PRESENT, OLD) if "*" in table.get(path, {})]:
-        if exists(f"fulmen.{star}"):
-            value = getattr(importlib.import_module(f"fulmen.{star}"), name, star)
-            if value is not star:
+    source, there = sources(path).get(name, (None, name))
+    stars = [table[path]["*"] for table in (PRESENT, OLD) if "*" in table.get(path, {})]
+    for place in [source] if source else [] if name.startswith("__") else stars:
+        if exists(f"fulmen.{place}"):
+            value = getattr(importlib.import_module(f"fulmen.{place}"), there, _NOTHING)
+            if value is not _NOTHING:
                 return value
-    there = [*sources(path), *(getattr(base, "__all__", None) or dir(base)), *children(path)]
-    near = did_you_mean(name, (other for other in there if not other.startswith("_")))
-    raise AttributeError(_lacks(f"pytorch_lightning.{path}" if path else "pytorch_lightning", name, near))
+        elif place in REMEDIES:
+            raise AttributeError(f"{_lacks(path, name)} It is of Lightning 1.x.\nWhat to do: {REMEDIES[place]}")
+    others = [*sources(path), *(getattr(base, "__all__", None) or dir(base)), *children(path)]
+    near = did_you_mean(name, (other for other in others if not other.startswith("_")))
+    raise AttributeError(_lacks(path, name) + (f"\nWhat to do: {near}" if near else ""))
 
 
-def _from(module: str, name: str, asked: str) -> Any:
-    if exists(module):
-        return getattr(importlib.import_module(module), name)
-    raise AttributeError(f"`{asked}` is of Lightning 1.x, and Fulmen does not have it.\nWhat to do: {TODAY}")
-
-
-def _lacks(module: str, name: str, near: str) -> str:
-    fix = f"\nWhat to do: {near}" if near else ""
-    return f"cannot import name {name!r} from {module!r}: Fulmen has nothing there of this name.{fix}"
+def _lacks(path: str, name: str) -> str:
+    return f"Fulmen has no {name!r} at `{'.'.join(filter(None, ('pytorch_lightning', path)))}`."
 
 
 def nothing_at(name: str, root: str, path: str) -> str:
@@ -170,8 +168,9 @@ def nothing_at(name: str, root: str, path: str) -> str:
         path: What follows the root.
     """
     message = f"No module named {name!r}"
-    if path.partition(".")[0] in MOVED or path in OLD:
-        return f"{message}: it is of Lightning 1.x, and Fulmen does not have it.\nWhat to do: {TODAY}"
+    remedy = REMEDIES.get(MOVED.get(path, ""))
+    if remedy:
+        return f"{message}: it is of Lightning 1.x.\nWhat to do: {remedy}"
     below = (
         [f"{root}.{other}" for other in paths(root)] if root in ROOTS else [r for r in ROOTS if root in r[: len(root)]]
     )
