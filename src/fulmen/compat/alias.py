@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
-from fulmen.compat.paths import DISTRIBUTIONS, PACKAGES, ROOTS, VERSION, home, metadata_of, normalized, split
+from fulmen.compat.paths import DISTRIBUTIONS, OWN, PACKAGES, ROOTS, VERSION, home, metadata_of, normalized, split
 from fulmen.compat.view import asked_by_import, children, find, known, needed, nothing_at, public, view
 from fulmen.utilities.exceptions import MisconfiguredRun
 
@@ -155,15 +155,15 @@ def root_of(package: str) -> dict[str, Any]:
     below = ("pytorch", "fabric") if package == "lightning" else ()
     fabric = ("Fabric", "is_wrapped") if package.startswith("lightning") and package != "lightning.pytorch" else ()
 
+    modules = {name: split(f"{package}.{name}") is not None for name in {*children(""), *OWN}}
+
     def __getattr__(name: str) -> Any:
-        if name in below:
+        if name in below or modules.get(name):
             return importlib.import_module(f"{package}.{name}")
-        if name.startswith("__") and name != "__about__":
+        if modules.get(name) is False or (name.startswith("__") and name != "__about__"):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         if name in fabric:
             return find("fabric" if name == "Fabric" else "wrappers", name)
-        if package != "lightning" and split(f"{package}.{name}") and name in children(""):
-            return importlib.import_module(f"{package}.{name}")
         try:
             return find("", name)
         except AttributeError as error:
@@ -171,7 +171,7 @@ def root_of(package: str) -> dict[str, Any]:
                 raise ImportError(f"cannot import name {name!r}: {error}", name=package) from None
             raise
 
-    names = [*below, *fabric, *public("")]
+    names = [*below, *fabric, *(name for name in public("") if modules.get(name) is not False)]
     return {
         "__version__": VERSION,
         "__path__": [],

@@ -177,7 +177,6 @@ PRESENT: dict[str, dict[str, str]] = {
     "utilities.distributed": {
         "compat.absent": "DistributedSamplerWrapper",
         "compat.odds": "_distributed_is_initialized",
-        "utilities.rank_zero": "rank_zero_info",
     },
     "utilities.enums": {},
     "utilities.exceptions": {},

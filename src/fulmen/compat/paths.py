@@ -32,7 +32,7 @@ FABRIC = {
 }
 ONLY_FABRIC = {"connector", "fabric", "wrappers"}
 # Parts of Fulmen that Lightning has nothing of: their paths are Fulmen's alone.
-OWN = {"as_lightning", "checkpoint", "compat", "environments", "precision"}
+OWN = {"as_lightning", "checkpoint", "compat", "data", "environments", "precision"}
 
 # Below a root: modules whose things are in another module of Fulmen. Those below `compat.v1` are of the 1.x dialect.
 MOVED = {

@@ -96,6 +96,6 @@ def table(
         where, _, name = path.rpartition(".")
         if not where:
             return __getattr__(name) if name else object
-        return getattr(importlib.import_module(f"fulmen.{where}"), name)
+        return getattr(importlib.import_module(where if where.startswith("torch.") else f"fulmen.{where}"), name)
 
     return __getattr__

@@ -151,7 +151,7 @@ def find(path: str, name: str) -> Any:
         elif place in REMEDIES:
             raise AttributeError(f"{_lacks(path, name)} It is of Lightning 1.x.\nWhat to do: {REMEDIES[place]}")
     others = [*sources(path), *(getattr(base, "__all__", None) or dir(base)), *children(path)]
-    near = did_you_mean(name, (other for other in others if not other.startswith("_")))
+    near = did_you_mean(name, (other for other in others if not (other.startswith("_") or (not path and other in OWN))))
     raise AttributeError(_lacks(path, name) + (f"\nWhat to do: {near}" if near else ""))
 
 
@@ -171,10 +171,9 @@ def nothing_at(name: str, root: str, path: str) -> str:
     remedy = REMEDIES.get(MOVED.get(path, ""))
     if remedy:
         return f"{message}: it is of Lightning 1.x.\nWhat to do: {remedy}"
-    below = (
-        [f"{root}.{other}" for other in paths(root)] if root in ROOTS else [r for r in ROOTS if root in r[: len(root)]]
-    )
-    near = did_you_mean(name, below)
+    if root not in ROOTS:
+        return f"{message}.\nWhat to do: Import from `lightning.pytorch` or `lightning.fabric`."
+    near = did_you_mean(name, (f"{root}.{other}" for other in paths(root)))
     return f"{message}: Fulmen has nothing at this path.\nWhat to do: {near or 'Look for the name with `dir`.'}"
 
 
