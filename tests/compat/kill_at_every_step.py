@@ -17,7 +17,6 @@ from fulmen.compat.site_alias import install, interrupted, kept_aside, look, rem
 
 CHANGES = {"os.rename", "os.mkdir", "os.rmdir", "os.remove"}
 EVERY = 1 if os.environ.get("FULMEN_SOAK") else 11
-os.fsync = lambda file: None  # a killed process loses nothing that it wrote; a machine without power would
 Tree = dict[str, str]
 
 
@@ -66,6 +65,7 @@ def course(start: Path, folder: Path, action: Callable[[], object], check: Calla
 
 
 def main(work: Path) -> None:
+    os.fsync = lambda file: None  # a killed process loses nothing that it wrote; a machine without power would
     real, folder, with_ours = work / "real", work / "packages", work / "ours"
     for name in (
         "pytorch_lightning/callbacks/__pycache__",

@@ -22,11 +22,11 @@ class AliasFinder(importlib.metadata.DistributionFinder):
     """Serves Lightning's packages from Fulmen's, before any other finder is asked.
 
     Args:
-        metadata: Whether it answers for their distributions as well, which it does not where those are installed.
+        installed: Whether the packages on top and their distributions are installed: then only what is below is served.
     """
 
-    def __init__(self, metadata: bool = True) -> None:
-        self.metadata = metadata
+    def __init__(self, installed: bool = False) -> None:
+        self.installed = installed
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -41,6 +41,8 @@ class AliasFinder(importlib.metadata.DistributionFinder):
         Returns:
             What the import system needs, None for a path that is not Lightning's or that Fulmen has nothing for.
         """
+        if fullname in PACKAGES and self.installed:
+            return None
         if fullname in PACKAGES or fullname in ROOTS:
             return importlib.machinery.ModuleSpec(fullname, _Root(), is_package=True)
         parts = split(fullname)
@@ -69,7 +71,7 @@ class AliasFinder(importlib.metadata.DistributionFinder):
             One for each name, of the version whose interface Fulmen has.
         """
         wanted = None if context is None else context.name
-        for name in DISTRIBUTIONS if self.metadata else ():
+        for name in () if self.installed else DISTRIBUTIONS:
             if wanted is None or normalized(wanted) == normalized(name):
                 yield _AliasDistribution(name)
 
@@ -231,7 +233,7 @@ def serve(package: dict[str, Any]) -> None:
         package: The ``globals()`` of the package.
     """
     if installed() is None:
-        sys.meta_path.insert(0, AliasFinder(metadata=False))
+        sys.meta_path.insert(0, AliasFinder(installed=True))
     own = ("__file__", "__path__")
     package.update({name: value for name, value in root_of(package["__name__"]).items() if name not in own})
 
