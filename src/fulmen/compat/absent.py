@@ -18,6 +18,7 @@ _DEEPSPEED = "DeepSpeed writes the script `zero_to_fp32.py` beside its checkpoin
 _FABRIC = "Write a `LightningModule` and use a `Trainer`, or a plain loop of PyTorch."
 _REGISTRY = "Download the checkpoint with the client of its registry, and pass its path."
 _STRATEGY = "strategies.strategy.Strategy"
+_SAMPLER = "torch.utils.data.distributed.DistributedSampler"
 
 _CLASSES = {
     "ParallelStrategy": (_STRATEGY, _ONE),
@@ -47,9 +48,12 @@ _CLASSES = {
     "Collective": ("", "Call `torch.distributed` itself."),
     "SingleDeviceCollective": ("Collective", "Call `torch.distributed` itself."),
     "TorchCollective": ("Collective", "Call `torch.distributed` itself."),
-    "DistributedSamplerWrapper": ("", "Use `torch.utils.data.DistributedSampler` on the data set."),
-    "UnrepeatedDistributedSampler": ("", "Use `torch.utils.data.DistributedSampler` on the data set."),
-    "UnrepeatedDistributedSamplerWrapper": ("", "Use `torch.utils.data.DistributedSampler` on the data set."),
+    "DistributedSamplerWrapper": (_SAMPLER, "Use `torch.utils.data.DistributedSampler` on the data set."),
+    "UnrepeatedDistributedSampler": (_SAMPLER, "Use `torch.utils.data.DistributedSampler` on the data set."),
+    "UnrepeatedDistributedSamplerWrapper": (
+        "UnrepeatedDistributedSampler",
+        "Use `torch.utils.data.DistributedSampler` on the data set.",
+    ),
     "_Launcher": ("", _LAUNCH),
     "_MultiProcessingLauncher": ("_Launcher", _LAUNCH),
     "_SubprocessScriptLauncher": ("_Launcher", _LAUNCH),

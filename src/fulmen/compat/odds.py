@@ -170,7 +170,7 @@ def is_param_in_hook_signature(
     """
     hook_fx = getattr(hook_fx, "__wrapped__", hook_fx)
     spec = inspect.getfullargspec(hook_fx)
-    names = spec.args[1:] if inspect.ismethod(hook_fx) else spec.args
+    names = spec.args[1:]  # without `self`
     enough = min_args is not None and len(names) >= min_args
     return param in names or enough or (not explicit and spec.varargs is not None)
 
