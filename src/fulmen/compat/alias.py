@@ -125,7 +125,7 @@ class _Root(importlib.abc.Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__dict__.update(root_of(module.__name__))
+        fill(module.__dict__)
 
 
 def _spec_of(module: str) -> importlib.machinery.ModuleSpec:
@@ -142,6 +142,17 @@ def _importing() -> bool:
 def _parts(name: str) -> tuple[str, str]:
     root = next((root for root in ROOTS if name.startswith(root)), name.partition(".")[0])
     return root, name[len(root) + 1 :]
+
+
+def fill(package: dict[str, Any]) -> None:
+    """Gives a package on top its names.
+
+    Args:
+        package: Its namespace; what an installed package knows of its place stays.
+    """
+    names = root_of(package["__name__"])
+    own = ("__file__", "__path__") if package.get("__file__") else ()
+    package.update({name: value for name, value in names.items() if name not in own})
 
 
 def root_of(package: str) -> dict[str, Any]:
@@ -234,8 +245,7 @@ def serve(package: dict[str, Any]) -> None:
     """
     if installed() is None:
         sys.meta_path.insert(0, AliasFinder(installed=True))
-    own = ("__file__", "__path__")
-    package.update({name: value for name, value in root_of(package["__name__"]).items() if name not in own})
+    fill(package)
 
 
 def uninstall() -> None:
