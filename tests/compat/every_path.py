@@ -6,6 +6,7 @@ Prints what does not, one line each.
 from __future__ import annotations
 
 import importlib
+import importlib.abc
 import importlib.util
 import inspect
 import json
@@ -125,6 +126,20 @@ def hints_resolve() -> Iterator[str]:
         yield f"a star brings {sorted(star)}"
 
 
+def code_can_be_run_and_shown() -> Iterator[str]:
+    for name, runs in {
+        "lightning.pytorch.utilities.upgrade_checkpoint": True,
+        "pytorch_lightning.core.saving": True,
+        "pytorch_lightning.utilities.consolidate_checkpoint": False,
+    }.items():
+        if name in sys.modules:
+            del sys.modules[name]
+        spec = importlib.util.find_spec(name)
+        assert spec is not None and isinstance(spec.loader, importlib.abc.InspectLoader)
+        if (spec.loader.get_code(name) is not None) != runs or (spec.loader.get_source(name) is not None) != runs:
+            yield f"{name}: {'no ' if runs else ''}code"
+
+
 def what_is_not_there(path: str, statement: str) -> Iterator[str]:
     """A path or a name that does not exist: `find_spec` and `hasattr` say no, an import says what there is."""
     try:
@@ -137,7 +152,8 @@ def what_is_not_there(path: str, statement: str) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    for check in (every_name, a_patch_is_seen_under_all_names, hints_resolve, fulmen_is_untouched):
+    checks = (every_name, a_patch_is_seen_under_all_names, hints_resolve, fulmen_is_untouched)
+    for check in (*checks, code_can_be_run_and_shown):
         for line in check():
             print(line)
     print("----")

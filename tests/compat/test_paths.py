@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from fulmen.compat.names import PRESENT
 from fulmen.compat.old_names import OLD, REMEDIES
-from fulmen.compat.paths import MOVED, counterpart, exists, split
+from fulmen.compat.paths import MOVED, exists, home, split
+from fulmen.compat.view import base_of, children
 
 WANTED = """\
 import pytorch_lightning.callbacks.early_stoping -> No module named 'pytorch_lightning.callbacks.early_stoping': \
@@ -61,10 +63,18 @@ def test_no_name_stands_twice_in_a_row() -> None:
 
 
 def test_parts_that_lightning_has_not() -> None:
-    assert counterpart("pytorch_lightning.compat.alias") is None
-    assert counterpart("lightning.fabric.callbacks") is None
-    assert counterpart("pytorch_lightning.wrappers") is None
-    assert counterpart("pytorch_lightningx.callbacks") is None
+    assert split("pytorch_lightning.compat.alias") is None
+    assert split("lightning.fabric.callbacks") is None
+    assert split("pytorch_lightning.wrappers") is None
+    assert split("pytorch_lightningx.callbacks") is None
     assert split("lightning.fabric.utilities.data") == ("lightning.fabric", "utilities.data")
-    assert counterpart("pytorch_lightning.core.lightning") == "fulmen.core.module"
+    assert home("core.lightning") == "fulmen.core.module"
+    assert home("plugins.environments.slurm") == "fulmen.environments.slurm"
     assert all(exists(f"fulmen.{place}") or place in REMEDIES for place in MOVED.values())
+
+
+def test_no_module_hides_a_name_of_the_package_it_is_in() -> None:
+    """A view looks for modules first."""
+    for path in {parent.rpartition(".")[0] for parent in {*PRESENT, *OLD}} - {""}:
+        for name in children(path) & set(getattr(base_of(path), "__all__", ())):
+            assert isinstance(getattr(base_of(path), name), ModuleType), f"{path}.{name}"

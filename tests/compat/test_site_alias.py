@@ -65,7 +65,7 @@ if __name__ == "__main__":
 
 
 def run(*words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, **variables}
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **variables}
     return subprocess.run(
         [sys.executable, *words], capture_output=True, text=True, timeout=300, env=env, stdin=subprocess.DEVNULL
     )

@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from fulmen.compat import absent, flags, odds
-from fulmen.compat.paths import home
 from fulmen.compat.view import find
 
 FACTS = json.loads((Path(__file__).parents[1] / "data" / "lightning-paths.json").read_text(encoding="utf-8"))["2.6"]
@@ -111,7 +110,3 @@ def test_flags_say_the_same(lightning: ModuleType) -> None:
         assert len(names) > 5
         for name in names:
             assert getattr(flags, name) == bool(theirs(path, name)), name
-
-
-def test_moved_modules_have_a_home() -> None:
-    assert home("core.lightning") == "fulmen.core.module" and home("callbacks.timer") == "fulmen.callbacks.timer"

@@ -13,7 +13,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
-from fulmen.compat.paths import DISTRIBUTIONS, OWN, PACKAGES, ROOTS, VERSION, home, metadata_of, normalized, split
+from fulmen.compat.paths import (
+    DISTRIBUTIONS,
+    OWN,
+    PACKAGES,
+    ROOTS,
+    VERSION,
+    exists,
+    home,
+    metadata_of,
+    normalized,
+    split,
+)
 from fulmen.compat.view import asked_by_import, children, find, known, needed, nothing_at, public, view
 from fulmen.utilities.exceptions import MisconfiguredRun
 
@@ -95,19 +106,24 @@ class _Same(importlib.abc.InspectLoader):
 
     def get_code(self, fullname: str) -> CodeType | None:
         """The code, for ``python -m``."""
-        loader = _spec_of(self.meant).loader
-        return loader.get_code(self.meant) if isinstance(loader, importlib.abc.InspectLoader) else None
+        loader = _loader_of(self.meant)
+        return None if loader is None else loader.get_code(self.meant)
 
     def get_source(self, fullname: str) -> str | None:
-        loader = _spec_of(self.meant).loader
-        return loader.get_source(self.meant) if isinstance(loader, importlib.abc.InspectLoader) else None
+        """The text, for who shows code."""
+        loader = _loader_of(self.meant)
+        return None if loader is None else loader.get_source(self.meant)
 
 
-class _Shown(importlib.abc.Loader):
+class _Shown(_Same):
     """Hands out a view, the same one under every root."""
 
     def __init__(self, rest: str) -> None:
+        super().__init__(home(rest))
         self.rest = rest
+
+    def is_package(self, fullname: str) -> bool:
+        return bool(children(self.rest))
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         module = view(self.rest)
@@ -128,15 +144,15 @@ class _Root(importlib.abc.Loader):
         fill(module.__dict__)
 
 
-def _spec_of(module: str) -> importlib.machinery.ModuleSpec:
-    spec = importlib.util.find_spec(module)
-    assert spec is not None
-    return spec
+def _loader_of(module: str) -> importlib.abc.InspectLoader | None:
+    spec = importlib.util.find_spec(module) if exists(module) else None
+    return spec.loader if spec is not None and isinstance(spec.loader, importlib.abc.InspectLoader) else None
 
 
 def _importing() -> bool:
     """Whether the import system asks in order to import, and not ``find_spec``, which is to answer None."""
-    return sys._getframe(3).f_code.co_name == "_find_and_load_unlocked"
+    frame = sys._getframe(2).f_back  # our caller's caller's caller: this, `find_spec`, `_find_spec` of importlib
+    return frame is not None and frame.f_code.co_name == "_find_and_load_unlocked"
 
 
 def _parts(name: str) -> tuple[str, str]:

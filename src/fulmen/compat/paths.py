@@ -126,23 +126,6 @@ def exists(module: str) -> bool:
         return False
 
 
-def counterpart(name: str) -> str | None:
-    """The module of Fulmen that an import path of Lightning means.
-
-    Args:
-        name: The dotted path, such as ``"lightning.pytorch.callbacks"``.
-
-    Returns:
-        The path below ``fulmen``; None where the path is none of Lightning's, or a root, which has a module of its own.
-
-    Example:
-        >>> counterpart("lightning.pytorch.callbacks.early_stopping")
-        'fulmen.callbacks.early_stopping'
-    """
-    parts = split(name)
-    return None if parts is None else home(parts[1])
-
-
 def normalized(name: str) -> str:
     """The name of a distribution as indexes compare it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()

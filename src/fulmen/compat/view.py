@@ -16,9 +16,6 @@ from fulmen.compat.old_names import OLD, REMEDIES
 from fulmen.compat.paths import FABRIC, MOVED, ONLY_FABRIC, OWN, ROOTS, exists, home
 from fulmen.utilities.suggest import did_you_mean
 
-TODAY = 'Write what Lightning 2 has for it; https://lightning.ai/docs lists that under "upgrade from 1.x".'
-
-
 _NOTHING = object()
 
 
@@ -119,8 +116,9 @@ def public(path: str) -> list[str]:
     base = base_of(path)
     own = getattr(base, "__all__", None)
     names = [name for name in dir(base) if not name.startswith("_")] if base and own is None else list(own or ())
-    more = [name for table in (PRESENT,) for words in table.get(path, {}).values() for name in words.split()]
-    return sorted({*names, *(word.partition("=")[0] for word in more if not word.startswith("_") and "." not in word)})
+    rows = [words for source, words in PRESENT.get(path, {}).items() if source != "*"]
+    more = [word.partition("=")[0] for words in rows for word in words.split()]
+    return sorted({*names, *(name for name in more if not name.startswith("_"))})
 
 
 def find(path: str, name: str) -> Any:
