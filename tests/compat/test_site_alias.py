@@ -38,26 +38,26 @@ assert importlib.util.find_spec("lightning.pytorch.callbacks.time") is None
 
 import lightning, lightning_fabric, pytorch_lightning
 
-import fulmen
+from fulmen.utilities.enums import GradClipAlgorithmType, LightningEnum
 
 names = [item.metadata["Name"] for item in metadata.distributions()]
 assert names.count("lightning") == 1, names
 for package in (lightning, lightning_fabric, pytorch_lightning):
     assert package.__version__ == "2.6.6" and TARGET in package.__file__, package.__file__
-    assert pkgutil.resolve_name(f"{package.__name__}:seed_everything") is fulmen.seed_everything
-assert pkgutil.resolve_name("lightning.pytorch.callbacks:Timer") is fulmen.callbacks.Timer
-assert pickle.loads(b"cpytorch_lightning.callbacks.timer\\nTimer\\n.") is fulmen.callbacks.Timer
-assert lightning.pytorch.LightningModule is fulmen.LightningModule
+    inner = "lightning.pytorch" if package is lightning else package.__name__
+    assert pkgutil.resolve_name(f"{inner}.utilities.enums:LightningEnum") is LightningEnum
+assert pickle.loads(b"cpytorch_lightning.utilities.enums\\nLightningEnum\\n.") is LightningEnum
+assert lightning.pytorch.utilities.LightningEnum is LightningEnum
 
 
-def child(timer):
+def child(kind):
     import pytorch_lightning
-    assert type(timer) is pytorch_lightning.callbacks.Timer
+    assert type(kind) is pytorch_lightning.utilities.GradClipAlgorithmType
     sys.exit(7)
 
 
 if __name__ == "__main__":
-    process = multiprocessing.get_context("spawn").Process(target=child, args=(fulmen.callbacks.Timer("01:00:00:00"),))
+    process = multiprocessing.get_context("spawn").Process(target=child, args=(GradClipAlgorithmType("norm"),))
     process.start()
     process.join()
     assert process.exitcode == 7
