@@ -25,30 +25,6 @@ SOAK = os.environ.get("FULMEN_SOAK") == "1"
 CHECK = """
 import importlib.metadata as metadata, importlib.util, multiprocessing, pickle, pkgutil, sys
 
-for name in ("lightning", "pytorch-lightning", "pytorch_lightning", "lightning-fabric"):
-    assert metadata.version(name) == "2.6.6", name
-found = metadata.distribution("pytorch-lightning")
-assert found.requires == ["fulmen"] and found.read_text("INSTALLER").strip() == "fulmen"
-assert {"pytorch_lightning/__init__.py"} == {str(path) for path in found.files if "dist-info" not in str(path)}
-assert all(path.locate().is_file() for path in found.files)
-assert metadata.packages_distributions()["lightning"] == ["lightning"]
-assert "pytorch_lightning" not in sys.modules
-assert importlib.util.find_spec("lightning.pytorch.callbacks.timer") is not None
-assert importlib.util.find_spec("lightning.pytorch.callbacks.time") is None
-
-import lightning, lightning_fabric, pytorch_lightning
-
-from fulmen.utilities.enums import GradClipAlgorithmType, LightningEnum
-
-names = [item.metadata["Name"] for item in metadata.distributions()]
-assert names.count("lightning") == 1, names
-for package in (lightning, lightning_fabric, pytorch_lightning):
-    assert package.__version__ == "2.6.6" and TARGET in package.__file__, package.__file__
-    inner = "lightning.pytorch" if package is lightning else package.__name__
-    assert pkgutil.resolve_name(f"{inner}.utilities.enums:LightningEnum") is LightningEnum
-assert pickle.loads(b"cpytorch_lightning.utilities.enums\\nLightningEnum\\n.") is LightningEnum
-assert lightning.pytorch.utilities.LightningEnum is LightningEnum
-
 
 def child(kind):
     import pytorch_lightning
@@ -56,11 +32,38 @@ def child(kind):
     sys.exit(7)
 
 
-if __name__ == "__main__":
-    process = multiprocessing.get_context("spawn").Process(target=child, args=(GradClipAlgorithmType("norm"),))
+def main():
+    for name in ("lightning", "pytorch-lightning", "pytorch_lightning", "lightning-fabric"):
+        assert metadata.version(name) == "2.6.6", name
+    found = metadata.distribution("pytorch-lightning")
+    assert found.requires == ["fulmen"] and found.read_text("INSTALLER").strip() == "fulmen"
+    assert {"pytorch_lightning/__init__.py"} == {str(path) for path in found.files if "dist-info" not in str(path)}
+    assert all(path.locate().is_file() for path in found.files)
+    assert found.read_text("top_level.txt").split() == ["pytorch_lightning"]
+    assert importlib.util.find_spec("lightning.pytorch.callbacks.timer") is not None
+    assert importlib.util.find_spec("lightning.pytorch.callbacks.time") is None
+
+    import lightning, lightning_fabric, pytorch_lightning
+
+    from fulmen.utilities.enums import GradClipAlgorithmType, LightningEnum
+
+    names = [item.metadata["Name"] for item in metadata.distributions() if "lightning" in item.name]
+    assert names.count("lightning") == 1, names
+    for package in (lightning, lightning_fabric, pytorch_lightning):
+        assert package.__version__ == "2.6.6" and TARGET in package.__file__, package.__file__
+        inner = "lightning.pytorch" if package is lightning else package.__name__
+        assert pkgutil.resolve_name(f"{inner}.utilities.enums:LightningEnum") is LightningEnum
+    assert pickle.loads(b"cpytorch_lightning.utilities.enums\\nLightningEnum\\n.") is LightningEnum
+    assert lightning.pytorch.utilities.LightningEnum is LightningEnum
+    kind = GradClipAlgorithmType("norm")
+    process = multiprocessing.get_context("spawn").Process(target=child, args=(kind,))
     process.start()
     process.join()
     assert process.exitcode == 7
+
+
+if __name__ == "__main__":
+    main()
 """
 
 
