@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import opcode
 import pkgutil
 import sys
@@ -99,8 +100,9 @@ def children(path: str) -> frozenset[str]:
     """The modules right below a path that lead to something."""
     start = f"{path}." if path else ""
     rows = {row[len(start) :].partition(".")[0] for row in (*PRESENT, *OLD, *MOVED) if row.startswith(start)}
-    base = base_of(path)
-    own = [module.name for module in pkgutil.iter_modules(getattr(base, "__path__", []))] if base else []
+    spec = importlib.util.find_spec(home(path) if path else "fulmen") if not path or exists(home(path)) else None
+    folders = spec.submodule_search_locations if spec is not None else None
+    own = [module.name for module in pkgutil.iter_modules(folders or [])]
     names = {name for name in own if not name.startswith("_")} | {name for name in rows if name}
     if not path:
         names -= OWN
