@@ -98,11 +98,16 @@ def test_too_late() -> None:
 
 def test_nothing_is_touched_without_it() -> None:
     lines = (
-        "import sys, fulmen; fulmen.Trainer; fulmen.LightningModule; "
+        "import sys, fulmen; fulmen.LightningModule; "
+        "from fulmen.demos.boring_classes import BoringModel; "
+        "fulmen.Trainer(fast_dev_run=True, accelerator='cpu', enable_progress_bar=False, enable_model_summary=False)"
+        ".fit(BoringModel()); "
         "assert not any('AliasFinder' in repr(finder) for finder in sys.meta_path); "
+        "assert [finder for finder in sys.meta_path if type(finder).__module__.startswith('fulmen')] == []; "
         "assert not any(name.startswith('fulmen.compat') for name in sys.modules)"
     )
-    assert python("-c", lines).stderr == ""
+    ran = python("-c", lines)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_it_can_be_taken_back() -> None:

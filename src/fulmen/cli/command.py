@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from fulmen.compat.alias_command import alias
 from fulmen.compat.run import run
 from fulmen.utilities.imports import available
 from fulmen.utilities.suggest import did_you_mean
@@ -20,6 +21,7 @@ TRAINER = {
 # Subcommands that are not the Trainer's: what they are for, and what runs the words after them.
 OTHERS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "run": ("run a program in which Lightning's import names mean Fulmen", run),
+    "alias": ("let Lightning's import names mean Fulmen in a whole environment", alias),
 }
 
 _USAGE = """usage: fulmen {names} [options]

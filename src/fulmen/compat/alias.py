@@ -8,18 +8,36 @@ import importlib.machinery
 import importlib.metadata
 import importlib.util
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
-from fulmen.compat.paths import DISTRIBUTIONS, PACKAGES, ROOTS, VERSION, counterpart
+from fulmen.compat.paths import (
+    DISTRIBUTIONS,
+    OWN,
+    PACKAGES,
+    ROOTS,
+    VERSION,
+    exists,
+    home,
+    metadata_of,
+    normalized,
+    split,
+)
+from fulmen.compat.view import asked_by_import, children, find, known, needed, nothing_at, public, view
 from fulmen.utilities.exceptions import MisconfiguredRun
 
 
 class AliasFinder(importlib.metadata.DistributionFinder):
-    """Serves Lightning's packages from Fulmen's, before any other finder is asked."""
+    """Serves Lightning's packages from Fulmen's, before any other finder is asked.
+
+    Args:
+        installed: Whether the packages on top and their distributions are installed: then only what is below is served.
+    """
+
+    def __init__(self, installed: bool = False) -> None:
+        self.installed = installed
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -34,12 +52,23 @@ class AliasFinder(importlib.metadata.DistributionFinder):
         Returns:
             What the import system needs, None for a path that is not Lightning's or that Fulmen has nothing for.
         """
+        if fullname in PACKAGES and self.installed:
+            return None
         if fullname in PACKAGES or fullname in ROOTS:
             return importlib.machinery.ModuleSpec(fullname, _Root(), is_package=True)
-        meant = counterpart(fullname)
-        if meant is None or not _exists(meant):
+        parts = split(fullname)
+        if parts is None:
+            if fullname.partition(".")[0] in PACKAGES and _importing():
+                raise ModuleNotFoundError(nothing_at(fullname, *_parts(fullname)), name=fullname)
             return None
-        return importlib.machinery.ModuleSpec(fullname, _Same(meant), is_package=True)
+        root, rest = parts
+        if needed(rest):
+            return importlib.machinery.ModuleSpec(fullname, _Shown(rest), is_package=bool(children(rest)))
+        if known(rest):
+            return importlib.machinery.ModuleSpec(fullname, _Same(home(rest)))
+        if _importing():
+            raise ModuleNotFoundError(nothing_at(fullname, root, rest), name=fullname)
+        return None
 
     def find_distributions(
         self, context: importlib.metadata.DistributionFinder.Context | None = None
@@ -53,12 +82,12 @@ class AliasFinder(importlib.metadata.DistributionFinder):
             One for each name, of the version whose interface Fulmen has.
         """
         wanted = None if context is None else context.name
-        for name in DISTRIBUTIONS:
+        for name in () if self.installed else DISTRIBUTIONS:
             if wanted is None or normalized(wanted) == normalized(name):
                 yield _AliasDistribution(name)
 
 
-class _Same(importlib.abc.Loader):
+class _Same(importlib.abc.InspectLoader):
     """Hands out a module of Fulmen's under another name."""
 
     def __init__(self, meant: str) -> None:
@@ -72,6 +101,38 @@ class _Same(importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         module.__spec__ = self.own  # the import system has put the alias's in its place
 
+    def is_package(self, fullname: str) -> bool:
+        return False
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """The code, for ``python -m``."""
+        loader = _loader_of(self.meant)
+        return None if loader is None else loader.get_code(self.meant)
+
+    def get_source(self, fullname: str) -> str | None:
+        """The text, for who shows code."""
+        loader = _loader_of(self.meant)
+        return None if loader is None else loader.get_source(self.meant)
+
+
+class _Shown(_Same):
+    """Hands out a view, the same one under every root."""
+
+    def __init__(self, rest: str) -> None:
+        super().__init__(home(rest))
+        self.rest = rest
+
+    def is_package(self, fullname: str) -> bool:
+        return bool(children(self.rest))
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        module = view(self.rest)
+        self.own = module.__dict__.get("__spec__") or spec
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.own  # that of the root under which it was imported first
+
 
 class _Root(importlib.abc.Loader):
     """Makes the package on top, which has Fulmen's names, and a version of its own."""
@@ -80,7 +141,34 @@ class _Root(importlib.abc.Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__dict__.update(root_of(module.__name__))
+        fill(module.__dict__)
+
+
+def _loader_of(module: str) -> importlib.abc.InspectLoader | None:
+    spec = importlib.util.find_spec(module) if exists(module) else None
+    return spec.loader if spec is not None and isinstance(spec.loader, importlib.abc.InspectLoader) else None
+
+
+def _importing() -> bool:
+    """Whether the import system asks in order to import, and not ``find_spec``, which is to answer None."""
+    frame = sys._getframe(2).f_back  # our caller's caller's caller: this, `find_spec`, `_find_spec` of importlib
+    return frame is not None and frame.f_code.co_name == "_find_and_load_unlocked"
+
+
+def _parts(name: str) -> tuple[str, str]:
+    root = next((root for root in ROOTS if name.startswith(root)), name.partition(".")[0])
+    return root, name[len(root) + 1 :]
+
+
+def fill(package: dict[str, Any]) -> None:
+    """Gives a package on top its names.
+
+    Args:
+        package: Its namespace; what an installed package knows of its place stays.
+    """
+    names = root_of(package["__name__"])
+    own = ("__file__", "__path__") if package.get("__file__") else ()
+    package.update({name: value for name, value in names.items() if name not in own})
 
 
 def root_of(package: str) -> dict[str, Any]:
@@ -94,21 +182,33 @@ def root_of(package: str) -> dict[str, Any]:
     """
     fulmen = importlib.import_module("fulmen")
     below = ("pytorch", "fabric") if package == "lightning" else ()
+    fabric = ("Fabric", "is_wrapped") if package.startswith("lightning") and package != "lightning.pytorch" else ()
+
+    modules = {name: split(f"{package}.{name}") is not None for name in {*children(""), *OWN}}
 
     def __getattr__(name: str) -> Any:
-        if name in below:
+        if name in below or modules.get(name):
             return importlib.import_module(f"{package}.{name}")
-        if name.startswith("__"):
+        if modules.get(name) is False or (name.startswith("__") and name != "__about__"):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(fulmen, name)
+        if name in fabric:
+            return find("fabric" if name == "Fabric" else "wrappers", name)
+        try:
+            return find("", name)
+        except AttributeError as error:
+            if asked_by_import(sys._getframe(1)):
+                raise ImportError(f"cannot import name {name!r}: {error}", name=package) from None
+            raise
 
+    names = [*below, *fabric, *(name for name in public("") if modules.get(name) is not False)]
     return {
         "__version__": VERSION,
         "__path__": [],
-        "__all__": [*below, *fulmen.__all__],
+        "__file__": fulmen.__file__,
+        "__all__": names,
         "__doc__": fulmen.__doc__,
         "__getattr__": __getattr__,
-        "__dir__": lambda: sorted([*below, *fulmen.__all__, "__version__"]),
+        "__dir__": lambda: sorted([*names, "__version__"]),
     }
 
 
@@ -123,43 +223,23 @@ class _AliasDistribution(importlib.metadata.Distribution):
         return importlib.metadata.distribution("fulmen").locate_file(path)
 
 
-def metadata_of(distribution: str) -> str:
-    """The text of the metadata of a distribution that stands for Fulmen.
-
-    Args:
-        distribution: Its name.
-    """
-    return (
-        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {VERSION}\n"
-        "Summary: A name under which Fulmen answers\nRequires-Dist: fulmen\n"
-    )
+def installed() -> AliasFinder | None:
+    """The finder of this process that serves Lightning's names, if there is one."""
+    return next((finder for finder in sys.meta_path if type(finder) is AliasFinder), None)
 
 
-def normalized(name: str) -> str:
-    """The name of a distribution as indexes compare it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _exists(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent is no package
-        return False
-
-
-def installed() -> bool:
-    """Whether this process serves Lightning's names."""
-    return any(type(finder) is AliasFinder for finder in sys.meta_path)
-
-
-def install() -> None:
+def install() -> AliasFinder:
     """Serves Lightning's names in this process, from now on.
+
+    Returns:
+        The finder that serves them.
 
     Raises:
         MisconfiguredRun: If the real packages are imported already.
     """
-    if installed():
-        return
+    finder = installed()
+    if finder is not None:
+        return finder
     there = real_among(sys.modules)
     if there:
         raise MisconfiguredRun(
@@ -167,8 +247,21 @@ def install() -> None:
             got=f"{', '.join(there)} in `sys.modules`",
             fix="Make `import fulmen.as_lightning` the first line of the program, or run it with `fulmen run`.",
         )
-    sys.meta_path.insert(0, AliasFinder())
+    finder = AliasFinder()
+    sys.meta_path.insert(0, finder)
     importlib.invalidate_caches()
+    return finder
+
+
+def serve(package: dict[str, Any]) -> None:
+    """Makes an installed package stand for Fulmen, and serves Lightning's names in this process.
+
+    Args:
+        package: The ``globals()`` of the package.
+    """
+    if installed() is None:
+        sys.meta_path.insert(0, AliasFinder(installed=True))
+    fill(package)
 
 
 def uninstall() -> None:

@@ -55,7 +55,9 @@ class LightningDataModule(DataHooks, HyperparametersMixin):
     CHECKPOINT_HYPER_PARAMS_TYPE = "datamodule_hparams_type"
 
     name: str | None = None
-    trainer: Trainer | None = None
+    if TYPE_CHECKING:
+        trainer: Trainer | None
+    trainer = None
     """The Trainer that uses this data module, None until one does."""
     prepare_data_per_node = True
     """Whether ``prepare_data`` runs once on every machine, or once in all."""

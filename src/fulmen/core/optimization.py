@@ -26,8 +26,9 @@ def _parameters_of(optimizer: Optimizer | LightningOptimizer) -> Iterator[Parame
 class OptimizationMixin:
     """The part of ``LightningModule`` that deals with optimizers."""
 
-    trainer: Trainer
     _toggled: dict[Parameter, bool]
+    if TYPE_CHECKING:  # others ask for the hints of their own modules, where this name is not defined
+        trainer: Trainer
 
     def configure_optimizers(self) -> Any:
         """Makes the optimizers and learning rate schedulers.

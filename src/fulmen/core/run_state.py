@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 class RunStateMixin:
     """Views of the Trainer; each has a sensible value where there is none."""
 
-    _trainer: Trainer | None
     _fabric: Any
     device: Any
+    if TYPE_CHECKING:
+        _trainer: Trainer | None
 
     @property
     def trainer(self) -> Trainer:
