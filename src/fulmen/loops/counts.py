@@ -134,7 +134,7 @@ class PassCounts(Tracked):
     def is_last_batch(self) -> bool:
         """Whether the running batch is the last of its loader."""
         limits, index = self.loop.max_batches, self.loop.loader_index
-        return index < len(limits) and self.read()[0] == limits[index]
+        return bool(index < len(limits) and self.read()[0] == limits[index])
 
 
 class Counts:

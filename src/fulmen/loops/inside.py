@@ -14,10 +14,11 @@ from fulmen.utilities.combined_loader import CombinedLoader
 
 if TYPE_CHECKING:
     from fulmen.loops.epoch import EpochLoop
-    from fulmen.loops.evaluate import EvaluationLoop
+    from fulmen.loops.evaluate import EvaluationLoop, LoaderSet
     from fulmen.loops.fit import FitLoop
     from fulmen.loops.progress import Progress
     from fulmen.loops.results import Results
+    from fulmen.loops.training_data import TrainingData
     from fulmen.trainer.trainer import Trainer
 
 
@@ -76,8 +77,11 @@ class FitViews(LoaderViews):
     if TYPE_CHECKING:
         progress: Progress
         epoch_loop: EpochLoop
-        done: bool
         results: Results
+        data: TrainingData
+
+        @property
+        def done(self) -> bool: ...
 
         def _load(self, first: bool = False) -> None: ...
 
@@ -189,7 +193,11 @@ class EpochViews:
 class PassViews(LoaderViews):
     """What is found in a loop that goes once over its loaders."""
 
-    max_batches: Any
+    if TYPE_CHECKING:
+        data: LoaderSet
+
+        @property
+        def max_batches(self) -> list[int | float]: ...
 
     @cached_property
     def batch_progress(self) -> CountsView:

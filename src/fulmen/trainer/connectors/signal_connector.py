@@ -43,5 +43,5 @@ class _SignalConnector:
         self.trainer.signals.restore()
 
     @staticmethod
-    def _get_current_signal_handlers() -> dict[signal.Signals, Any]:
-        return {number: signal.getsignal(number) for number in signal.valid_signals()}  # type: ignore[misc]
+    def _get_current_signal_handlers() -> dict[int, Any]:
+        return {number: signal.getsignal(number) for number in signal.valid_signals()}
