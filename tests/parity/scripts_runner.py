@@ -41,7 +41,9 @@ class OtherName(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         if spec.name == "lightning":
-            return ModuleType("lightning")
+            top, below = ModuleType("lightning"), importlib.import_module("pytorch_lightning")
+            top.__dict__.update({name: getattr(below, name) for name in (*below.__all__, "__version__")})
+            return top
         module = importlib.import_module(spec.name.replace("lightning.pytorch", "pytorch_lightning", 1))
         self.own = module.__spec__
         return module

@@ -62,6 +62,4 @@ if __name__ == "__main__":
     restored = LitAutoEncoder.load_from_checkpoint(checkpoint)
     restored.freeze()
     codes = torch.cat(trainer.predict(restored, utils.data.DataLoader(val, 8)))
-    report(
-        restored, losses=history.losses, codes=codes, hparams=dict(restored.hparams), means=trainer.callback_metrics
-    )
+    report(restored, losses=history.losses, codes=codes, hparams=dict(restored.hparams), means=trainer.callback_metrics)

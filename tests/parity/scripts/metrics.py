@@ -1,5 +1,7 @@
 """Collections of metrics: cloned with prefixes, logged as one, with some computed by hand at the end of an epoch."""
 
+from pathlib import Path
+
 import lightning.pytorch as pl
 import torch
 from figures import report
@@ -62,7 +64,7 @@ if __name__ == "__main__":
         logger=CSVLogger("logs"), enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(model, DataLoader(data, 20, shuffle=True), DataLoader(data, 30))
-    table = open(f"{trainer.log_dir}/metrics.csv").read().splitlines()
+    table = Path(trainer.log_dir, "metrics.csv").read_text().splitlines()
     report(
         model, steps=model.steps, matrices=model.matrices, computed=model.computed, metrics=trainer.callback_metrics,
         columns=sorted(table[0].split(",")), rows=len(table),

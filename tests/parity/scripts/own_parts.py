@@ -95,9 +95,10 @@ class Model(BoringModel):
 
 
 def make_trainer(epochs, monitor):
+    callbacks = [monitor, pl.callbacks.Timer(), pl.callbacks.GradientAccumulationScheduler({0: 2})]
     return pl.Trainer(
         accelerator="cpu", max_epochs=epochs, limit_train_batches=4, limit_val_batches=0, log_every_n_steps=2,
-        logger=ListLogger(), callbacks=[monitor, pl.callbacks.Timer(), pl.callbacks.GradientAccumulationScheduler({0: 2})],
+        logger=ListLogger(), callbacks=callbacks,
         profiler=SimpleProfiler(dirpath=".", filename="profile"), enable_progress_bar=False,
         enable_model_summary=False, default_root_dir="kept",
     )  # fmt: skip

@@ -1,5 +1,7 @@
 """A small U-Net that finds discs in noise, with a data module, class weights and a Dice score."""
 
+from pathlib import Path
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -14,9 +16,8 @@ class Discs(Dataset):
     def __init__(self, count, size=16, seed=0):
         generator = torch.Generator().manual_seed(seed)
         rows = torch.arange(size).view(-1, 1)
-        self.masks = torch.stack([
-            (rows - c[0]) ** 2 + (rows.T - c[1]) ** 2 < 16 for c in torch.randint(4, 12, (count, 2), generator=generator)
-        ]).long()  # fmt: skip
+        centers = torch.randint(4, 12, (count, 2), generator=generator)
+        self.masks = torch.stack([(rows - c[0]) ** 2 + (rows.T - c[1]) ** 2 < 16 for c in centers]).long()
         self.images = self.masks.float().unsqueeze(1) + torch.randn(count, 1, size, size, generator=generator) * 0.5
 
     def __len__(self):
@@ -101,6 +102,6 @@ if __name__ == "__main__":
     )  # fmt: skip
     trainer.fit(model, datamodule=data)
     (tested,) = trainer.test(model, datamodule=data, ckpt_path="best", verbose=False)
-    rows = [row.strip().split(",") for row in open(f"{trainer.log_dir}/metrics.csv")]
+    rows = [row.split(",") for row in Path(trainer.log_dir, "metrics.csv").read_text().splitlines()]
     rate = rows[0].index("lr-SGD")
     report(model, losses=model.losses, rates=[row[rate] for row in rows[1:] if row[rate]], means=tested)

@@ -61,7 +61,10 @@ class SimCLR(pl.LightningModule):
         optimizer.zero_grad(set_to_none=False)
 
     def configure_optimizers(self):
-        groups = [{"params": self.encoder.parameters(), "lr": self.hparams.lr}, {"params": self.projection.parameters()}]
+        groups = [
+            {"params": self.encoder.parameters(), "lr": self.hparams.lr},
+            {"params": self.projection.parameters()},
+        ]
         optimizer = torch.optim.AdamW(groups, lr=self.hparams.lr * 2, weight_decay=1e-3)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=3, eta_min=1e-4)
         return [optimizer], [{"scheduler": schedule, "interval": "epoch"}]
@@ -88,10 +91,10 @@ class Probe(pl.LightningModule):
 
 if __name__ == "__main__":
     pl.seed_everything(10)
-    options = dict(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False,
-    )  # fmt: skip
+    options = {
+        "accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }  # fmt: skip
     x = torch.randn(48, 8)
     model = SimCLR()
     pl.Trainer(max_epochs=3, **options).fit(model, DataLoader(TwoViews(x), 12, shuffle=True, drop_last=True))
