@@ -1,4 +1,4 @@
-"""A tracker's autologging, which patches `Trainer.fit` of both import names: prints what its store holds after a run."""
+"""A tracker's autologging, which patches `Trainer.fit` of both names: prints what its store holds after a run."""
 
 from __future__ import annotations
 
