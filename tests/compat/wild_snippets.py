@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import inspect
 import os
@@ -203,6 +204,24 @@ def a_part_that_changes_a_run(pl: Any) -> Any:
     trainer = quiet(pl, Own)
     trainer.fit(net(pl))
     return float(trainer.callback_metrics["loss"]), trainer.global_step, trainer.found
+
+
+@finds(["wrapped", 3, "_run"])
+def a_wrapper_around_a_part(pl: Any) -> Any:
+    heard: list[str] = []
+    original = pl.Trainer._run
+
+    @functools.wraps(original)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        heard.append("wrapped")
+        return original(self, *args, **kwargs)
+
+    pl.Trainer._run = wrapped
+    try:
+        trainer = fitted(pl)
+    finally:
+        pl.Trainer._run = original
+    return [*heard, trainer.global_step, original.__name__]
 
 
 @finds([("fit", 1, ["model"]), ("fit", 1, ["model"]), 3])
@@ -785,6 +804,7 @@ def checkpoints_otherwise(pl: Any) -> Any:
         return "p" + str(kind._format_checkpoint_name(self, filename, metrics, prefix, auto_insert_metric_name))
 
     def alone(self: Any, trainer: Any, monitor_candidates: Any) -> None:
+        assert not self._fs.exists(os.path.join(self.dirpath, "own.ckpt"))
         self._save_checkpoint(trainer, os.path.join(self.dirpath, "own.ckpt"))
 
     by_mine = {"monitor": "mine", "mode": "max", "filename": "{epoch}-{mine:.1f}"}
@@ -792,7 +812,7 @@ def checkpoints_otherwise(pl: Any) -> Any:
         kept(pl, "a", _monitor_candidates=candidates, arguments=by_mine),
         kept(pl, "b", _get_metric_interpolated_filepath_name=name, arguments={"save_top_k": -1}),
         kept(pl, "c", _format_checkpoint_name=shown, arguments={"save_last": True}),
-        kept(pl, "d", _save_topk_checkpoint=alone),
+        kept(pl, "d", epochs=1, _save_topk_checkpoint=alone),
         kept(pl, "e", _should_remove_checkpoint=lambda self, trainer, previous, current: False),
         kept(pl, "f", _remove_checkpoint=lambda self, trainer, filepath: None),
         kept(pl, "g", _should_skip_saving_checkpoint=lambda self, trainer: True),

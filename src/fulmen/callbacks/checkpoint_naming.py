@@ -82,6 +82,13 @@ class CheckpointNaming(Checkpoint):
         """Whether a file is there, as the process with rank 0 sees it."""
         return bool(trainer.strategy.broadcast(files.exists(os.fspath(filepath))))
 
+    @property
+    def _fs(self) -> Any:
+        """The file system of the folder, for libraries that look at files themselves."""
+        from fulmen.utilities.cloud_io import get_filesystem
+
+        return get_filesystem(self.dirpath or "")
+
     def _monitor_candidates(self, trainer: Trainer) -> dict[str, Tensor]:
         """What may be monitored: all metrics, and counters that nobody logs under their names."""
         candidates = dict(trainer.callback_metrics)

@@ -117,7 +117,8 @@ def take_note(trainer: Trainer, fn: TrainerFn) -> None:
 
 def is_run_in_parts(trainer: Trainer) -> bool:
     """Whether a library has replaced one of the methods that :mod:`fulmen.trainer.inside` has for it."""
-    return any(getattr(getattr(trainer, part), "__module__", None) != INSIDE for part in PARTS)
+    parts = [getattr(trainer, part) for part in PARTS]
+    return any(getattr(part, "__module__", None) != INSIDE or hasattr(part, "__wrapped__") for part in parts)
 
 
 def first_part(trainer: Trainer, job: Job) -> Any:
