@@ -115,6 +115,13 @@ def test_what_has_no_effect_is_said(make: Callable[[], Any], says: str) -> None:
         read_optimizers(make())
 
 
+def test_whoever_steps_schedulers_needs_no_name_for_their_metric() -> None:
+    with pytest.raises(MisconfigurationException, match=r'"monitor": "val_loss"'):
+        read_optimizers(([O], [R]))
+    _, (config,) = read_optimizers(([O], [R]), manual=True)
+    assert (config.scheduler, config.monitor, config.reduce_on_plateau) == (R, None, True)
+
+
 def test_without_an_optimizer_nothing_is_stepped() -> None:
     with pytest.warns(UserWarning):
         (nothing,), configs = read_optimizers(None)

@@ -171,7 +171,7 @@ def test_views_under_the_names_that_others_use() -> None:
     trainer = fit(Net(), data(3), max_epochs=2)
     loop = trainer.fit_loop
     assert (loop.current_epoch, loop.global_step, loop.max_batches) == (2, 6, 3)
-    assert loop.epoch_progress is trainer.progress
+    assert loop.epoch_progress.current.completed == trainer.progress.epoch == 2
     assert loop.epoch_loop.global_step == 6
     assert loop.epoch_loop.total_batch_idx == 5
     assert loop.epoch_loop.val_loop is loop.validation

@@ -17,7 +17,7 @@ from fulmen.loops.schedule import LearningRates, ValidationPlan
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.types import LRSchedulerConfig
 
-from .runs import Net, data, fit
+from .runs import Manual, Net, data, fit
 
 
 class Counter:
@@ -162,3 +162,23 @@ def test_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
         if plan.due(index, index, 0, index == 7, False):
             found.append(index)
     assert found == [2, 5]
+
+
+@pytest.mark.parametrize("interval", ["epoch", "step"])
+@pytest.mark.parametrize("plateau", [True, False])
+def test_under_manual_optimization_nobody_else_steps_schedulers(interval: str, plateau: bool) -> None:
+    class Own(Manual):
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            self.optimizers().step()
+            self.log("loss", 1.0)
+
+        def configure_optimizers(self) -> Any:
+            optimizer = SGD(self.parameters(), 0.1)
+            self.scheduler = ReduceLROnPlateau(optimizer) if plateau else StepLR(optimizer, 1)
+            self.before = self.scheduler.last_epoch
+            config = {"scheduler": self.scheduler, "interval": interval}
+            return [optimizer], [{**config, "monitor": "loss"} if plateau else config]
+
+    model = Own()
+    fit(model, data(3), max_epochs=2)
+    assert model.scheduler.last_epoch == model.before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from fulmen.callbacks import checkpoint_files as files
-from fulmen.callbacks.checkpoint import Checkpoint
-from fulmen.callbacks.checkpoint_name import COUNTERS, check_template, fields, fill
+from fulmen.callbacks.checkpoint_name import check_template
+from fulmen.callbacks.checkpoint_naming import Candidates, CheckpointNaming
 from fulmen.callbacks.checkpoint_options import check_what_to_keep
-from fulmen.callbacks.monitor import advice_for_missing, check_mode
+from fulmen.callbacks.monitor import check_mode
 from fulmen.checkpoint.io import join, poll, when_saved
 from fulmen.utilities.imports import require
-from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn, warn_once
+from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -36,7 +36,7 @@ _RANKING = (
 _SAVED = ("_last_checkpoint_saved", "_last_global_step_saved", "_last_file_step")
 
 
-class CheckpointStore(Checkpoint):
+class CheckpointStore(CheckpointNaming):
     """Keeps the best checkpoints by a metric and the last one; somebody else says when one is to be written.
 
     A file is removed only after the one that takes its place has been written, and only if this store wrote it. Where
@@ -44,12 +44,6 @@ class CheckpointStore(Checkpoint):
     it if that fails; loggers, links and removal wait until it is in its place.
     For the arguments and attributes see :class:`~fulmen.callbacks.model_checkpoint.ModelCheckpoint`.
     """
-
-    CHECKPOINT_JOIN_CHAR = "-"
-    CHECKPOINT_EQUALS_CHAR = "="
-    CHECKPOINT_NAME_LAST = "last"
-    FILE_EXTENSION = ".ckpt"
-    STARTING_VERSION = 1
 
     def __init__(
         self,
@@ -135,95 +129,6 @@ class CheckpointStore(Checkpoint):
             self.best_model_path = best(kept, key=kept.__getitem__)
             self.best_model_score = kept[self.best_model_path]
 
-    # Names
-
-    def format_checkpoint_name(
-        self,
-        metrics: Mapping[str, Any],
-        filename: str | None = None,
-        ver: int | None = None,
-        prefix: str | None = None,
-    ) -> str:
-        """The path of a checkpoint.
-
-        Args:
-            metrics: Values for the names in the template; one that is missing counts as 0.
-            filename: The template; None for that of the callback.
-            ver: A number to put at the end.
-            prefix: A word to put in front.
-
-        Returns:
-            The path; only the name, as long as the folder is not known.
-
-        Example:
-            >>> from fulmen.callbacks import ModelCheckpoint
-            >>> ModelCheckpoint(filename="{epoch}-{val_loss:.2f}").format_checkpoint_name({"epoch": 2, "val_loss": 0.5})
-            'epoch=2-val_loss=0.50.ckpt'
-        """
-        join = self.CHECKPOINT_JOIN_CHAR
-        name = fill(
-            filename or self._template, metrics, self.auto_insert_metric_name, equals=self.CHECKPOINT_EQUALS_CHAR
-        )
-        parts = [prefix or "", name, "" if ver is None else f"v{ver}"]
-        name = join.join(part for part in parts if part) + self.FILE_EXTENSION
-        return os.path.join(self.dirpath, name) if self.dirpath else name
-
-    @property
-    def _template(self) -> str:
-        return self.filename or f"{{epoch}}{self.CHECKPOINT_JOIN_CHAR}{{step}}"
-
-    def file_exists(self, filepath: str | os.PathLike[str], trainer: Trainer) -> bool:
-        """Whether a file is there, as the process with rank 0 sees it."""
-        return bool(trainer.strategy.broadcast(files.exists(os.fspath(filepath))))
-
-    def _is_fresh(self, trainer: Trainer, name: str) -> bool:
-        """Whether the value of a metric was made by the weights of this moment."""
-        return name in COUNTERS or trainer.metric_step(name) == trainer.global_step
-
-    def _value(self, trainer: Trainer, name: str) -> Tensor | None:
-        """The value of a metric, or of a counter that nobody logs under its name; None if there is none."""
-        value: Tensor | None = trainer.callback_metrics.get(name)
-        if name in COUNTERS:
-            count = trainer.current_epoch if name == "epoch" else trainer.global_step
-            return torch.tensor(count) if value is None else value.int()
-        return value
-
-    def _labels(self, trainer: Trainer, template: str) -> dict[str, Tensor | None]:
-        names = fields(template)
-        for name in names:
-            if self._value(trainer, name) is None:
-                warn_once(
-                    f"{name!r} in the names of checkpoints has not been logged so far, and is shown as none. "
-                    + advice_for_missing(name, trainer.callback_metrics)
-                )
-        return {name: self._value(trainer, name) if self._is_fresh(trainer, name) else None for name in names}
-
-    def _free_path(self, trainer: Trainer, template: str, own: str | None) -> str:
-        """A path at which nothing is overwritten, unless it is the file that is to be replaced."""
-        labels = self._labels(trainer, template)
-        path, version = self.format_checkpoint_name(labels, template), self.STARTING_VERSION
-        # what a signal left, and the run has gone on from, may give its name away
-        given = {own, *self._interim}
-        while self._enable_version_counter and path not in given and self.file_exists(path, trainer):
-            path = self.format_checkpoint_name(labels, template, ver=version)
-            version += 1
-        return path
-
-    def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
-        """The paths of the files that hold the last weights of this or an earlier run."""
-        folder = self.dirpath or self._default_dirpath(trainer)
-        pattern = files.pattern_of(self.CHECKPOINT_NAME_LAST, self.FILE_EXTENSION, self.CHECKPOINT_JOIN_CHAR)
-        return {os.path.join(folder, name) for name in files.names_in(folder) if pattern.fullmatch(name)}
-
-    def _default_dirpath(self, trainer: Trainer) -> str:
-        folder = trainer.default_root_dir
-        if trainer.loggers:
-            logger = trainer.loggers[0]
-            version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
-            folder = os.path.join(folder if logger.save_dir is None else logger.save_dir, logger.name or "", version)
-        folder = os.path.join(folder, "checkpoints")
-        return folder if files.is_remote(folder) else os.path.abspath(folder)
-
     # Ranking
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
@@ -246,35 +151,40 @@ class CheckpointStore(Checkpoint):
         worst_kept = self.best_k_models[self.kth_best_model_path].to(current.device)
         return bool(trainer.strategy.reduce_boolean_decision(bool(better(current, worst_kept))))
 
-    def _save_topk_checkpoint(self, trainer: Trainer) -> bool:
-        """Writes a checkpoint, if it is one to keep."""
+    # Libraries derive from this class and replace one of the methods below; each is called where its name says.
+
+    def _save_topk_checkpoint(self, trainer: Trainer, monitor_candidates: Candidates) -> bool | None:
+        """Writes a checkpoint, if it is one to keep; False says that it was none."""
         if self.save_top_k == 0:
             return False
         if self.monitor is None:
-            self._save_newest(trainer)
-            return True
-        current = self._value(trainer, self.monitor)
+            return self._save_none_monitor_checkpoint(trainer, monitor_candidates)
+        return self._save_monitor_checkpoint(trainer, monitor_candidates)
+
+    def _save_monitor_checkpoint(self, trainer: Trainer, monitor_candidates: Candidates) -> bool | None:
+        current = monitor_candidates.get(str(self.monitor))
         if current is not None and self.check_monitor_top_k(trainer, current):
-            self._save_ranked(trainer, self.monitor, current)
+            self._update_best_and_save(current, trainer, monitor_candidates)
             return True
         self._tell(trainer, f"{self.monitor!r} was not in top {self.save_top_k}")
         return False
 
-    def _save_newest(self, trainer: Trainer) -> None:
+    def _save_none_monitor_checkpoint(self, trainer: Trainer, monitor_candidates: Candidates) -> bool | None:
         self._settle(trainer)
         previous = self.best_model_path if self.save_top_k == 1 else ""
-        path = self._free_path(trainer, self._template, own=previous)
+        path = self._get_metric_interpolated_filepath_name(monitor_candidates, trainer, previous)
         with self._unchanged_on_failure(trainer, path):
             self.best_model_path = self._last_checkpoint_saved = path
             self._save_checkpoint(trainer, path)
         self._retire(trainer, previous, path)
+        return True
 
-    def _save_ranked(self, trainer: Trainer, monitor: str, current: Tensor) -> None:
+    def _update_best_and_save(self, current: Tensor, trainer: Trainer, monitor_candidates: Candidates) -> None:
         self._settle(trainer)
         worst, best = (max, min) if self.mode == "min" else (min, max)
         full = self.save_top_k != -1 and len(self.best_k_models) >= self.save_top_k
         evicted = self.kth_best_model_path if full else ""
-        path = self._free_path(trainer, self._template, own=evicted)
+        path = self._get_metric_interpolated_filepath_name(monitor_candidates, trainer, evicted)
         score = current.detach().squeeze().cpu()
         if score.isnan():
             score = torch.full_like(score, float("inf" if self.mode == "min" else "-inf"))
@@ -289,34 +199,44 @@ class CheckpointStore(Checkpoint):
             self.best_model_score = ranked[self.best_model_path]
             self._tell(
                 trainer,
-                f"{monitor!r} reached {score:.5f} (best {self.best_model_score:.5f}), saving model to {path!r} as top "
-                f"{len(ranked) if self.save_top_k == -1 else self.save_top_k}",
+                f"{self.monitor!r} reached {score:.5f} (best {self.best_model_score:.5f}), saving model to {path!r} as "
+                f"top {len(ranked) if self.save_top_k == -1 else self.save_top_k}",
             )
             self._last_checkpoint_saved = path
             self._save_checkpoint(trainer, path)
         self._retire(trainer, evicted, path)
 
-    def _save_last_checkpoint(self, trainer: Trainer) -> None:
+    def _save_last_checkpoint(self, trainer: Trainer, monitor_candidates: Candidates) -> None:
         """Writes the last checkpoint, or points a link to the newest one."""
+        if not self.save_last:
+            return
         linked = self.save_last == "link" and self.save_top_k != 0
         if linked and not self._last_checkpoint_saved:
             return
         if not linked:
             join(_io(trainer))
         previous = self.last_model_path
-        path = self._free_path(trainer, self.CHECKPOINT_NAME_LAST, own=previous)
+        path = self._free_path(trainer, self.CHECKPOINT_NAME_LAST, own=previous, candidates=monitor_candidates)
         target = self._last_checkpoint_saved if linked and not files.is_remote(path) else ""
         with self._unchanged_on_failure(trainer, target or path):
             self.last_model_path = path
             if target:
                 if trainer.is_global_zero:
-                    self._when_saved(trainer, target, partial(files.link, target, path))
+                    self._when_saved(trainer, target, partial(self._link_checkpoint, trainer, target, path))
                 trainer.strategy.barrier("ModelCheckpoint.link")
             else:
                 self._save_checkpoint(trainer, path)
         self._retire(trainer, previous, path, saved=target)
 
+    def _save_last(self, trainer: Trainer) -> None:
+        self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+        self._last_file_step = trainer.global_step
+
     # Files
+
+    @staticmethod
+    def _link_checkpoint(trainer: Trainer, filepath: str, linkpath: str) -> None:
+        files.link(filepath, linkpath)
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         trainer.save_checkpoint(filepath, self.save_weights_only)
@@ -360,18 +280,23 @@ class CheckpointStore(Checkpoint):
 
     def _retire(self, trainer: Trainer, path: str, successor: str, saved: str = "") -> None:
         """Gives a file up as soon as the one that takes its place is there."""
-        if path and path != successor:
+        if path and path != successor and self._should_remove_checkpoint(trainer, path, successor):
             self._when_saved(trainer, saved or successor, partial(self._obsolete.append, path))
 
+    def _should_remove_checkpoint(self, trainer: Trainer, previous: str, current: str) -> bool:
+        """Whether a file may go: not one that the user has named to go on from, or that lies elsewhere."""
+        resumed_from = trainer.ckpt_path if trainer.ckpt_named else None
+        if resumed_from is not None and files.absolute(resumed_from) == files.absolute(previous):
+            return False
+        return files.is_remote(previous) or bool(self.dirpath and files.lies_below(previous, self.dirpath))
+
+    def _remove_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        trainer.strategy.remove_checkpoint(filepath)
+
     def _remove_obsolete(self, trainer: Trainer) -> None:
-        """Removes the files whose places were taken, except one that the user has named to go on from."""
+        """Removes the files whose places were taken."""
         while self._obsolete:
-            path = self._obsolete.pop()
-            resumed_from = trainer.ckpt_path if trainer.ckpt_named else None
-            if resumed_from is not None and files.absolute(resumed_from) == files.absolute(path):
-                continue
-            if files.is_remote(path) or (self.dirpath and files.lies_below(path, self.dirpath)):
-                trainer.strategy.remove_checkpoint(path)
+            self._remove_checkpoint(trainer, self._obsolete.pop())
 
     def to_yaml(self, filepath: str | os.PathLike[str] | None = None) -> None:
         """Writes the paths of the best checkpoints with their scores as YAML.

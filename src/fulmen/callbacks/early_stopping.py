@@ -103,6 +103,7 @@ class EarlyStopping(Callback):
         self.stopped_epoch = 0
         self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
         self.stopping_reason_message: str | None = None
+        self._reason = EarlyStoppingReason.NOT_STOPPED  # of the value judged last
         self.best_score = torch.tensor(float("inf" if mode == "min" else "-inf"))
 
     @property
@@ -122,13 +123,13 @@ class EarlyStopping(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks, if it is to be done here."""
-        if self._check_on_train_epoch_end and not self._passes_over(trainer):
-            self._check(trainer)
+        if self._check_on_train_epoch_end and not self._should_skip_check(trainer):
+            self._run_early_stopping_check(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks, if it is to be done here."""
-        if not self._check_on_train_epoch_end and not self._passes_over(trainer):
-            self._check(trainer)
+        if not self._check_on_train_epoch_end and not self._should_skip_check(trainer):
+            self._run_early_stopping_check(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """What has been seen so far."""
@@ -150,35 +151,45 @@ class EarlyStopping(Callback):
         self.stopping_reason = EarlyStoppingReason(state_dict.get("stopping_reason", 0))
         self.stopping_reason_message = state_dict.get("stopping_reason_message")
 
-    @staticmethod
-    def _passes_over(trainer: Trainer) -> bool:
+    # Libraries derive from this class and replace one of these; each is called where its name says.
+
+    def _should_skip_check(self, trainer: Trainer) -> bool:
         return bool(trainer.state.fn != "fit" or trainer.sanity_checking or trainer.fast_dev_run)
 
-    def _check(self, trainer: Trainer) -> None:
+    def _run_early_stopping_check(self, trainer: Trainer) -> None:
         metrics = trainer.callback_metrics
-        if self.monitor not in metrics:
-            self._report_missing(metrics)
+        if not self._validate_condition_metric(metrics):
             return
         current = torch.as_tensor(metrics[self.monitor]).detach().squeeze().cpu()
-        reason, message = self._judge(current)
-        stop = trainer.strategy.reduce_boolean_decision(reason is not EarlyStoppingReason.NOT_STOPPED, all=False)
+        self._reason = EarlyStoppingReason.NOT_STOPPED
+        stop, message = self._evaluate_stopping_criteria(current)
+        stop = trainer.strategy.reduce_boolean_decision(bool(stop), all=False)
         if stop:
             trainer.should_stop = True
             self.stopped_epoch = trainer.current_epoch
-            self.stopping_reason, self.stopping_reason_message = reason, message
+            self.stopping_reason, self.stopping_reason_message = self._reason, message
         if message is not None and self.verbose:
-            self._log(trainer, message)
+            self._log_info(trainer, message, self.log_rank_zero_only)
 
-    def _report_missing(self, metrics: dict[str, Tensor]) -> None:
+    def _validate_condition_metric(self, logs: dict[str, Tensor]) -> bool:
+        """Whether the metric is there; complains if it is not."""
+        if self.monitor in logs:
+            return True
         rule = f"`EarlyStopping(monitor={self.monitor!r})` needs a metric that is logged."
         if self.strict:
             raise MisconfiguredRun(
                 rule,
-                got=f"these metrics: {show(metrics)}",
-                fix=advice_for_missing(self.monitor, metrics) + " `strict=False` passes over checks without it.",
+                got=f"these metrics: {show(logs)}",
+                fix=advice_for_missing(self.monitor, logs) + " `strict=False` passes over checks without it.",
             )
         if self.verbose:
-            rank_zero_warn(f"{rule} It is not among these: {show(metrics)}.", category=RuntimeWarning)
+            rank_zero_warn(f"{rule} It is not among these: {show(logs)}.", category=RuntimeWarning)
+        return False
+
+    def _evaluate_stopping_criteria(self, current: Tensor) -> tuple[bool, str | None]:
+        """Whether a value ends training, and what there is to say of it."""
+        self._reason, message = self._judge(current)
+        return self._reason is not EarlyStoppingReason.NOT_STOPPED, message
 
     def _judge(self, current: Tensor) -> tuple[EarlyStoppingReason, str | None]:
         better, value, name = self.monitor_op, current.item(), self.monitor
@@ -198,7 +209,7 @@ class EarlyStopping(Callback):
                 f"Divergence threshold reached: {name} = {value} {worse} {self.divergence_threshold}. {end}"
             )
         if better(current - self.min_delta, self.best_score):
-            message = self._improvement(current)
+            message = self._improvement_message(current)
             self.best_score = current
             self.wait_count = 0
             return EarlyStoppingReason.NOT_STOPPED, message
@@ -210,14 +221,15 @@ class EarlyStopping(Callback):
             )
         return EarlyStoppingReason.NOT_STOPPED, None
 
-    def _improvement(self, current: Tensor) -> str:
+    def _improvement_message(self, current: Tensor) -> str:
         by = ""
         if torch.isfinite(self.best_score):
             by = f" by {abs(self.best_score - current):.3f} >= min_delta = {abs(self.min_delta)}"
         return f"Metric {self.monitor} improved{by}. New best score: {current:.3f}"
 
-    def _log(self, trainer: Trainer, message: str) -> None:
-        if self.log_rank_zero_only and not trainer.is_global_zero:
+    @staticmethod
+    def _log_info(trainer: Trainer, message: str, log_rank_zero_only: bool) -> None:
+        if log_rank_zero_only and not trainer.is_global_zero:
             return
         log.info(f"[rank: {trainer.global_rank}] {message}" if trainer.world_size > 1 else message)
 

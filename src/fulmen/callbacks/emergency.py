@@ -25,10 +25,8 @@ def fresh_path(store: CheckpointStore, trainer: Trainer) -> str:
     Returns:
         The path.
     """
-    template = store._template
-    labels = {
-        name: store._value(trainer, name) if store._is_fresh(trainer, name) else None for name in fields(template)
-    }
+    template, known = store._template, store._monitor_candidates(trainer)
+    labels = {name: known.get(name) if store._is_fresh(trainer, name, known) else None for name in fields(template)}
     path, version = store.format_checkpoint_name(labels, template), store.STARTING_VERSION
     while store.file_exists(path, trainer):
         path = store.format_checkpoint_name(labels, template, ver=version)

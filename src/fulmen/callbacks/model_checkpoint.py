@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fulmen.callbacks import checkpoint_files as files
 from fulmen.callbacks.checkpoint_name import metrics_in
+from fulmen.callbacks.checkpoint_naming import Candidates
 from fulmen.callbacks.checkpoint_options import read_triggers
 from fulmen.callbacks.checkpoint_store import CheckpointStore
 from fulmen.callbacks.emergency import finish_earlier_save, fresh_path, place_of
-from fulmen.callbacks.monitor import advice_for_missing, show
+from fulmen.callbacks.monitor import advice_for_missing, show, warn_of_nothing_saved
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn, warn_once
 
@@ -159,18 +160,24 @@ class ModelCheckpoint(CheckpointStore):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Finds the folder, and clears it of what a killed run left half written."""
-        self.dirpath = trainer.strategy.broadcast(self.dirpath or self._default_dirpath(trainer))
+        self.dirpath = trainer.strategy.broadcast(self.__resolve_ckpt_dir(trainer))
         if stage != "fit":
             return
         self._forget_run()
         self._shared = trainer.world_size > 1
         if trainer.is_global_zero and not trainer.fast_dev_run:
             files.clean(self.dirpath, depth=self._template.count("/"))
-        writes = self.save_top_k != 0 and not trainer.fast_dev_run
-        resumed = trainer.ckpt_path
+        writes, resumed = self.save_top_k != 0 and not trainer.fast_dev_run, trainer.ckpt_path
         expected = resumed is not None and files.lies_below(resumed, self.dirpath)  # the run goes on there
-        if trainer.is_global_zero and writes and not expected and files.names_in(self.dirpath):
-            rank_zero_warn(f"The folder of checkpoints {self.dirpath} is not empty.")
+        if trainer.is_global_zero and writes and not expected:
+            self.__warn_if_dir_not_empty(self.dirpath)
+
+    def __resolve_ckpt_dir(self, trainer: Trainer) -> str:
+        return self.dirpath or self._default_dirpath(trainer)
+
+    def __warn_if_dir_not_empty(self, dirpath: str) -> None:
+        if files.names_in(dirpath):
+            rank_zero_warn(f"The folder of checkpoints {dirpath} is not empty.")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts to count."""
@@ -193,18 +200,18 @@ class ModelCheckpoint(CheckpointStore):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves, if this is where epochs trigger saves or a save waits for a metric."""
-        if self._passes_over(trainer):
+        if self._skips(trainer):
             return
         self._validated = True
         self._evaluated_at[0] = trainer.global_step
-        self._end(trainer, due=not self._saves_on_train_epoch_end(trainer))
+        self._end(trainer, due=not self._should_save_on_train_epoch_end(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves, if this is where epochs trigger saves or a save waits for a metric."""
-        if self._passes_over(trainer):
+        if self._skips(trainer):
             return
         self._evaluated_at[1] = trainer.global_step
-        self._end(trainer, due=self._saves_on_train_epoch_end(trainer), epoch_end=True)
+        self._end(trainer, due=self._should_save_on_train_epoch_end(trainer), epoch_end=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Sees to it that no save is lost: what still waits for a metric is kept as the last checkpoint."""
@@ -212,9 +219,9 @@ class ModelCheckpoint(CheckpointStore):
             return
         waiting, self._awaited, self._polls = self._awaited, (), False
         if waiting and self.monitor is None:
-            self._save(trainer)
+            self._save(trainer, self._monitor_candidates(trainer))
         elif waiting and not self.best_model_path:
-            self._warn_of_nothing_saved(trainer, str(self.monitor))
+            warn_of_nothing_saved(trainer, str(self.monitor))
         missing = self.save_last is True or waiting or not self._last_file_step
         if self.save_last and missing and trainer.global_step != self._last_file_step:
             self._save_last(trainer)
@@ -301,7 +308,15 @@ class ModelCheckpoint(CheckpointStore):
     def _passes_over(trainer: Trainer) -> bool:
         return bool(trainer.state.fn != "fit" or trainer.sanity_checking or trainer.fast_dev_run)
 
-    def _saves_on_train_epoch_end(self, trainer: Trainer) -> bool:
+    def _should_skip_saving_checkpoint(self, trainer: Trainer) -> bool:
+        return self._passes_over(trainer) or self._last_global_step_saved == trainer.global_step
+
+    def _skips(self, trainer: Trainer) -> bool:
+        """Whether nothing may be saved here; what is saved already is looked at later, unless a library decides."""
+        own = type(self)._should_skip_saving_checkpoint is ModelCheckpoint._should_skip_saving_checkpoint
+        return self._passes_over(trainer) if own else self._should_skip_saving_checkpoint(trainer)
+
+    def _should_save_on_train_epoch_end(self, trainer: Trainer) -> bool:
         if self._save_on_train_epoch_end is not None:
             return self._save_on_train_epoch_end
         if not trainer.enable_validation:
@@ -332,7 +347,7 @@ class ModelCheckpoint(CheckpointStore):
 
     def _trigger(self, trainer: Trainer, epoch_end: bool = False) -> None:
         """A save is due: does it, or lets it wait."""
-        if self._passes_over(trainer):
+        if self._skips(trainer):
             return
         if not self._awaited:
             self._due_since_epoch = trainer.current_epoch
@@ -347,21 +362,22 @@ class ModelCheckpoint(CheckpointStore):
 
     def _attempt(self, trainer: Trainer, epoch_end: bool = False) -> bool:
         """Saves, unless a metric is older than the weights."""
-        self._awaited = self._stale_metrics(trainer, epoch_end)
+        candidates = self._monitor_candidates(trainer)
+        self._awaited = self._stale_metrics(trainer, candidates, epoch_end)
         if self._awaited:
             return False
         self._polls = False
-        self._save(trainer)
+        self._save(trainer, candidates)
         return True
 
-    def _stale_metrics(self, trainer: Trainer, epoch_end: bool) -> tuple[str, ...]:
+    def _stale_metrics(self, trainer: Trainer, candidates: Candidates, epoch_end: bool) -> tuple[str, ...]:
         if self.save_top_k == 0:
             return ()
         if self.monitor is not None:
-            return () if self._is_fresh(trainer, self.monitor) else (self.monitor,)
+            return () if self._is_fresh(trainer, self.monitor, candidates) else (self.monitor,)
         if epoch_end and trainer.current_epoch > self._due_since_epoch:
             return ()
-        stale = [name for name in metrics_in(self._template) if not self._is_fresh(trainer, name)]
+        stale = [name for name in metrics_in(self._template) if not self._is_fresh(trainer, name, candidates)]
         hopeless = self._has_seen_all_events(trainer, epoch_end)
         return tuple(name for name in stale if not hopeless or name in trainer.callback_metrics)
 
@@ -386,31 +402,16 @@ class ModelCheckpoint(CheckpointStore):
         if epoch_end and not trainer.enable_validation:
             warn_once(f"{rule} These are logged: {show(metrics)}. Nothing is saved as long as it is missing.")
 
-    @staticmethod
-    def _warn_of_nothing_saved(trainer: Trainer, monitor: str) -> None:
-        metrics, why = trainer.callback_metrics, "the metric was never logged"
-        advice = advice_for_missing(monitor, metrics)
-        if monitor in metrics:
-            step = trainer.metric_step(monitor)
-            why = f"all values of the metric were made before the save was due, the last at step {step}"
-            advice = (
-                "Validate more often, or save earlier; `save_last=True` keeps the newest weights whatever their metric."
-            )
-        rank_zero_warn(f"`ModelCheckpoint(monitor={monitor!r})` saved nothing: {why}. {advice}")
-
-    def _save(self, trainer: Trainer) -> None:
+    def _save(self, trainer: Trainer, candidates: Candidates) -> None:
         step, saved = trainer.global_step, False
         if step != self._last_global_step_saved:
-            saved = self._save_topk_checkpoint(trainer)
+            saved = self._save_topk_checkpoint(trainer, candidates) is not False
         if saved:
             self._last_global_step_saved = step
-        if self.save_last and (saved or step != self._last_file_step):
-            self._save_last(trainer)
-            saved = True
+        if saved or step != self._last_file_step:
+            self._save_last_checkpoint(trainer, candidates)
+            if self.save_last:
+                self._last_file_step, saved = step, True
         if saved and not self.save_weights_only:
             self._let_go(trainer)
         self._remove_obsolete(trainer)
-
-    def _save_last(self, trainer: Trainer) -> None:
-        self._save_last_checkpoint(trainer)
-        self._last_file_step = trainer.global_step

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.rank_zero import rank_zero_warn
+
+if TYPE_CHECKING:
+    from fulmen.trainer.trainer import Trainer
 
 Mode = Literal["min", "max"]
 
@@ -52,3 +56,21 @@ def advice_for_missing(name: str, available: Iterable[str]) -> str:
 def show(names: Iterable[str]) -> str:
     """A list of metrics, for an error text."""
     return ", ".join(f"`{name}`" for name in sorted(names)) or "none"
+
+
+def warn_of_nothing_saved(trainer: Trainer, monitor: str) -> None:
+    """Says why a checkpoint callback has saved nothing.
+
+    Args:
+        trainer: The Trainer, at the end of training.
+        monitor: The metric that a save waited for to the end.
+    """
+    metrics, why = trainer.callback_metrics, "the metric was never logged"
+    advice = advice_for_missing(monitor, metrics)
+    if monitor in metrics:
+        step = trainer.metric_step(monitor)
+        why = f"all values of the metric were made before the save was due, the last at step {step}"
+        advice = (
+            "Validate more often, or save earlier; `save_last=True` keeps the newest weights whatever their metric."
+        )
+    rank_zero_warn(f"`ModelCheckpoint(monitor={monitor!r})` saved nothing: {why}. {advice}")

@@ -93,14 +93,15 @@ def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     if datamodule is not None and type(datamodule).__qualname__ in checkpoint:
         datamodule.load_state_dict(checkpoint[type(datamodule).__qualname__])
     if "callbacks" in checkpoint:  # it is not in a file of weights alone
-        _restore_callbacks(trainer, checkpoint)
+        restore_callbacks(trainer, checkpoint)
     precision = trainer.strategy.precision_plugin
     precision.on_load_checkpoint(checkpoint)
     if type(precision).__qualname__ in checkpoint:
         precision.load_state_dict(checkpoint[type(precision).__qualname__])
 
 
-def _restore_callbacks(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+def restore_callbacks(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Gives callbacks their states back, and says whose are left over."""
     states: dict[Any, Any] = checkpoint["callbacks"]
     for callback in trainer.callbacks:
         stand_in(callback, "on_load_checkpoint")(trainer, trainer.lightning_module, checkpoint)

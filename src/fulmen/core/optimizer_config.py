@@ -45,11 +45,12 @@ class NoOptimizer(Optimizer):
         return "NoOptimizer"
 
 
-def read_optimizers(returned: Any) -> tuple[list[Optimizer], list[LRSchedulerConfig]]:
+def read_optimizers(returned: Any, manual: bool = False) -> tuple[list[Optimizer], list[LRSchedulerConfig]]:
     """Optimizers and schedulers of what ``configure_optimizers`` returned.
 
     Args:
         returned: One of the shapes that ``LightningModule.configure_optimizers`` lists.
+        manual: Whether the module steps its schedulers itself, so that none needs to know its metric.
 
     Returns:
         The optimizers, and how each scheduler is stepped.
@@ -61,7 +62,7 @@ def read_optimizers(returned: Any) -> tuple[list[Optimizer], list[LRSchedulerCon
         rank_zero_warn("`configure_optimizers` returned None, so this fit will not change any weights.")
         return [NoOptimizer()], []
     optimizers, schedulers, monitor = _split(returned)
-    configs = [_read_scheduler(scheduler, monitor) for scheduler in schedulers]
+    configs = [_read_scheduler(scheduler, monitor, manual) for scheduler in schedulers]
     for config in configs:
         attached = getattr(config.scheduler, "optimizer", None)
         if attached is not None and not any(attached is optimizer for optimizer in optimizers):
@@ -136,7 +137,7 @@ def _with_monitor(scheduler: Any, monitor: str | None) -> Any:
     }  # fmt: skip
 
 
-def _read_scheduler(scheduler: Any, monitor: str | None) -> LRSchedulerConfig:
+def _read_scheduler(scheduler: Any, monitor: str | None, manual: bool) -> LRSchedulerConfig:
     config: dict[str, Any] = dict(scheduler) if isinstance(scheduler, Mapping) else {"scheduler": scheduler}
     _check_keys(config)
     known = {key: value for key, value in config.items() if key in _KEYS}
@@ -145,7 +146,7 @@ def _read_scheduler(scheduler: Any, monitor: str | None) -> LRSchedulerConfig:
         known["reduce_on_plateau"] = True
     known.setdefault("monitor", monitor)
     if known["reduce_on_plateau"]:
-        if not known["monitor"]:
+        if not known["monitor"] and not manual:
             raise MisconfigurationException(
                 "`ReduceLROnPlateau` needs to know which metric to look at.",
                 got="a scheduler without `monitor`",

@@ -17,6 +17,8 @@ from fulmen.core.hparams_files import load_hparams_from_yaml as load_hparams_fro
 from fulmen.core.hparams_files import save_hparams_to_tags_csv as save_hparams_to_tags_csv
 from fulmen.core.hparams_files import save_hparams_to_yaml as save_hparams_to_yaml
 from fulmen.core.hparams_files import update_hparams as update_hparams
+from fulmen.utilities.cloud_io import _load as pl_load
+from fulmen.utilities.cloud_io import get_filesystem as get_filesystem
 from fulmen.utilities.codec import decode_checkpoint, is_trusted
 from fulmen.utilities.encoding import Encoder
 from fulmen.utilities.exceptions import (
@@ -29,7 +31,7 @@ from fulmen.utilities.foreign import well_known
 from fulmen.utilities.imports import require
 from fulmen.utilities.parsing import AttributeDict
 from fulmen.utilities.rank_zero import rank_zero_warn, warn_once
-from fulmen.utilities.safe_load import MapLocation, describe, load
+from fulmen.utilities.safe_load import MapLocation, describe, where_it_was
 from fulmen.utilities.suggest import did_you_mean
 from fulmen.utilities.unresolved import is_whole, placeholders
 
@@ -66,7 +68,7 @@ def load_from_checkpoint(
         The new object, a module with its weights and on their device.
     """
     with well_known():
-        checkpoint = load(checkpoint_path, map_location, weights_only)
+        checkpoint = pl_load(checkpoint_path, map_location, weights_only)
     place = describe(checkpoint_path)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         keys = f" with the keys {list(checkpoint)[:5]}" if isinstance(checkpoint, dict) else ""
@@ -75,14 +77,20 @@ def load_from_checkpoint(
             got=f"a {type(checkpoint).__name__}{keys}",
             fix="If the file holds weights alone: `model.load_state_dict(torch.load(path))`.",
         )
-    checkpoint = decode_checkpoint(checkpoint, is_trusted(weights_only))
-    hparams = _hparams_of(cls, checkpoint, hparams_file)
+    trusted = is_trusted(weights_only)
+    checkpoint = decode_checkpoint(checkpoint, trusted)
+    return _made_of(cls, checkpoint, _hparams_of(cls, checkpoint, hparams_file), strict, trusted, place, kwargs)
+
+
+def _made_of(
+    cls: Any, checkpoint: dict[str, Any], hparams: Any, strict: bool | None, trusted: bool, place: str, kwargs: Any
+) -> Any:
     settings = settings_of(hparams, kwargs)
-    cls = chosen_class(cls, hparams, is_trusted(weights_only))
+    cls = chosen_class(cls, hparams, trusted)
     hparams.update(kwargs)
     if hparams:
         checkpoint[cls.CHECKPOINT_HYPER_PARAMS_KEY] = hparams
-    hparams = realized(cls, hparams, kwargs, is_trusted(weights_only))
+    hparams = realized(cls, hparams, kwargs, trusted)
     with made_of(cls, settings):
         obj = _instantiate(cls, checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_NAME), hparams, kwargs)
     if isinstance(obj, nn.Module):
@@ -90,6 +98,23 @@ def load_from_checkpoint(
     elif cls.__qualname__ in checkpoint:
         obj.load_state_dict(checkpoint[cls.__qualname__])
     return obj
+
+
+# Names that other libraries import.
+
+_load_from_checkpoint = load_from_checkpoint
+
+
+def _load_state(cls: Any, checkpoint: dict[str, Any], strict: bool | None = None, **cls_kwargs_new: Any) -> Any:
+    """Makes a module or a data module of a checkpoint that was read already."""
+    checkpoint = decode_checkpoint(dict(checkpoint), trusted=False)
+    hparams = _hparams_of(cls, checkpoint, None)
+    return _made_of(cls, checkpoint, hparams, strict, False, "the checkpoint", cls_kwargs_new)
+
+
+def _default_map_location(storage: Any, location: str) -> Any:
+    """Leaves tensors where they were, or on the CPU where that device is not there."""
+    return where_it_was(storage, location)
 
 
 def dump_hparams(obj: Any) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fulmen.loops.inside import EpochViews
+
 if TYPE_CHECKING:
     from fulmen.data.feed import Feed
     from fulmen.loops.fit import FitLoop
     from fulmen.loops.watch import WatchedFeed
 
 
-class EpochLoop:
+class EpochLoop(EpochViews):
     """Goes over the batches of one epoch.
 
     Args:
@@ -121,10 +123,6 @@ class EpochLoop:
             fit.rates.step("step", False, index)
         if last:
             fit.rates.step("epoch", False, fit.progress.epoch)
-
-    @property
-    def _batches_that_stepped(self) -> int:
-        return self.fit_loop.progress.windows
 
     @property
     def total_batch_idx(self) -> int:

@@ -15,6 +15,7 @@ from fulmen.data.epochs import set_epoch
 from fulmen.data.feed import Feed
 from fulmen.data.loaders import check_loader, length_of, planned_batches, prepare
 from fulmen.data.parts import flat
+from fulmen.loops.inside import EvaluationViews
 from fulmen.loops.recipe import step_function
 from fulmen.loops.result_state import dump_results, load_results
 from fulmen.loops.results import Results
@@ -93,7 +94,7 @@ class LoaderSet:
         self.max_batches = [planned_batches(length_of(loader), self.limit, flag) for loader in self.loaders]
 
 
-class EvaluationLoop:
+class EvaluationLoop(EvaluationViews):
     """Runs ``validation_step`` or ``test_step`` over the stage's loaders.
 
     Args:
@@ -107,7 +108,6 @@ class EvaluationLoop:
         self.stage = RunningStage.VALIDATING if stage == "validate" else RunningStage.TESTING
         self.data = LoaderSet(trainer, {"validate": "val", "test": "test"}[stage])
         self.results: Results | None = None
-        self.restarting = False
         self.seen: dict[int, int] = {}
         self.sanity_batches: list[int | float] | None = None
         self.saved: dict[str, Any] | None = None

@@ -15,6 +15,7 @@ from fulmen.loops.describe import describe
 from fulmen.loops.epoch import EpochLoop
 from fulmen.loops.evaluate import EvaluationLoop
 from fulmen.loops.forward import Forward
+from fulmen.loops.inside import FitViews
 from fulmen.loops.manual import Manual
 from fulmen.loops.named import Named
 from fulmen.loops.optimize import Automatic
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
 
-class FitLoop:
+class FitLoop(FitViews):
     """Runs epochs until it is enough.
 
     Args:
@@ -89,8 +90,8 @@ class FitLoop:
     def plan_rates(self) -> None:
         """Resolves which schedulers step when; again, where a callback has put others in place."""
         trainer, module = self.trainer, self.trainer.lightning_module
-        self.rates = LearningRates(trainer.lr_scheduler_configs, module, self.metrics, self.progress)
-        self.schedules = bool(trainer.lr_scheduler_configs) and module.automatic_optimization
+        configs = trainer.lr_scheduler_configs if module.automatic_optimization else []
+        self.rates, self.schedules = LearningRates(configs, module, self.metrics, self.progress), bool(configs)
 
     def plan_steps(self) -> None:
         """Resolves what a step of the epoch is, which is none where a callback has set ``forward_only``."""
@@ -238,7 +239,7 @@ class FitLoop:
             return True
         return self.trainer.should_stop and self.may_stop
 
-    def _load(self, first: bool) -> None:
+    def _load(self, first: bool = False) -> None:
         """Gets the loaders, where they are not there or are to be made anew."""
         if self.data.load() or first:
             in_this_epoch = (self.progress.epoch + 1) % (self.trainer.check_val_every_n_epoch or 1) == 0
@@ -356,11 +357,6 @@ class FitLoop:
     def max_batches(self) -> int | float:
         """Batches in an epoch."""
         return self.data.max_batches
-
-    @property
-    def epoch_progress(self) -> Any:
-        """The counts of the run."""
-        return self.progress
 
 
 def _kind_of(trainer: Trainer, module: LightningModule) -> type[Automatic]:

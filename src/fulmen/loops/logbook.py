@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from fulmen.loops.log_rules import RULES, resolve
-
 if TYPE_CHECKING:
     from fulmen.core.logging import LogOptions
     from fulmen.loops.entries import Entry
@@ -41,6 +39,8 @@ class LogBook:
     def admit(self, name: str, value: Any, asked: LogOptions) -> Entry:
         """Opens an entry; see ``Results.admit``."""
         if self.results is None:
+            from fulmen.loops.log_rules import RULES, resolve  # only who makes the mistake pays for it
+
             resolve(name, None if self.hook in RULES else self.hook, asked)  # says that nothing can be logged here
             raise AssertionError("no hook outside a pass allows logging")
         return self.results.admit(name, value, asked, self.hook)

@@ -12,6 +12,7 @@ from fulmen.core.hooks import keep_modes, restore_modes
 from fulmen.core.module import LightningModule
 from fulmen.data.feed import Feed
 from fulmen.loops.evaluate import LoaderSet, evaluation_mode
+from fulmen.loops.inside import PassViews
 from fulmen.loops.recipe import step_function
 from fulmen.loops.transfer import plan_transfer
 from fulmen.loops.watch import watch_feed, watch_strategy, watch_transfer
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
 
-class PredictionLoop:
+class PredictionLoop(PassViews):
     """Runs ``predict_step`` over the stage's loaders.
 
     Args:
@@ -37,7 +38,7 @@ class PredictionLoop:
         self.trainer = trainer
         self.data = LoaderSet(trainer, "predict")
         self.return_predictions = True
-        self.restarting = False
+        self.loader_index = self.batches_done = 0
         self.current_batch_indices: list[int] = []
         self.epoch_batch_indices: list[list[list[int]]] = []
         self._predictions: list[list[Any]] = []
@@ -105,6 +106,7 @@ class PredictionLoop:
         loader = self.data.loaders[index]
         feed = Feed(loader, self.max_batches[index], device=self.transfer.device, fast=trainer.fast_data)
         notes = self._open_notes(feed)
+        self.loader_index, self.batches_done = index, 0
         batches = watch_feed(trainer, "[_PredictionLoop].predict_next", feed)
         with closing(feed):  # workers of a pass that is not read to its end would live on
             for batch_idx, batch in enumerate(batches):
@@ -120,6 +122,7 @@ class PredictionLoop:
                     with context():
                         output = step(batch, batch_idx, *which)
                 book.enter(None)
+                self.batches_done = batch_idx + 1
                 hooks.on_predict_batch_end(output, batch, batch_idx, index)
                 if self._keeps:
                     kept.append(move_data_to_device(output, "cpu") if self._on_device else output)

@@ -97,7 +97,7 @@ class Strategy(StrategyHooks, ABC):
     @property
     def model(self) -> nn.Module | None:
         """The model, wrapped where the strategy wraps it; None before :meth:`connect`."""
-        return self._model
+        return self._lightning_module if self._model is None else self._model
 
     @model.setter
     def model(self, model: nn.Module | None) -> None:

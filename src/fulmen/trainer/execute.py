@@ -41,6 +41,12 @@ STAGES = {
     TrainerFn.PREDICTING: RunningStage.PREDICTING,
 }
 
+# The parts of a run that libraries replace, and where ours are.
+PARTS = (
+    "_fit_impl", "_validate_impl", "_test_impl", "_predict_impl", "_run", "_run_stage", "_run_sanity_check", "_teardown"
+)  # fmt: skip
+INSIDE = "fulmen.trainer.inside"
+
 
 @dataclass
 class Job:
@@ -73,16 +79,16 @@ def execute(trainer: Trainer, job: Job) -> Any:
     Returns:
         What the loop returns; None for `fit`.
     """
+    in_parts = is_run_in_parts(trainer)
     try:
-        trainer.state.fn, trainer.state.status = job.fn, TrainerStatus.RUNNING
-        trainer.state.stage = STAGES[job.fn]
-        trainer.signals.forget()
+        if in_parts:
+            return first_part(trainer, job)
+        take_note(trainer, job.fn)
         with backends(trainer):
             begin(trainer, job)
             if job.fn == TrainerFn.FITTING:
                 trainer.signals.listen(trainer)
-                with isolated_sanity_check(trainer):
-                    trainer.fit_loop.sanity_check()
+                sanity_check(trainer)
                 result: Any = None
                 trainer.fit_loop.run()
                 trainer.signals.close(trainer)
@@ -91,6 +97,8 @@ def execute(trainer: Trainer, job: Job) -> Any:
             end(trainer, job.fn)
         return result
     except BaseException as error:
+        if in_parts:
+            trainer._teardown()
         interrupted(trainer, error)
         fold(error)
         if isinstance(error, KeyboardInterrupt) and interactive():
@@ -100,12 +108,37 @@ def execute(trainer: Trainer, job: Job) -> Any:
         trainer.signals.restore()
 
 
-@contextmanager
-def isolated_sanity_check(trainer: Trainer) -> Iterator[None]:
-    """Nothing of the sanity check reaches the loggers."""
+def take_note(trainer: Trainer, fn: TrainerFn) -> None:
+    """Says in the Trainer's state what runs."""
+    trainer.state.fn, trainer.state.status = fn, TrainerStatus.RUNNING
+    trainer.state.stage = STAGES[fn]
+    trainer.signals.forget()
+
+
+def is_run_in_parts(trainer: Trainer) -> bool:
+    """Whether a library has replaced one of the methods that :mod:`fulmen.trainer.inside` has for it."""
+    parts = [getattr(trainer, part) for part in PARTS]
+    return any(getattr(part, "__module__", None) != INSIDE or hasattr(part, "__wrapped__") for part in parts)
+
+
+def first_part(trainer: Trainer, job: Job) -> Any:
+    """Hands a call of the Trainer to the method that a library knows it by."""
+    end, given = (job.datamodule, job.ckpt_path, job.weights_only), job.loaders.get("dataloaders")
+    if job.fn == TrainerFn.FITTING:
+        loaders = job.loaders["train_dataloaders"], job.loaders["val_dataloaders"]
+        return trainer._fit_impl(job.model, *loaders, *end)
+    if job.fn == TrainerFn.PREDICTING:
+        returned = trainer.predict_loop.return_predictions
+        return trainer._predict_impl(job.model, given, job.datamodule, returned, *end[1:])
+    part = trainer._validate_impl if job.fn == TrainerFn.VALIDATING else trainer._test_impl
+    return part(job.model, given, job.ckpt_path, True, job.datamodule, job.weights_only)
+
+
+def sanity_check(trainer: Trainer) -> None:
+    """The sanity check, of which nothing reaches the loggers."""
     loggers, trainer.metrics.loggers = trainer.metrics.loggers, []
     try:
-        yield
+        trainer.fit_loop.sanity_check()
     finally:
         trainer.metrics.loggers = loggers
 
@@ -161,7 +194,7 @@ def begin(trainer: Trainer, job: Job) -> None:
     call_setup(trainer, module, fn)
     checkpoint = None
     if trainer._ckpt_path is not None:
-        checkpoint = _read(trainer, trainer._ckpt_path, job.weights_only)
+        checkpoint = read_checkpoint(trainer, trainer._ckpt_path, job.weights_only)
         restore_model(trainer, checkpoint)
     log_hyper_parameters(trainer, module, trainer.datamodule)
     trainer.strategy.setup(trainer)
@@ -193,7 +226,8 @@ def _requeued(trainer: Trainer, fn: TrainerFn) -> str | None:
     return requeued_checkpoint(trainer)
 
 
-def _read(trainer: Trainer, path: str, weights_only: bool | None) -> dict[str, Any]:
+def read_checkpoint(trainer: Trainer, path: str, weights_only: bool | None) -> dict[str, Any]:
+    """A checkpoint as the run needs it: in the layout of today, plain data made values again."""
     with pl_legacy_patch():
         checkpoint = trainer.strategy.load_checkpoint(path, weights_only=weights_only)
     check_checkpoint(checkpoint, path)

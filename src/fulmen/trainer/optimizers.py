@@ -32,7 +32,7 @@ def configured_optimizers(trainer: Any) -> tuple[list[Optimizer], list[LRSchedul
     """What the module's ``configure_optimizers`` returns now, in one form, and the optimizers wrapped."""
     module = trainer.lightning_module
     returned = watch_hook(trainer, module, "configure_optimizers")()
-    optimizers, configs = read_optimizers(returned)
+    optimizers, configs = read_optimizers(returned, manual=not module.automatic_optimization)
     trainer.strategy._optimizer_names = tuple(named_optimizers(returned) or ())
     return optimizers, configs, _wrapped(optimizers, module)
 

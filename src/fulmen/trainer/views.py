@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from fulmen.core.logging import MediaLogging
 from fulmen.core.module import LightningModule, overridden
+from fulmen.trainer.inside import InsideViews
 from fulmen.utilities.states import RunningStage, TrainerFn, TrainerState, TrainerStatus
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from fulmen.utilities.types import LRSchedulerConfig
 
 
-class ProgressViews:
+class ProgressViews(InsideViews):
     """How far a run has come and what it is doing."""
 
     state: TrainerState

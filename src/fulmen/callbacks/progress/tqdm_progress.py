@@ -178,6 +178,15 @@ class TQDMProgressBar(ClockedBar):
             bar.set_postfix(metrics, refresh=False)
         return bar
 
+    def _should_update(self, current: int, total: int | float) -> bool:
+        """Whether a bar is drawn with so many batches done, if the clock allows it; a subclass may draw less often."""
+        return self.is_enabled
+
+    def _show(self, kind: str, n: int, keep: int) -> bool:
+        bar = self._bars.get(_NAMES[kind])
+        total = float("inf") if bar is None or bar.total is None else bar.total
+        return self._should_update(n, total) and super()._show(kind, n, keep)
+
     def _draw(self, kind: str, n: int, metrics: dict[str, Any] | None) -> None:
         self._set(kind, n, metrics).refresh()
 
