@@ -83,7 +83,7 @@ def upgrade(file: Path, map_location: str | None = None, trust: bool = False) ->
     """
     with pl_legacy_patch():
         try:
-            checkpoint: Any = load(file, map_location, weights_only=not trust)
+            checkpoint: Any = load(file, map_location, weights_only=not trust, whole=True)
         except UnsafeCheckpointError as error:
             raise MisconfigurationException(
                 "A checkpoint is read without running code, and this one holds more than tensors and plain data.",
