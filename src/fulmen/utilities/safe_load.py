@@ -227,4 +227,8 @@ def _refused(file: IO[bytes], message: str) -> list[str]:
         found = torch.serialization.get_unsafe_globals_in_checkpoint(file)
     except Exception:  # an old or broken file: the listing is a courtesy and must not hide the error itself
         found = []
-    return sorted(set(found)) or re.findall(r"(?:GLOBAL|class|function|type) ([\w.]+\.\w+)", message)[:1]
+    if found:
+        return sorted(set(found))
+    names = re.findall(r"(?:GLOBAL|class|function|type) ([\w.]+\.\w+)", message)[:1]
+    builtin = re.findall(r"GLOBAL (\w+) was not an allowed", message)
+    return names or [f"builtins.{name}" for name in builtin]

@@ -1,4 +1,4 @@
-"""Stand-ins of a file that was read, as forms: plain data that says what it was, of which a decoder makes what it can."""
+"""Stand-ins in what was read, as forms: plain data that says what each was, of which a decoder makes what it can."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ class _Forms:
             members = own(found)["_member_map_"]
             member = next((key for key, one in members.items() if _value_of(one) == value.args[0]), None)
             return None if member is None else Stored({TAG: "Enum", "class": name, "member": member})
-        if isinstance(static(found, "__dataclass_fields__"), dict) and not value.args and isinstance(value.state, dict) and static(found, "__setstate__") is NOTHING:
+        is_data = isinstance(static(found, "__dataclass_fields__"), dict) and static(found, "__setstate__") is NOTHING
+        if is_data and not value.args and isinstance(value.state, dict):
             return Stored({TAG: "dataclass", "class": name, "fields": self.value(dict(value.state)), "unset": []})
         return None
 

@@ -7,6 +7,7 @@ nothing else, so that everything beside it can be read. What becomes of stand-in
 
 from __future__ import annotations
 
+import _compat_pickle
 import importlib.machinery
 import pickle
 import re
@@ -45,6 +46,8 @@ class StandIn:
 
 class TrustedStandIn(StandIn):
     """The same where an ordinary load, which fills whatever it made, reads the file."""
+
+    filled: Any
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.filled = {**getattr(self, "filled", {}), key: value}
@@ -126,6 +129,9 @@ def is_gone(name: str) -> bool:
         name: The module and the name in it, with dots.
     """
     module, _, inner = name.rpartition(".")
+    # pickles that torch writes have the names of Python 2
+    module, inner = _compat_pickle.NAME_MAPPING.get((module, inner), (module, inner))
+    module = _compat_pickle.IMPORT_MAPPING.get(module, module)
     loaded = sys.modules.get(module)
     if loaded is not None:
         found = vars(loaded).get(inner, NOTHING)
