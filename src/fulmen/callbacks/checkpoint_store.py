@@ -16,6 +16,7 @@ from fulmen.callbacks import checkpoint_files as files
 from fulmen.callbacks.checkpoint import Checkpoint
 from fulmen.callbacks.checkpoint_name import COUNTERS, check_template, fields, fill
 from fulmen.callbacks.checkpoint_options import check_what_to_keep
+from fulmen.callbacks.checkpoint_past import with_ranking
 from fulmen.callbacks.monitor import advice_for_missing, check_mode
 from fulmen.checkpoint.io import join, poll, when_saved
 from fulmen.utilities.imports import require
@@ -104,7 +105,8 @@ class CheckpointStore(Checkpoint):
         Where a logger has given a run that goes on a new folder, files in the old one keep their ranks. Where the
         user has, only the best file so far is taken over.
         """
-        self.best_model_path = state_dict.get("best_model_path", "")
+        state_dict = with_ranking(state_dict, self.monitor, self.save_top_k)
+        self.best_model_path = state_dict["best_model_path"]
         moved = state_dict.get("dirpath", self.dirpath) != self.dirpath
         if moved and self._has_own_folder:
             rank_zero_warn(
@@ -115,25 +117,11 @@ class CheckpointStore(Checkpoint):
         for name in _RANKING:
             setattr(self, name, state_dict.get(name, getattr(self, name)))
         self.best_k_models = dict(self.best_k_models)
-        if "best_k_models" not in state_dict:
-            self._rank_best()
         if moved:
             self._keep_ranks_of(files.exists)
         elif not self.last_model_path and self.dirpath:  # it may have been written after this state
             last = os.path.join(self.dirpath, self.CHECKPOINT_NAME_LAST + self.FILE_EXTENSION)
             self.last_model_path = last if files.exists(last) else ""
-
-    def _rank_best(self) -> None:
-        """Ranks the best file, which is all that files of Lightning before 1.7 tell of a ranking."""
-        for name in ("best_model_score", "current_score"):
-            if getattr(self, name) is not None:
-                setattr(self, name, torch.as_tensor(getattr(self, name)))
-        if self.monitor is None or self.best_model_score is None or not self.best_model_path or self.save_top_k == 0:
-            return
-        self.best_k_models = {self.best_model_path: self.best_model_score}
-        if self.save_top_k in (-1, 1):
-            self.kth_best_model_path, self.kth_value = self.best_model_path, self.best_model_score
-        self._keep_ranks_of(files.exists)
 
     def _keep_ranks_of(self, wanted: Callable[[str], bool]) -> None:
         """Takes files out of the ranking, except those that are wanted."""
