@@ -1,0 +1,232 @@
+"""One pass over a file: finds what is old, and writes what keeps its meaning as it is written today."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import libcst as cst
+from libcst.codemod import CodemodContext
+from libcst.codemod.visitors import AddImportsVisitor
+from libcst.helpers import get_full_name_for_node
+from libcst.metadata import MetadataWrapper, PositionProvider, QualifiedNameProvider, QualifiedNameSource
+
+from fulmen.compat.migrate import imports, methods, outputs, table
+from fulmen.compat.migrate.calls import Calls
+from fulmen.compat.migrate.findings import Finding
+from fulmen.compat.migrate.project import File, Project, below_root, kind_of_name
+
+_SELF = {
+    "module": {**table.MODULE_ATTRIBUTES, **table.MODULE_METHODS},
+    "data": {**table.DATAMODULE_ATTRIBUTES, **table.DATAMODULE_METHODS},
+}
+
+
+class Imports(Calls):
+    """Finds and rewrites import paths.
+
+    Args:
+        project: The code base.
+        path: The file.
+        roots: Whether Lightning's import names become ``fulmen``.
+
+    Attributes:
+        findings: What was found.
+    """
+
+    METADATA_DEPENDENCIES = (PositionProvider, QualifiedNameProvider)
+
+    def __init__(self, project: Project, path: str, roots: bool = False) -> None:
+        super().__init__()
+        self.project, self.path, self.roots = project, path, roots
+        self.file: File = project.files[path]
+        self.findings: list[Finding] = []
+        self.context = CodemodContext()
+
+    def note(self, node: cst.CSTNode, what: str, remedy: str, safe: bool = False) -> None:
+        """Writes something down."""
+        start = self.get_metadata(PositionProvider, node).start
+        self.findings.append(Finding(self.path, start.line, start.column, what, remedy, safe))
+
+    def place(self, node: cst.CSTNode) -> tuple[int, int]:
+        """Where a node begins."""
+        start = self.get_metadata(PositionProvider, node).start
+        return start.line, start.column
+
+    def imported(self, node: cst.CSTNode) -> str | None:
+        """The full name of what a name or attribute means, if it was imported."""
+        found = self.get_metadata(QualifiedNameProvider, node, set())
+        return next((one.name for one in found if one.source is QualifiedNameSource.IMPORT), None)
+
+    def leave_ImportFrom(self, original_node: cst.ImportFrom, updated_node: cst.ImportFrom) -> Any:
+        return imports.import_from(original_node, self.note, self.roots)
+
+    def leave_Import(self, original_node: cst.Import, updated_node: cst.Import) -> Any:
+        return imports.import_plain(original_node, self.note, self.roots)
+
+
+class Rewrite(Imports):
+    """Finds and rewrites all that is old."""
+
+    def __init__(self, project: Project, path: str, roots: bool = False) -> None:
+        super().__init__(project, path, roots)
+        self.classes: list[cst.ClassDef] = []
+        self.functions: list[tuple[int, cst.FunctionDef]] = []
+
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> Any:
+        return self.change_call(original_node, updated_node)
+
+    @property
+    def kind(self) -> str | None:
+        """What the class is in which we are; None outside of one of Lightning's."""
+        if not self.classes:
+            return None
+        return self.file.kinds.get(".".join(one.name.value for one in self.classes))
+
+    def is_trainer(self, node: cst.BaseExpression) -> bool:
+        """Whether an expression holds a Trainer, as far as the text says."""
+        name = get_full_name_for_node(node)
+        if name is None:
+            return False
+        if name == "self.trainer" and self.kind in ("module", "data"):
+            return True
+        for depth, function in reversed(self.functions):
+            if name in self.file.trainers.get(self._place_of(function), ()):
+                return True
+            parameters = [parameter.name.value for parameter in function.params.params]
+            if name in parameters:
+                return name == "trainer" and self.kind == "callback" and depth == len(self.classes)
+        return name in self.file.trainers.get((0, 0), ())
+
+    def _place_of(self, node: cst.FunctionDef) -> tuple[int, int]:
+        """Where a function begins, its decorators left out, as Python's own parser has it."""
+        line, column = self.place(node)
+        return (self.place(node.name)[0] if node.decorators else line), column
+
+    # -- classes and functions
+
+    def visit_ClassDef(self, node: cst.ClassDef) -> None:
+        self.classes.append(node)
+
+    def leave_ClassDef(self, original_node: cst.ClassDef, updated_node: cst.ClassDef) -> Any:
+        if self.kind == "module":
+            for stage in outputs.STAGES:
+                hook = outputs.methods_of(original_node).get(f"{stage}_epoch_end")
+                if hook is None:
+                    continue
+                safe = self._stands_alone(original_node) and outputs.can_collect(original_node, stage)
+                self.note(hook.name, hook.name.value, table.MODULE_METHODS[hook.name.value], safe)
+                if safe:
+                    updated_node = outputs.collect(updated_node, stage)
+        self.classes.pop()
+        return updated_node
+
+    def _stands_alone(self, node: cst.ClassDef) -> bool:
+        """Whether no other class of the project shares the methods of one that derives from Lightning's own."""
+        name = ".".join(one.name.value for one in self.classes)
+        if not any(kind_of_name(base) == "module" for base in self.file.classes.get(name, ())):
+            return False
+        bases = [base for file in self.project.files.values() for found in file.classes.values() for base in found]
+        return len(self.file.classes[name]) == 1 and node.name.value not in {base.rpartition(".")[2] for base in bases}
+
+    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
+        self.functions.append((len(self.classes), node))
+
+    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> Any:
+        self.functions.pop()
+        kind, name = self.kind, original_node.name.value
+        if kind is None or (self.functions and self.functions[-1][0] == len(self.classes)):
+            return updated_node
+        collected = any(name == f"{stage}_epoch_end" for stage in outputs.STAGES) and kind == "module"
+        remedy = methods.METHODS.get(kind, {}).get(name)
+        if remedy is not None and not collected:
+            new = methods.renamed(updated_node, kind, set(outputs.methods_of(self.classes[-1])))
+            self.note(original_node.name, name, remedy, new is not None)
+            return updated_node if new is None else new
+        for what, advice in methods.old_parameters(original_node, kind):
+            made = methods.without(updated_node, what)
+            self.note(original_node.name, f"{name}({what})", advice, made is not None)
+            updated_node = updated_node if made is None else made
+        return updated_node
+
+    # -- attributes and statements
+
+    def visit_Attribute(self, node: cst.Attribute) -> bool:
+        name = self.imported(node)
+        inner = below_root(name) if name else None
+        return not (inner and imports.remedy_of(inner) is not None)
+
+    def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> Any:
+        name, attribute = self.imported(original_node), original_node.attr.value
+        inner = below_root(name) if name else None
+        remedy = imports.remedy_of(inner) if inner else None
+        if name and inner and remedy is not None:
+            return self._moved(original_node, updated_node, inner, remedy)
+        owner = name.rpartition(".")[0] if name and attribute in table.TRAINER_METHODS else ""
+        if owner and self.project.kind(self.path, owner) == "trainer":
+            self.note(original_node, f"Trainer.{attribute}", table.TRAINER_METHODS[attribute])
+        elif self.is_trainer(original_node.value):
+            return self._of_trainer(original_node, updated_node)
+        elif self.kind in _SELF and get_full_name_for_node(original_node.value) == "self":
+            advice = _SELF[self.kind].get(attribute)
+            if advice is not None and attribute not in self._own_names():
+                self.note(original_node, f"self.{attribute}", advice)
+        return updated_node
+
+    def _moved(self, original_node: cst.Attribute, updated_node: cst.Attribute, inner: str, remedy: str) -> Any:
+        """A path from the package, as in ``pl.core.lightning.LightningModule``."""
+        written = get_full_name_for_node(original_node) or ""
+        start = written.removesuffix(f".{inner}")
+        target = table.MOVED.get(inner)
+        safe = target is not None and start != written and "." not in start
+        self.note(original_node, inner, remedy, safe)
+        return imports.path(f"{start}.{target}") if safe else updated_node
+
+    def _of_trainer(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> Any:
+        attribute = original_node.attr.value
+        advice = table.TRAINER_ATTRIBUTES.get(attribute) or table.TRAINER_METHODS.get(attribute)
+        if advice is None:
+            return updated_node
+        new = table.RENAMED_TRAINER_ATTRIBUTES.get(attribute)
+        self.note(original_node, f"trainer.{attribute}", advice, new is not None)
+        return updated_node if new is None else updated_node.with_changes(attr=cst.Name(new))
+
+    def _own_names(self) -> set[str]:
+        """What the class, or one of the project from which it derives, defines or sets itself."""
+        return self.project.own_names(self.path, ".".join(one.name.value for one in self.classes))
+
+    def leave_Assign(self, original_node: cst.Assign, updated_node: cst.Assign) -> Any:
+        targets = [get_full_name_for_node(one.target) for one in original_node.targets]
+        if targets != ["self.hparams"] or self.kind not in ("module", "data") or not self.functions:
+            return updated_node
+        new = methods.hyper_parameters(updated_node, self.functions[-1][1])
+        self.note(original_node, "self.hparams =", "`self.save_hyperparameters(...)`", new is not None)
+        return updated_node if new is None else new
+
+    def visit_Return(self, node: cst.Return) -> None:
+        name = self.functions[-1][1].name.value if self.functions else ""
+        if self.kind == "module" and name.endswith(("_step", "_epoch_end")):
+            for key in methods.step_keys(node):
+                self.note(node, f"{name} returning {key!r}", table.STEP_KEYS[key])
+
+
+def rewrite(project: Project, path: str, text: str, roots: bool = False, old: bool = True) -> tuple[list[Finding], str]:
+    """Finds what is old in a file, and writes it anew.
+
+    Args:
+        project: The code base of which it is part.
+        path: The file.
+        text: Its content.
+        roots: Whether Lightning's import names become ``fulmen``.
+        old: Whether to look at more than imports.
+
+    Returns:
+        What was found, and the new content.
+    """
+    wrapper = MetadataWrapper(cst.parse_module(text))
+    found = (Rewrite if old else Imports)(project, path, roots)
+    made = wrapper.visit(found)
+    for module, name in found.needed:
+        AddImportsVisitor.add_needed_import(found.context, module, name)
+    if found.needed:
+        made = AddImportsVisitor(found.context).transform_module(made)
+    return sorted(set(found.findings)), made.code
