@@ -8,6 +8,7 @@ import libcst as cst
 from libcst.helpers import get_full_name_for_node
 
 from fulmen.compat.migrate import table
+from fulmen.compat.migrate.findings import Finding
 from fulmen.compat.migrate.flags import Arguments, Flags
 from fulmen.compat.migrate.project import below_root
 
@@ -21,12 +22,17 @@ _FUNCTIONS = {
 }  # fmt: skip
 
 
+# Flags of which only some values are old.
+_TODAY = ("accelerator", "strategy", "precision", "accumulate_grad_batches", "profiler", "max_steps")
+
+
 class Calls(cst.CSTTransformer):
     """The part of the pass that looks at calls."""
 
     project: Project
     path: str
     file: File
+    findings: list[Finding]
 
     @property
     def kind(self) -> str | None:
@@ -83,6 +89,11 @@ class Calls(cst.CSTTransformer):
                 if safe:
                     self.needed += needed[before:]
             self.note(where, flag, table.TRAINER_FLAGS[flag], safe)
+        for arg in original_node.args:
+            if arg.star == "**":
+                for key, (line, column) in self.file.settings(get_full_name_for_node(arg.value) or ""):
+                    if key in table.TRAINER_FLAGS and key not in _TODAY:
+                        self.findings.append(Finding(self.path, line, column, key, table.TRAINER_FLAGS[key]))
         return updated_node.with_changes(args=arguments.args)
 
     def _callback(self, func: cst.BaseExpression, name: str, text: str, needed: list[tuple[str, str]]) -> Any:

@@ -92,16 +92,15 @@ def look(
         text = _settled(project, name, text, roots, old) if text != source.text else text
         if text != source.text:
             new[name] = source.content(text)
-    return sorted(set(found)), new, unread
+    return sorted(set(found), key=lambda one: (one.path, one.cell, one.line, one.column, one.what)), new, unread
 
 
 def _settled(project: Project, name: str, text: str, roots: bool, old: bool) -> str:
     """Rewrites until nothing changes, so that a second run finds nothing to do."""
     from fulmen.compat.migrate.rewrite import rewrite
 
-    others = {path: file.text for path, file in project.files.items()}
     for _ in range(_ROUNDS):
-        before, text = text, rewrite(Project({**others, name: text}), name, text, roots, old)[1]
+        before, text = text, rewrite(project.replaced(name, text), name, text, roots, old)[1]
         if text == before:
             break
     return text

@@ -89,7 +89,8 @@ class Arguments:
 
 
 def _has_comment(arg: cst.Arg) -> bool:
-    return isinstance(arg.comma, cst.Comma) and "#" in cst.Module([]).code_for_node(arg.comma)
+    parts = [part for part in (arg.comma, arg.whitespace_after_arg) if isinstance(part, cst.CSTNode)]
+    return any("#" in cst.Module([]).code_for_node(part) for part in parts)
 
 
 def _text(value: str) -> cst.SimpleString:
@@ -115,7 +116,7 @@ class Flags:
             name = arg.keyword.value if arg.keyword is not None else ""
             if name in table.TRAINER_FLAGS and self._is_old(name, literal(arg.value), arg.value):
                 names.append(name)
-        return names
+        return sorted(names, key=lambda name: name not in ("accelerator", "distributed_backend"))
 
     def _is_old(self, name: str, value: Any, node: cst.BaseExpression) -> bool:
         if name in ("accelerator", "strategy"):
@@ -158,13 +159,6 @@ class Flags:
         return True
 
     def _gpus(self, name: str, value: Any, node: cst.BaseExpression) -> bool:
-        known = self.arguments.get("accelerator")
-        if (
-            known is not None
-            and literal(known.value) in table.STRATEGIES
-            and not self._accelerator("accelerator", literal(known.value), known.value)
-        ):
-            return False
         if value == 0 and type(value) is int:
             if self.arguments.get("accelerator") is not None:
                 return False

@@ -19,6 +19,8 @@ def remedy_of(inner: str) -> str | None:
     if inner in table.MOVED:
         return f"`{table.MOVED[inner]}`"
     parts = inner.split(".")
+    if parts[0] == "metrics" and parts[-1] in table.TASK_METRICS:
+        return table.TASK.format(name=parts[-1])
     for end in range(len(parts), 0, -1):
         if ".".join(parts[:end]) in table.GONE:
             return table.GONE[".".join(parts[:end])]
@@ -80,8 +82,10 @@ def import_from(node: cst.ImportFrom, note: Note, roots: bool) -> Any:
 
 
 def _statement(node: cst.ImportFrom, module: str, aliases: list[cst.ImportAlias]) -> cst.ImportFrom:
-    if module == get_full_name_for_node(node.module or cst.Name("x")) and len(aliases) == len(node.names):  # type: ignore[arg-type]
+    if module == get_full_name_for_node(node.module or cst.Name("x")) and all(alias in node.names for alias in aliases):  # type: ignore[arg-type]
         return node
+    if len(aliases) == len(node.names):  # type: ignore[arg-type]
+        return node.with_changes(module=path(module), names=aliases)
     last = aliases[-1].with_changes(comma=node.names[-1].comma if node.lpar else cst.MaybeSentinel.DEFAULT)  # type: ignore[index]
     return node.with_changes(module=path(module), names=[*aliases[:-1], last])
 

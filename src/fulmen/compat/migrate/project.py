@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -64,6 +65,20 @@ class File:
     moves: dict[tuple[int, int], str] = field(default_factory=dict)
     moved: set[tuple[int, int]] = field(default_factory=set)
 
+    def settings(self, name: str) -> Iterator[tuple[str, tuple[int, int]]]:
+        """The keys, each with its place, of the dictionaries that a name holds somewhere in the file."""
+        for node in ast.walk(self.tree):
+            if not isinstance(node, ast.Assign) or name not in map(dotted, node.targets):
+                continue
+            if isinstance(node.value, ast.Dict):
+                for key in node.value.keys:
+                    if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                        yield key.value, place_of(key)
+            elif isinstance(node.value, ast.Call) and dotted(node.value.func) == "dict":
+                for word in node.value.keywords:
+                    if word.arg is not None:
+                        yield word.arg, place_of(word)
+
 
 class Project:
     """All files of a code base.
@@ -82,15 +97,30 @@ class Project:
             module = path.removesuffix(".py").removesuffix("/__init__").replace("\\", "/").replace("/", ".")
             self.files[path] = File(module, tree, text)
         for file in self.files.values():
-            imports = _imports(file.tree)
-            file.classes = dict(_classes(file.tree, imports))
-        for file in self.files.values():
-            for name in file.classes:
-                kind = self._kind(file, name, ())
-                if kind is not None:
-                    file.kinds[name] = kind
-        for file in self.files.values():
-            _find_trainers(self, file)
+            file.classes = dict(_classes(file.tree, _imports(file.tree)))
+        for path in self.files:
+            self._learn_kinds(path)
+        for path in self.files:
+            _find_trainers(self, path)
+        found = [base for file in self.files.values() for bases in file.classes.values() for base in bases]
+        self.bases = {base.rpartition(".")[2] for base in found}
+
+    def replaced(self, path: str, text: str) -> Project:
+        """The code base with another content of one file, which defines the same classes."""
+        made = copy.copy(self)
+        made.files = dict(self.files)
+        file = made.files[path] = File(self.files[path].name, ast.parse(text), text)
+        file.classes = dict(_classes(file.tree, _imports(file.tree)))
+        made._learn_kinds(path)
+        _find_trainers(made, path)
+        return made
+
+    def _learn_kinds(self, path: str) -> None:
+        file = self.files[path]
+        for name in file.classes:
+            kind = self._kind(file, name, ())
+            if kind is not None:
+                file.kinds[name] = kind
 
     def kind(self, path: str, name: str) -> str | None:
         """What a class is.
@@ -208,10 +238,10 @@ def _classes(node: ast.AST, imports: Mapping[str, str], prefix: str = "") -> Ite
             yield from _classes(child, imports, prefix)
 
 
-def _find_trainers(project: Project, file: File) -> None:
+def _find_trainers(project: Project, path: str) -> None:
     """Notes which names of which scope hold a Trainer, and where a path to go on from can move to."""
+    file = project.files[path]
     imports = _imports(file.tree)
-    path = next(path for path, one in project.files.items() if one is file)
 
     def makes_trainer(node: ast.AST | None) -> bool:
         if not isinstance(node, ast.Call):
@@ -249,6 +279,8 @@ def _within(scope: ast.AST) -> Iterator[ast.AST]:
 def _move_resumption(file: File, scope: Scope, name: str, call: ast.Call) -> None:
     value = next((word.value for word in call.keywords if word.arg == "resume_from_checkpoint"), None)
     if not isinstance(value, (ast.Constant, ast.Name, ast.Attribute)) or any(w.arg is None for w in call.keywords):
+        return
+    if isinstance(value, ast.Constant) and value.value is None:
         return
     fits = [node for node in ast.walk(file.tree) if isinstance(node, ast.Call) and dotted(node.func) == f"{name}.fit"]
     mine = [node for node in _within(scope) if node in fits]

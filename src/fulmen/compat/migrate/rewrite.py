@@ -60,6 +60,17 @@ class Imports(Calls):
     def leave_ImportFrom(self, original_node: cst.ImportFrom, updated_node: cst.ImportFrom) -> Any:
         return imports.import_from(original_node, self.note, self.roots)
 
+    def leave_SimpleStatementLine(
+        self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
+    ) -> Any:
+        made = updated_node.body
+        if len(original_node.body) > 1 or len(made) < 2 or not all(isinstance(one, cst.ImportFrom) for one in made):
+            return updated_node
+        lines = [cst.SimpleStatementLine([one]) for one in made]
+        lines[0] = lines[0].with_changes(leading_lines=updated_node.leading_lines)
+        lines[-1] = lines[-1].with_changes(trailing_whitespace=updated_node.trailing_whitespace)
+        return cst.FlattenSentinel(lines)
+
     def leave_Import(self, original_node: cst.Import, updated_node: cst.Import) -> Any:
         return imports.import_plain(original_node, self.note, self.roots)
 
@@ -125,8 +136,7 @@ class Rewrite(Imports):
         name = ".".join(one.name.value for one in self.classes)
         if not any(kind_of_name(base) == "module" for base in self.file.classes.get(name, ())):
             return False
-        bases = [base for file in self.project.files.values() for found in file.classes.values() for base in found]
-        return len(self.file.classes[name]) == 1 and node.name.value not in {base.rpartition(".")[2] for base in bases}
+        return len(self.file.classes[name]) == 1 and node.name.value not in self.project.bases
 
     def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
         self.functions.append((len(self.classes), node))

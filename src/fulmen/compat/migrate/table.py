@@ -252,7 +252,7 @@ CHECKPOINT_ARGUMENTS = {
 }
 RENAMED_CHECKPOINT_ARGUMENTS = {"period": "every_n_epochs", "every_n_val_epochs": "every_n_epochs"}
 
-# Parameters of methods that are not passed any more, by method. `None` stands for a module, the rest for callbacks.
+# Parameters of methods that are not passed any more, by method.
 _INDEX = ("optimizer_idx",)
 MODULE_PARAMETERS = {
     "training_step": ("optimizer_idx", "hiddens"),
@@ -266,12 +266,14 @@ MODULE_PARAMETERS = {
     "untoggle_optimizer": _INDEX,
     "on_train_batch_start": ("unused", "dataloader_idx"),
     "on_train_batch_end": ("unused", "dataloader_idx"),
+    "on_train_epoch_end": ("outputs", "unused"),
     "on_predict_epoch_end": ("results",),
 }
 CALLBACK_PARAMETERS = {
     "on_before_optimizer_step": ("opt_idx", "optimizer_idx"),
     "on_train_batch_start": ("unused", "dataloader_idx"),
     "on_train_batch_end": ("unused", "dataloader_idx"),
+    "on_train_epoch_end": ("outputs", "unused"),
     "on_predict_epoch_end": ("outputs",),
     "on_load_checkpoint": ("callback_state",),
 }
@@ -280,7 +282,7 @@ PARAMETERS = {
     "optimizer_idx": "name the optimizers in `configure_optimizers`, return losses by name; or optimize manually",
     "callback_state": "`load_state_dict(self, state_dict)`, beside `state_dict(self)`",
     "results": "`trainer.predict_loop.predictions`",
-    "outputs": "`trainer.predict_loop.predictions`",
+    "outputs": "collect what the step returns in a list, or read `trainer.predict_loop.predictions`",
 }
 STEP_KEYS = {
     "log": "`self.log_dict({...})` in the step, in place of the key 'log'",
