@@ -26,11 +26,11 @@ from fulmen.compat.migrate.rewrite import rewrite
 def migrated(text: str) -> tuple[list[Finding], str]:
     project = Project({"a.py": text})
     found, new = rewrite(project, "a.py", text)
-    return found, _settled(project, "a.py", new, False, True)
+    return found, _settled(project, "a.py", new, False, True) if new != text else text
 
 
 def found(text: str) -> dict[str, bool]:
-    return {one.what: one.safe for one in migrated(text)[0]}
+    return {one.what: one.safe for one in rewrite(Project({"a.py": text}), "a.py", text)[0]}
 
 
 FLAGS = {
@@ -280,9 +280,7 @@ def test_calls_and_statements() -> None:
 
 
 EPOCH_END = """
-import fulmen as pl
-
-class N(pl.{base}):
+class {name}(pl.{base}):
     {init}
     def validation_step(self, batch, batch_idx{more}):
         {step}
@@ -305,12 +303,13 @@ CHANGES: list[dict[str, str]] = [
 
 
 def test_outputs_are_collected_where_that_is_certain() -> None:
-    for change in CHANGES:
-        text = EPOCH_END.format(**{**SAFE, **change})
-        notes, new = migrated(text)
-        mine = [note for note in notes if note.what == "validation_epoch_end"]
-        assert [note.safe for note in mine] == [not change], change
-        assert ("def validation_epoch_end" in new) is bool(change)
+    text = "import fulmen as pl\n"
+    for number, change in enumerate(CHANGES):
+        text += EPOCH_END.format(name=f"N{number}", **{**SAFE, **change}).replace("class M(N)", f"class M(N{number})")
+    notes, new = migrated(text)
+    mine = [note.safe for note in notes if note.what == "validation_epoch_end"]
+    assert mine == [not change for change in CHANGES] and True in mine
+    assert new.count("def validation_epoch_end") == len(CHANGES) - 1
 
 
 # -- any call with any flags, however it is laid out
@@ -320,7 +319,7 @@ SAFE_FLAGS = [
 ]
 
 
-few = settings(max_examples=1000 if os.environ.get("FULMEN_SOAK") else 12)
+few = settings(max_examples=1000 if os.environ.get("FULMEN_SOAK") else 6)
 
 
 @st.composite
