@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import libcst as cst
-from libcst.helpers import get_full_name_for_node
-
 from fulmen.compat.migrate import table
 from fulmen.compat.migrate.findings import Finding
 from fulmen.compat.migrate.flags import Arguments, Flags
+from fulmen.compat.migrate.library import cst, get_full_name_for_node
 from fulmen.compat.migrate.project import below_root
 
 if TYPE_CHECKING:
@@ -51,6 +49,7 @@ class Calls(cst.CSTTransformer):
         def is_trainer(self, node: cst.BaseExpression) -> bool: ...
 
     def change_call(self, original_node: cst.Call, updated_node: cst.Call) -> Any:
+        """Brings a call up to date."""
         name = self.imported(original_node.func)
         local = name or get_full_name_for_node(original_node.func) or ""
         if self._kind_of(local) == "trainer":

@@ -6,9 +6,8 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
-import libcst as cst
-
 from fulmen.compat.migrate import table
+from fulmen.compat.migrate.library import cst
 
 UNKNOWN = object()
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import libcst as cst
-from libcst.helpers import get_full_name_for_node
-
 from fulmen.compat.migrate import table
+from fulmen.compat.migrate.library import cst, get_full_name_for_node
 from fulmen.compat.migrate.project import ROOTS, below_root
 
 Note = Callable[[cst.CSTNode, str, str, bool], None]
@@ -82,11 +80,13 @@ def import_from(node: cst.ImportFrom, note: Note, roots: bool) -> Any:
 
 
 def _statement(node: cst.ImportFrom, module: str, aliases: list[cst.ImportAlias]) -> cst.ImportFrom:
-    if module == get_full_name_for_node(node.module or cst.Name("x")) and all(alias in node.names for alias in aliases):  # type: ignore[arg-type]
-        return node
-    if len(aliases) == len(node.names):  # type: ignore[arg-type]
+    before = node.names
+    assert not isinstance(before, cst.ImportStar) and node.module is not None
+    if len(aliases) == len(before):
+        if module == get_full_name_for_node(node.module) and all(alias in before for alias in aliases):
+            return node
         return node.with_changes(module=path(module), names=aliases)
-    last = aliases[-1].with_changes(comma=node.names[-1].comma if node.lpar else cst.MaybeSentinel.DEFAULT)  # type: ignore[index]
+    last = aliases[-1].with_changes(comma=before[-1].comma if node.lpar else cst.MaybeSentinel.DEFAULT)
     return node.with_changes(module=path(module), names=[*aliases[:-1], last])
 
 

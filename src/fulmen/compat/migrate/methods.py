@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import libcst as cst
-import libcst.matchers as m
-
 from fulmen.compat.migrate import table
+from fulmen.compat.migrate.library import cst, m
 
 # Hooks that are called at the same place under another name: that name, and what comes after `self`.
 _CALLBACK = "trainer pl_module"

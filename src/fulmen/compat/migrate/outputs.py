@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import libcst as cst
-import libcst.matchers as m
+from fulmen.compat.migrate.library import cst, m
 
 STAGES = {"training": "train", "validation": "validation", "test": "test"}
 

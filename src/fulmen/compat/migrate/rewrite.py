@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import libcst as cst
-from libcst.codemod import CodemodContext
-from libcst.codemod.visitors import AddImportsVisitor
-from libcst.helpers import get_full_name_for_node
-from libcst.metadata import MetadataWrapper, PositionProvider, QualifiedNameProvider, QualifiedNameSource
-
 from fulmen.compat.migrate import imports, methods, outputs, table
 from fulmen.compat.migrate.calls import Calls
 from fulmen.compat.migrate.findings import Finding
+from fulmen.compat.migrate.library import codemod, cst, get_full_name_for_node, metadata, visitors
 from fulmen.compat.migrate.project import File, Project, below_root, kind_of_name
 
 _SELF = {
@@ -33,36 +28,38 @@ class Imports(Calls):
         findings: What was found.
     """
 
-    METADATA_DEPENDENCIES = (PositionProvider, QualifiedNameProvider)
+    METADATA_DEPENDENCIES = (metadata.PositionProvider, metadata.QualifiedNameProvider)
 
     def __init__(self, project: Project, path: str, roots: bool = False) -> None:
         super().__init__()
         self.project, self.path, self.roots = project, path, roots
         self.file: File = project.files[path]
         self.findings: list[Finding] = []
-        self.context = CodemodContext()
+        self.context = codemod.CodemodContext()
 
     def note(self, node: cst.CSTNode, what: str, remedy: str, safe: bool = False) -> None:
         """Writes something down."""
-        start = self.get_metadata(PositionProvider, node).start
+        start = self.get_metadata(metadata.PositionProvider, node).start
         self.findings.append(Finding(self.path, start.line, start.column, what, remedy, safe))
 
     def place(self, node: cst.CSTNode) -> tuple[int, int]:
         """Where a node begins."""
-        start = self.get_metadata(PositionProvider, node).start
+        start = self.get_metadata(metadata.PositionProvider, node).start
         return start.line, start.column
 
     def imported(self, node: cst.CSTNode) -> str | None:
         """The full name of what a name or attribute means, if it was imported."""
-        found = self.get_metadata(QualifiedNameProvider, node, set())
-        return next((one.name for one in found if one.source is QualifiedNameSource.IMPORT), None)
+        found = self.get_metadata(metadata.QualifiedNameProvider, node, set())
+        return next((one.name for one in found if one.source is metadata.QualifiedNameSource.IMPORT), None)
 
     def leave_ImportFrom(self, original_node: cst.ImportFrom, updated_node: cst.ImportFrom) -> Any:
+        """Brings import paths up to date."""
         return imports.import_from(original_node, self.note, self.roots)
 
     def leave_SimpleStatementLine(
         self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
     ) -> Any:
+        """Gives each of several imports that come of one a line of its own."""
         made = updated_node.body
         if len(original_node.body) > 1 or len(made) < 2 or not all(isinstance(one, cst.ImportFrom) for one in made):
             return updated_node
@@ -72,6 +69,7 @@ class Imports(Calls):
         return cst.FlattenSentinel(lines)
 
     def leave_Import(self, original_node: cst.Import, updated_node: cst.Import) -> Any:
+        """Brings import paths up to date."""
         return imports.import_plain(original_node, self.note, self.roots)
 
 
@@ -84,6 +82,7 @@ class Rewrite(Imports):
         self.functions: list[tuple[int, cst.FunctionDef]] = []
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> Any:
+        """Brings a call up to date."""
         return self.change_call(original_node, updated_node)
 
     @property
@@ -116,9 +115,11 @@ class Rewrite(Imports):
     # -- classes and functions
 
     def visit_ClassDef(self, node: cst.ClassDef) -> None:
+        """Notes in which class we are."""
         self.classes.append(node)
 
     def leave_ClassDef(self, original_node: cst.ClassDef, updated_node: cst.ClassDef) -> Any:
+        """Looks at what a class does with the outputs of its steps."""
         if self.kind == "module":
             for stage in outputs.STAGES:
                 hook = outputs.methods_of(original_node).get(f"{stage}_epoch_end")
@@ -139,9 +140,11 @@ class Rewrite(Imports):
         return len(self.file.classes[name]) == 1 and node.name.value not in self.project.bases
 
     def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
+        """Notes in which function we are."""
         self.functions.append((len(self.classes), node))
 
     def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> Any:
+        """Brings a hook up to date."""
         self.functions.pop()
         kind, name = self.kind, original_node.name.value
         if kind is None or (self.functions and self.functions[-1][0] == len(self.classes)):
@@ -161,11 +164,13 @@ class Rewrite(Imports):
     # -- attributes and statements
 
     def visit_Attribute(self, node: cst.Attribute) -> bool:
+        """Stays out of a path that is looked at as a whole."""
         name = self.imported(node)
         inner = below_root(name) if name else None
         return not (inner and imports.remedy_of(inner) is not None)
 
     def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> Any:
+        """Brings an attribute up to date."""
         name, attribute = self.imported(original_node), original_node.attr.value
         inner = below_root(name) if name else None
         remedy = imports.remedy_of(inner) if inner else None
@@ -205,6 +210,7 @@ class Rewrite(Imports):
         return self.project.own_names(self.path, ".".join(one.name.value for one in self.classes))
 
     def leave_Assign(self, original_node: cst.Assign, updated_node: cst.Assign) -> Any:
+        """Brings ``self.hparams = ...`` up to date."""
         targets = [get_full_name_for_node(one.target) for one in original_node.targets]
         if targets != ["self.hparams"] or self.kind not in ("module", "data") or not self.functions:
             return updated_node
@@ -213,6 +219,7 @@ class Rewrite(Imports):
         return updated_node if new is None else new
 
     def visit_Return(self, node: cst.Return) -> None:
+        """Looks for keys of version 1.0."""
         name = self.functions[-1][1].name.value if self.functions else ""
         if self.kind == "module" and name.endswith(("_step", "_epoch_end")):
             for key in methods.step_keys(node):
@@ -232,11 +239,11 @@ def rewrite(project: Project, path: str, text: str, roots: bool = False, old: bo
     Returns:
         What was found, and the new content.
     """
-    wrapper = MetadataWrapper(cst.parse_module(text))
+    wrapper = metadata.MetadataWrapper(cst.parse_module(text))
     found = (Rewrite if old else Imports)(project, path, roots)
     made = wrapper.visit(found)
     for module, name in found.needed:
-        AddImportsVisitor.add_needed_import(found.context, module, name)
+        visitors.AddImportsVisitor.add_needed_import(found.context, module, name)
     if found.needed:
-        made = AddImportsVisitor(found.context).transform_module(made)
+        made = visitors.AddImportsVisitor(found.context).transform_module(made)
     return sorted(set(found.findings)), made.code

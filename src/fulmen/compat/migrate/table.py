@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from fulmen.compat.migrate.names import GONE as GONE
+from fulmen.compat.migrate.names import MOVED as MOVED
+from fulmen.compat.migrate.names import TASK as TASK
+from fulmen.compat.migrate.names import TASK_METRICS as TASK_METRICS
+
 TRAINER_FLAGS = {
     "accelerator": 'accelerator="ddp" and the like are strategies: `Trainer(accelerator="gpu", strategy="ddp")`',
     "accumulate_grad_batches": "`callbacks=[GradientAccumulationScheduler(scheduling={epoch: n})]` in place of a dict",
@@ -288,119 +293,3 @@ STEP_KEYS = {
     "log": "`self.log_dict({...})` in the step, in place of the key 'log'",
     "progress_bar": "`self.log(..., prog_bar=True)` in the step, in place of the key 'progress_bar'",
 }
-
-# Classes and functions below `pytorch_lightning`, by where they were; what they are called today, or what to do.
-_TM = "`torchmetrics`"
-_STATES = "the strategy of the same name in `strategies`"
-GONE = {
-    "callbacks.GPUStatsMonitor": "`callbacks.DeviceStatsMonitor`",
-    "callbacks.XLAStatsMonitor": "`callbacks.DeviceStatsMonitor`",
-    "callbacks.QuantizationAwareTraining": "`torch.ao.quantization`",
-    "callbacks.ProgressBarBase": "`callbacks.ProgressBar`",
-    "loggers.LightningLoggerBase": "`loggers.Logger`",
-    "loggers.LoggerCollection": "a list: `Trainer(logger=[...])`, `trainer.loggers`",
-    "loggers.TestTubeLogger": "`loggers.TensorBoardLogger`",
-    "loggers.NeptuneLogger": "another of `loggers`: Neptune has closed its service",
-    "profiler.AbstractProfiler": "`profilers.Profiler`",
-    "profiler.BaseProfiler": "`profilers.Profiler`",
-    "plugins.ApexMixedPrecisionPlugin": 'precision="16-mixed"',
-    "plugins.ColossalAIPrecisionPlugin": 'precision="16-mixed"',
-    "plugins.DDP2Plugin": "`strategies.DDPStrategy`",
-    "plugins.DDPFullyShardedPlugin": "`strategies.FSDPStrategy`",
-    "plugins.DDPPlugin": "`strategies.DDPStrategy`",
-    "plugins.DDPShardedPlugin": "`strategies.FSDPStrategy`",
-    "plugins.DDPSpawnPlugin": '`strategy="ddp_spawn"`',
-    "plugins.DDPSpawnShardedPlugin": "`strategies.FSDPStrategy`",
-    "plugins.DataParallelPlugin": "`strategies.DDPStrategy`",
-    "plugins.DeepSpeedPlugin": "`strategies.DeepSpeedStrategy`",
-    "plugins.DeepSpeedPrecisionPlugin": "`plugins.DeepSpeedPrecision`",
-    "plugins.DoublePrecisionPlugin": "`plugins.DoublePrecision`",
-    "plugins.FullyShardedNativeMixedPrecisionPlugin": "`plugins.FSDPPrecision`",
-    "plugins.FullyShardedNativeNativeMixedPrecisionPlugin": "`plugins.FSDPPrecision`",
-    "plugins.HPUCheckpointIO": "`plugins.TorchCheckpointIO`",
-    "plugins.HPUPrecisionPlugin": "nothing: HPUs have a package of their own",
-    "plugins.HorovodPlugin": "`strategies.DDPStrategy`",
-    "plugins.IPUPlugin": "nothing: IPUs are not supported any more",
-    "plugins.IPUPrecisionPlugin": "nothing: IPUs are not supported any more",
-    "plugins.MixedPrecisionPlugin": "`plugins.MixedPrecision`",
-    "plugins.NativeMixedPrecisionPlugin": "`plugins.MixedPrecision`",
-    "plugins.NativeSyncBatchNorm": "`plugins.TorchSyncBatchNorm`",
-    "plugins.ParallelPlugin": "`strategies.ParallelStrategy`",
-    "plugins.PrecisionPlugin": "`plugins.Precision`",
-    "plugins.ShardedNativeMixedPrecisionPlugin": "`plugins.FSDPPrecision`",
-    "plugins.SingleDevicePlugin": "`strategies.SingleDeviceStrategy`",
-    "plugins.SingleTPUPlugin": "`strategies.SingleDeviceXLAStrategy`",
-    "plugins.TPUBf16PrecisionPlugin": "`plugins.XLAPrecision`",
-    "plugins.TPUPrecisionPlugin": "`plugins.XLAPrecision`",
-    "plugins.TPUSpawnPlugin": "`strategies.XLAStrategy`",
-    "plugins.TrainingTypePlugin": "`strategies.Strategy`",
-    "lite.LightningLite": "`lightning_fabric.Fabric`",
-    "core.decorators.auto_move_data": "move the data yourself, or `trainer.predict`",
-    "core.decorators.parameter_validation": "nothing",
-    "utilities.distributed.gather_all_tensors": "`torchmetrics.utilities.distributed.gather_all_tensors`",
-    "data_loader": "define `train_dataloader` without a decorator",
-    "EvalResult": "`self.log` and `self.log_dict`",
-    "TrainResult": "`self.log` and `self.log_dict`",
-    "metrics": _TM,
-    "overrides.data_parallel": "nothing: DataParallel is gone",
-    "overrides.fairscale": '`strategy="fsdp"`',
-    "loops.optimization": "manual optimization",
-    "plugins.training_type": _STATES,
-    "utilities.model_utils": "`fulmen.utilities.model_helpers`",
-    "utilities.xla_device": "`fulmen.accelerators.XLAAccelerator`",
-    "utilities.argparse_utils": "`LightningCLI`",
-    "utilities.argparse": "`LightningCLI`",
-    "utilities.device_parser": "`devices=` of the Trainer",
-    "trainer.connectors.data_connector": "the attributes of the Trainer",
-}
-# Names that have moved and mean the same: from where, to where.
-MOVED = {
-    "core.lightning.LightningModule": "core.LightningModule",
-    "core.memory.ModelSummary": "utilities.model_summary.ModelSummary",
-    "core.memory.LayerSummary": "utilities.model_summary.LayerSummary",
-    "callbacks.base.Callback": "callbacks.Callback",
-    "callbacks.GPUStatsMonitor": "callbacks.DeviceStatsMonitor",
-    "callbacks.XLAStatsMonitor": "callbacks.DeviceStatsMonitor",
-    "callbacks.gpu_stats_monitor.GPUStatsMonitor": "callbacks.DeviceStatsMonitor",
-    "callbacks.ProgressBarBase": "callbacks.ProgressBar",
-    "callbacks.progress.base.ProgressBarBase": "callbacks.ProgressBar",
-    "loggers.LightningLoggerBase": "loggers.Logger",
-    "loggers.base.LightningLoggerBase": "loggers.Logger",
-    "loggers.base.rank_zero_experiment": "loggers.logger.rank_zero_experiment",
-    "loggers.base.DummyLogger": "loggers.logger.DummyLogger",
-    "plugins.DoublePrecisionPlugin": "plugins.DoublePrecision",
-    "plugins.MixedPrecisionPlugin": "plugins.MixedPrecision",
-    "plugins.NativeMixedPrecisionPlugin": "plugins.MixedPrecision",
-    "plugins.NativeSyncBatchNorm": "plugins.TorchSyncBatchNorm",
-    "plugins.PrecisionPlugin": "plugins.Precision",
-    "plugins.DDPPlugin": "strategies.DDPStrategy",
-    "plugins.training_type.DDPPlugin": "strategies.DDPStrategy",
-    "plugins.SingleDevicePlugin": "strategies.SingleDeviceStrategy",
-    "plugins.TrainingTypePlugin": "strategies.Strategy",
-    "trainer.supporters.CombinedLoader": "utilities.combined_loader.CombinedLoader",
-    "tuner.tuning.Tuner": "tuner.Tuner",
-    "utilities.cli.LightningCLI": "cli.LightningCLI",
-    "utilities.cli.LightningArgumentParser": "cli.LightningArgumentParser",
-    "utilities.cli.SaveConfigCallback": "cli.SaveConfigCallback",
-    "utilities.distributed.rank_zero_only": "utilities.rank_zero.rank_zero_only",
-    "utilities.distributed.rank_zero_info": "utilities.rank_zero.rank_zero_info",
-    "utilities.distributed.rank_zero_warn": "utilities.rank_zero.rank_zero_warn",
-    "utilities.distributed.rank_zero_deprecation": "utilities.rank_zero.rank_zero_deprecation",
-    "utilities.warnings.rank_zero_warn": "utilities.rank_zero.rank_zero_warn",
-    "utilities.seed.seed_everything": "seed_everything",
-    "utilities.apply_func.move_data_to_device": "utilities.move_data_to_device",
-    **{
-        f"profiler.{name}": f"profilers.{name.replace('BaseProfiler', 'Profiler').replace('Abstract', '')}"
-        for name in (
-            "AbstractProfiler", "BaseProfiler", "AdvancedProfiler", "PassThroughProfiler", "Profiler",
-            "PyTorchProfiler", "SimpleProfiler", "XLAProfiler",
-        )
-    },
-}  # fmt: skip
-# Metrics whose constructors want a task today.
-TASK_METRICS = (
-    "AUROC", "Accuracy", "AveragePrecision", "CalibrationError", "CohenKappa", "ConfusionMatrix", "F1", "F1Score",
-    "FBeta", "FBetaScore", "HammingDistance", "HingeLoss", "IoU", "JaccardIndex", "MatthewsCorrcoef",
-    "MatthewsCorrCoef", "PrecisionRecallCurve", "Precision", "ROC", "Recall", "Specificity", "StatScores",
-)  # fmt: skip
-TASK = '`torchmetrics.{name}(task="multiclass", num_classes=n)`, or `task="binary"`, or "multilabel" with `num_labels=`'
