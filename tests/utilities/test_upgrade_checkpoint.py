@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
 import fulmen
+from fulmen.cli import command
 from fulmen.utilities import upgrade_checkpoint
+from fulmen.utilities.codec import decode_checkpoint
 from fulmen.utilities.migration.utils import CURRENT
 from fulmen.utilities.seal import check_seal
 
@@ -115,3 +118,65 @@ def test_a_path_that_is_not_there(
 ) -> None:
     assert run(monkeypatch, tmp_path / "nothing") == 1
     assert "pass a checkpoint, or a folder" in capsys.readouterr().err
+
+
+def test_as_a_subcommand(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Several paths at once, and no originals where nobody wants them."""
+    folder = old.parent / "more"
+    folder.mkdir()
+    (folder / "b.ckpt").write_bytes(old.read_bytes())
+    command.main(["upgrade-checkpoint", "--no-backup", str(old), str(folder)])
+    assert capsys.readouterr().out.count("upgraded from the layout of 1.5.0 to that of") == 2
+    assert sorted(path.name for path in old.parent.rglob("*.*")) == ["b.ckpt", "old.ckpt"]
+    with pytest.raises(SystemExit) as end:
+        command.main(["upgrade-checkpoint", str(old), str(folder / "nothing.ckpt")])
+    assert end.value.code == 1
+
+
+def test_a_file_system_without_links(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = old.read_bytes()
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert run(monkeypatch, old) == 0
+    assert (old.parent / "old.ckpt.bak").read_bytes() == before
+
+
+def test_classes_that_are_gone_stay_in_the_file(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As data; the file can be read without them, before and after."""
+    home = ModuleType("somebodys_old_project")
+    home.Config = type("Config", (), {"__module__": home.__name__})  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, home.__name__, home)
+        torch.save(checkpoint("1.5.0", loops=loops()) | {"hyper_parameters": {"config": home.Config()}}, old)
+    with pytest.warns(UserWarning, match="somebodys_old_project"):
+        upgrade_checkpoint.command([str(old)])
+    assert "kept as data" in capsys.readouterr().out
+    made = decode_checkpoint(torch.load(old, weights_only=True))
+    assert "somebodys_old_project:Config" in repr(made["hyper_parameters"]["config"])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_kill_loses_nothing(old: Path, keep: bool) -> None:
+    """Of a process that dies at each step of the writing, the old file or the new one is there, whole."""
+    code = (
+        "import os, sys; from fulmen.utilities import upgrade_checkpoint as u\n"
+        "name, words = sys.argv[1], sys.argv[2:]\n"
+        "setattr(os, name, lambda *_: os._exit(9))\n"
+        "u.main(words)"
+    )
+    before = old.read_bytes()
+    for name in ("fsync", "link", "replace"):
+        words = [str(old)] if keep else ["--no-backup", str(old)]
+        done = subprocess.run(
+            [sys.executable, "-c", code, name, *words],
+            env={**os.environ, "PYTHONPATH": str(Path(fulmen.__file__).parents[1])},
+        )
+        assert done.returncode == (0 if name == "link" and not keep else 9)
+        if done.returncode:
+            assert old.read_bytes() == before
+        else:
+            break

@@ -16,6 +16,7 @@ from fulmen.callbacks import checkpoint_files as files
 from fulmen.callbacks.checkpoint_name import check_template
 from fulmen.callbacks.checkpoint_naming import Candidates, CheckpointNaming
 from fulmen.callbacks.checkpoint_options import check_what_to_keep
+from fulmen.callbacks.checkpoint_past import with_ranking
 from fulmen.callbacks.monitor import check_mode
 from fulmen.checkpoint.io import join, poll, when_saved
 from fulmen.utilities.imports import require
@@ -98,6 +99,7 @@ class CheckpointStore(CheckpointNaming):
         Where a logger has given a run that goes on a new folder, files in the old one keep their ranks. Where the
         user has, only the best file so far is taken over.
         """
+        state_dict = with_ranking(state_dict, self.monitor, self.save_top_k)
         self.best_model_path = state_dict["best_model_path"]
         moved = state_dict.get("dirpath", self.dirpath) != self.dirpath
         if moved and self._has_own_folder:

@@ -144,10 +144,11 @@ class EarlyStopping(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes back what :meth:`state_dict` gave."""
+        # files of Lightning 0.9 have no more than the first and the last of these
         self.wait_count = state_dict["wait_count"]
-        self.stopped_epoch = state_dict["stopped_epoch"]
-        self.best_score = state_dict["best_score"].cpu()
-        self.patience = state_dict["patience"]
+        self.stopped_epoch = state_dict.get("stopped_epoch", self.stopped_epoch)
+        self.best_score = torch.as_tensor(state_dict.get("best_score", self.best_score)).cpu()
+        self.patience = state_dict.get("patience", self.patience)
         self.stopping_reason = EarlyStoppingReason(state_dict.get("stopping_reason", 0))
         self.stopping_reason_message = state_dict.get("stopping_reason_message")
 

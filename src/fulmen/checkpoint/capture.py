@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fulmen.checkpoint.lightning_layout import loops_of, progress_of
+from fulmen.checkpoint.old_states import catch_up, precision_state, recount, states_by_callback
 from fulmen.utilities.codec import encode_checkpoint
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
 from fulmen.utilities.generations import stand_in
@@ -96,25 +97,24 @@ def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         restore_callbacks(trainer, checkpoint)
     precision = trainer.strategy.precision_plugin
     precision.on_load_checkpoint(checkpoint)
-    if type(precision).__qualname__ in checkpoint:
-        precision.load_state_dict(checkpoint[type(precision).__qualname__])
+    state = precision_state(type(precision).__qualname__, checkpoint)
+    if state is not None:
+        precision.load_state_dict(state)
 
 
 def restore_callbacks(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """Gives callbacks their states back, and says whose are left over."""
-    states: dict[Any, Any] = checkpoint["callbacks"]
     for callback in trainer.callbacks:
         stand_in(callback, "on_load_checkpoint")(trainer, trainer.lightning_module, checkpoint)
-    known = {callback.state_key for callback in trainer.callbacks}
-    missing = sorted(str(key) for key in states if key not in known)
+    states, missing = states_by_callback(trainer.callbacks, checkpoint["callbacks"])
     if missing and trainer.state.fn == TrainerFn.FITTING:
         rank_zero_warn(
             f"The checkpoint holds the states of callbacks that this Trainer does not have: {missing}. Add them to "
             "`Trainer(callbacks=...)` to go on with their states."
         )
-    for callback in trainer.callbacks:
-        if callback.state_key in states:
-            callback.load_state_dict(states[callback.state_key])
+    for index, callback in enumerate(trainer.callbacks):
+        if index in states:
+            callback.load_state_dict(states[index])
 
 
 def restore_training(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
@@ -152,6 +152,7 @@ def restore_training(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         ) from None
     for config, state in zip(trainer.lr_scheduler_configs, schedulers, strict=True):
         config.scheduler.load_state_dict(state)
+    catch_up(trainer, checkpoint)
 
 
 def _check_kinds(checkpoint: dict[str, Any], optimizers: list[Any]) -> None:
@@ -183,7 +184,9 @@ def _restore_progress(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     if course is not None:
         progress.load_state_dict(course["progress"])
     else:
-        progress.load_state_dict(progress_of(checkpoint))
+        counts = progress_of(checkpoint)
+        recount(checkpoint, counts, named=bool(getattr(trainer.strategy, "_optimizer_names", ())))
+        progress.load_state_dict(counts)
         # a file of another program says how many batches of its epoch were used, and no more
         progress.phase = "ready" if progress.batch and not progress.epoch_done else "between"
     fit.epoch_loop.is_last_batch = progress.epoch_done

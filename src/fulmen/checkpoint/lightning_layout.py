@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fulmen.utilities.imports import at_least
+
 
 def _counts(count: int, *names: str) -> dict[str, int]:
     return dict.fromkeys(names, count)
@@ -80,14 +82,29 @@ def progress_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     automatic = fit["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"]["completed"]
     done = int(batches["total"]["processed"])
     between = epochs["ready"] == epochs["completed"]  # after the last epoch: the next one has not begun
+    counted = 0
+    if between and _is_in_epoch(checkpoint, batches, epochs):
+        between, counted = False, 1
     return {
-        "epoch": int(epochs["completed"]),
+        "epoch": int(epochs["completed"]) - counted,
         "batch": 0 if between else int(batches["current"]["processed"]),
         "batches": done,
         "steps": steps,
         "windows": _windows(fit, manual, automatic, done),
         "epoch_done": not between and bool(batches["is_last_batch"] or epochs["processed"] > epochs["completed"]),
     }
+
+
+def _is_in_epoch(checkpoint: Mapping[str, Any], batches: Mapping[str, Any], epochs: Mapping[str, Any]) -> bool:
+    """Whether a file of version 1.5, which says of each epoch that it is over, is of the midst of one."""
+    version = checkpoint.get("legacy_pytorch-lightning_version")
+    if not isinstance(version, str) or at_least(version, "1.6.0") or "is_last_batch" not in batches:
+        return False
+    return (
+        not batches["is_last_batch"]
+        and epochs["processed"] < epochs["completed"]
+        and batches["current"]["processed"] > 0
+    )
 
 
 def _windows(fit: Mapping[str, Any], manual: int, automatic: int, batches: int) -> int:

@@ -12,6 +12,19 @@ from fulmen.compat.run import run
 from fulmen.utilities.imports import available
 from fulmen.utilities.suggest import did_you_mean
 
+
+def _upgrade(words: Sequence[str]) -> None:
+    from fulmen.utilities.upgrade_checkpoint import command
+
+    command(words)
+
+
+def _migrate(words: Sequence[str]) -> None:
+    from fulmen.compat.migrate.command import command
+
+    command(words)
+
+
 TRAINER = {
     "fit": "train a model",
     "validate": "evaluate a model on its validation data",
@@ -22,6 +35,8 @@ TRAINER = {
 OTHERS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "run": ("run a program in which Lightning's import names mean Fulmen", run),
     "alias": ("let Lightning's import names mean Fulmen in a whole environment", alias),
+    "upgrade-checkpoint": ("rewrite checkpoints of Lightning 1.x in the layout of today", _upgrade),
+    "migrate": ("find and rewrite what is old in a code base", _migrate),
 }
 
 _USAGE = """usage: fulmen {names} [options]
@@ -89,7 +104,7 @@ def _fail(rule: str, fix: str) -> None:
 
 def _help() -> str:
     subcommands = {**TRAINER, **{name: purpose for name, (purpose, _) in OTHERS.items()}}
-    lines = "\n".join(f"  {name:<14} {purpose}" for name, purpose in subcommands.items())
+    lines = "\n".join(f"  {name:<19} {purpose}" for name, purpose in subcommands.items())
     return _USAGE.format(names="{" + ",".join(subcommands) + "}", list=lines)
 
 

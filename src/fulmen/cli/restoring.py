@@ -12,8 +12,8 @@ from fulmen.core.class_paths import check_names, nothing_new
 from fulmen.core.saving import CHECKPOINT_HYPER_PARAMS_KEY
 from fulmen.utilities.codec import decode_checkpoint, is_trusted
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType
-from fulmen.utilities.foreign import well_known
 from fulmen.utilities.given import CLASS_PATH, INSTANTIATOR, MARKS
+from fulmen.utilities.migration.utils import pl_legacy_patch
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.safe_load import load
 from fulmen.utilities.unresolved import is_whole
@@ -47,7 +47,7 @@ def restored(cli: LightningCLI, args: Any) -> None:
         )
     weights_only = cli.config[cli.subcommand].get("weights_only")
     try:
-        with well_known():
+        with pl_legacy_patch():
             checkpoint = decode_checkpoint(load(path, "meta", weights_only), is_trusted(weights_only))
     except MisconfigurationException as error:
         parser.error(str(error), error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import os
 import sys
@@ -27,8 +28,8 @@ from fulmen.utilities.exceptions import (
     MisconfiguredType,
     MisconfiguredValue,
 )
-from fulmen.utilities.foreign import well_known
 from fulmen.utilities.imports import require
+from fulmen.utilities.migration.utils import is_old, migrate_checkpoint, pl_legacy_patch
 from fulmen.utilities.parsing import AttributeDict
 from fulmen.utilities.rank_zero import rank_zero_warn, warn_once
 from fulmen.utilities.safe_load import MapLocation, describe, where_it_was
@@ -38,6 +39,8 @@ from fulmen.utilities.unresolved import is_whole, placeholders
 CHECKPOINT_HYPER_PARAMS_KEY = "hyper_parameters"
 CHECKPOINT_HYPER_PARAMS_NAME = "hparams_name"
 CHECKPOINT_HYPER_PARAMS_TYPE = "hparams_type"
+
+_PAST_KEYS = ("hparams", "module_arguments")
 
 # These take any argument, for the sake of classes that share a base with others, and use none.
 _BASES = ("fulmen.core.module", "fulmen.core.datamodule")
@@ -67,7 +70,7 @@ def load_from_checkpoint(
     Returns:
         The new object, a module with its weights and on their device.
     """
-    with well_known():
+    with pl_legacy_patch():
         checkpoint = pl_load(checkpoint_path, map_location, weights_only)
     place = describe(checkpoint_path)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
@@ -79,6 +82,8 @@ def load_from_checkpoint(
         )
     trusted = is_trusted(weights_only)
     checkpoint = decode_checkpoint(checkpoint, trusted)
+    if is_old(checkpoint):
+        migrate_checkpoint(checkpoint)
     return _made_of(cls, checkpoint, _hparams_of(cls, checkpoint, hparams_file), strict, trusted, place, kwargs)
 
 
@@ -163,11 +168,25 @@ def _warn_of(owner: str, pickled: list[str], refused: list[str]) -> None:
 def _hparams_of(cls: Any, checkpoint: dict[str, Any], hparams_file: str | os.PathLike[str] | None) -> Any:
     if hparams_file is not None:
         return AttributeDict(_read_hparams_file(os.fspath(hparams_file)))
-    hparams = checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
+    hparams = _with_past(cls, checkpoint)
     kind = checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_TYPE)
     if isinstance(kind, str) and kind.startswith("omegaconf.") and is_whole(hparams):
         return require("omegaconf", "omegaconf", "This checkpoint").OmegaConf.create(hparams)
     return AttributeDict(hparams) if isinstance(hparams, dict) else hparams
+
+
+def _with_past(cls: Any, checkpoint: dict[str, Any]) -> Any:
+    """The hyper-parameters of a checkpoint, with those under the keys of versions before 0.9."""
+    hparams = checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
+    if isinstance(hparams, argparse.Namespace):
+        hparams = vars(hparams)
+    past = [checkpoint[key] for key in _PAST_KEYS if checkpoint.get(key)] if issubclass(cls, nn.Module) else []
+    if not past or not isinstance(hparams, Mapping):
+        return hparams
+    merged: dict[str, Any] = {}
+    for found in (*past, hparams):
+        merged.update(vars(found) if isinstance(found, argparse.Namespace) else found)
+    return merged
 
 
 def _read_hparams_file(path: str) -> dict[str, Any]:

@@ -79,7 +79,10 @@ def named(codec: Any, name: str) -> Any:
     Raises:
         UnresolvableError: If none is.
     """
-    found = import_named(name) if codec.trusted else registered(name)
+    try:
+        found = import_named(name) if codec.trusted else registered(name)
+    except (ImportError, AttributeError) as error:
+        raise UnresolvableError(f"{name!r} is not there any more ({error})") from None
     if found is NOTHING:
         place = name.partition(":")[0]
         raise UnresolvableError(

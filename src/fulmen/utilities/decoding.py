@@ -17,6 +17,7 @@ from fulmen.utilities.places import Place, render
 from fulmen.utilities.safe_load import where_it_was
 from fulmen.utilities.unresolved import Unresolved
 
+_NOT_MADE = ("pickled", "refused", "left")
 _NESTS = {*MAPPINGS, Stored, list, tuple}
 
 
@@ -70,7 +71,7 @@ class Decoder:
         if form is None and type(dict.get(value, TAG)) is str:
             form = {"kind": value[TAG], **{key: item for key, item in dict.items(value) if key != "kind"}}
         if form is not None:
-            known = form["kind"] in READ or form["kind"] in MAKE or form["kind"] in ("pickled", "refused")
+            known = form["kind"] in READ or form["kind"] in MAKE or form["kind"] in _NOT_MADE
             return self._restore(value, form, path, hashing) if known else value
         pairs, same = {}, True
         for key, item in dict.items(value):
@@ -94,6 +95,11 @@ class Decoder:
                 return MAKE[kind](self, form, path, hashing)
             if kind == "pickled":
                 return self._unpickle(form)
+            if kind == "left":
+                raise UnresolvableError(
+                    "reading a checkpoint calls no class or function of its own",
+                    "If you trust the file and have what it names, load it with `weights_only=False`",
+                )
             if kind == "refused":
                 raise UnresolvableError("it could not be saved", "Hand it over again")
             return READ[kind](self, form, path)

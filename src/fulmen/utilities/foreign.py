@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 FOREIGN = ("lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities")
-_MARK = "__fulmen__"
+MARK = "__fulmen__"
 _HOMES = (
     "pytorch_lightning.utilities.parsing", "lightning.pytorch.utilities.parsing", "lightning_fabric.utilities.data",
     "lightning.fabric.utilities.data", "fulmen.utilities.parsing",
@@ -33,7 +33,7 @@ class _AttributeDict:
 
 def _marked(kind: str, *args: Any) -> OrderedDict[Any, Any]:
     made: OrderedDict[Any, Any] = OrderedDict(*args)
-    vars(made)[_MARK] = kind
+    vars(made)[MARK] = kind
     return made
 
 
@@ -57,7 +57,7 @@ def _pure_windows_path(*parts: Any) -> pathlib.PureWindowsPath:
 
 def foreign_form(value: OrderedDict[Any, Any]) -> dict[str, Any] | None:
     """The form of a marked dictionary; None if it is an ordinary one."""
-    kind = vars(value).get(_MARK)
+    kind = vars(value).get(MARK)
     pairs = list(dict.items(value))
     if kind == "AttributeDict":
         return {"kind": "dict", "of": kind, "value": pairs}

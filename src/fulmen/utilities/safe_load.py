@@ -13,6 +13,8 @@ from typing import IO, Any, TypeAlias
 import torch
 
 from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.imports import at_least
+from fulmen.utilities.rank_zero import warn_once
 from fulmen.utilities.seal import BrokenSeal, check_seal
 from fulmen.utilities.suggest import did_you_mean
 from fulmen.utilities.whole_files import is_remote, opened, plain_path, previous
@@ -36,10 +38,18 @@ class DamagedCheckpointError(MisconfigurationException, pickle.UnpicklingError):
     """A file is no checkpoint, or not a whole one."""
 
 
-def load(source: PathOrFile, map_location: MapLocation = None, weights_only: bool | None = None) -> Any:
+# Until then Lightning read whatever a file held, and files hold what was an argument of somebody's module.
+_PLAIN_SINCE = "2.6.0"
+_VERSION = "pytorch-lightning_version"
+
+
+def load(
+    source: PathOrFile, map_location: MapLocation = None, weights_only: bool | None = None, whole: bool = False
+) -> Any:
     """Reads a checkpoint.
 
-    A file that Fulmen wrote is compared with its seal before anything in it is used.
+    A file that Fulmen wrote is compared with its seal before anything in it is used. Of files of Lightning before 2.6,
+    and of classes that are gone, that is read which a safe load reads; the rest becomes a form that says what it was.
 
     Args:
         source: A path, an address that fsspec knows, or an open binary file.
@@ -47,6 +57,7 @@ def load(source: PathOrFile, map_location: MapLocation = None, weights_only: boo
             there.
         weights_only: None and True read tensors and plain data alone. False reads everything, which may run code:
             for files you trust.
+        whole: Whether nothing may be left out but what is of classes that are gone.
 
     Returns:
         What was saved.
@@ -59,11 +70,11 @@ def load(source: PathOrFile, map_location: MapLocation = None, weights_only: boo
     """
     place = where_it_was if map_location is None else map_location
     if not isinstance(source, (str, os.PathLike)):
-        return _load(source, place, weights_only, describe(source))
+        return _load(source, place, weights_only, describe(source), whole)
     path = plain_path(source)
     try:
         with opened(path) as file:
-            return _load(file, place, weights_only, path)
+            return _load(file, place, weights_only, path, whole)
     except OSError as error:
         if error.errno is None or is_remote(path):
             raise
@@ -93,7 +104,7 @@ def where_it_was(storage: torch.UntypedStorage, location: str) -> torch.UntypedS
         return storage
 
 
-def _load(file: IO[bytes], map_location: Any, weights_only: bool | None, name: str) -> Any:
+def _load(file: IO[bytes], map_location: Any, weights_only: bool | None, name: str, whole: bool) -> Any:
     try:
         if hasattr(file, "seek") and hasattr(file, "tell"):  # torch says what is wrong with another kind of file
             check_seal(file)
@@ -102,14 +113,22 @@ def _load(file: IO[bytes], map_location: Any, weights_only: bool | None, name: s
         raise _damaged(name, error) from error
     except pickle.UnpicklingError as error:
         refused = _refused(file, str(error))
-        if refused:
-            raise UnsafeCheckpointError(
-                f"A checkpoint is read without running code, and `{name}` holds more than tensors and plain data.",
-                got=", ".join(refused),
-                fix="If you trust the file, pass `weights_only=False`, or allow these types alone with "
-                "`torch.serialization.add_safe_globals([...])`.",
-            ) from error
-        raise _damaged(name, error) from error
+        if not refused:
+            raise _damaged(name, error) from error
+        try:
+            return _partly(file, map_location, refused, name, whole)
+        except _Unreadable:
+            pass
+        raise UnsafeCheckpointError(
+            f"A checkpoint is read without running code, and `{name}` holds more than tensors and plain data.",
+            got=", ".join(refused),
+            fix="If you trust the file, pass `weights_only=False`, or allow these types alone with "
+            "`torch.serialization.add_safe_globals([...])`.",
+        ) from error
+    except (ModuleNotFoundError, AttributeError):
+        if weights_only is not False:
+            raise
+        return _trusted(file, map_location, name)
     except (EOFError, KeyError, IndexError, ValueError, struct.error) as error:
         raise _damaged(name, error) from error
     except OSError as error:
@@ -121,6 +140,57 @@ def _load(file: IO[bytes], map_location: Any, weights_only: bool | None, name: s
         if "PytorchStreamReader" in str(error) or "legacy .tar" in str(error):
             raise _damaged(name, error) from error
         raise
+
+
+class _Unreadable(Exception):
+    """A file holds what may not be left out."""
+
+
+def _partly(file: IO[bytes], map_location: Any, refused: list[str], name: str, whole: bool) -> Any:
+    """What of a file can be read without the classes and functions that it names."""
+    from fulmen.utilities.stand_in_forms import is_data  # few files need it
+    from fulmen.utilities.stand_ins import is_gone, read_with_stand_ins
+
+    def read() -> Any:
+        file.seek(0)
+        return torch.load(file, map_location=map_location, weights_only=True)
+
+    try:
+        found, names = read_with_stand_ins(read, refused)
+    except Exception as error:  # what a stand-in is no argument for: the refusal says what is wrong
+        raise _Unreadable from error
+    named = sorted(one for one in names if not is_data(one))
+    if (whole or not _may_hold_anything(found)) and not all(map(is_gone, named)):
+        raise _Unreadable
+    return _formed(found, named, name)
+
+
+def _trusted(file: IO[bytes], map_location: Any, name: str) -> Any:
+    from fulmen.utilities.stand_ins import read_trusted
+
+    def read(pickles: Any) -> Any:
+        file.seek(0)
+        return torch.load(file, map_location=map_location, weights_only=False, pickle_module=pickles)
+
+    found, gone = read_trusted(read)
+    return _formed(found, sorted(gone), name)
+
+
+def _may_hold_anything(found: Any) -> bool:
+    version = found.get(_VERSION) if isinstance(found, dict) and "fulmen" not in found else None
+    return isinstance(version, str) and not at_least(version, _PLAIN_SINCE)
+
+
+def _formed(found: Any, names: list[str], place: str) -> Any:
+    from fulmen.utilities.stand_in_forms import form_all
+
+    if names:
+        warn_once(
+            f"`{place}` names classes or functions that are not called when a checkpoint is read: {', '.join(names)}. "
+            "What is made of them is left out, and all else is read. What to do: nothing, if only weights and the "
+            "state of training are needed; if you trust the file and have these classes, pass `weights_only=False`."
+        )
+    return form_all(found)
 
 
 def _seen(error: Exception) -> str:
@@ -157,4 +227,8 @@ def _refused(file: IO[bytes], message: str) -> list[str]:
         found = torch.serialization.get_unsafe_globals_in_checkpoint(file)
     except Exception:  # an old or broken file: the listing is a courtesy and must not hide the error itself
         found = []
-    return sorted(set(found)) or re.findall(r"(?:GLOBAL|class|function|type) ([\w.]+\.\w+)", message)[:1]
+    if found:
+        return sorted(set(found))
+    names = re.findall(r"(?:GLOBAL|class|function|type) ([\w.]+\.\w+)", message)[:1]
+    builtin = re.findall(r"GLOBAL (\w+) was not an allowed", message)
+    return names or [f"builtins.{name}" for name in builtin]

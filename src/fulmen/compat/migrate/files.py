@@ -1,0 +1,169 @@
+"""The files of a code base: programs, notebooks and configurations, as text in which old names are looked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fulmen.compat.migrate import table
+from fulmen.compat.migrate.findings import Finding
+from fulmen.compat.migrate.project import below_root
+
+_SKIPPED = {"__pycache__", "node_modules", "site-packages", "build", "dist"}
+_CELL = "# fulmen: cell"
+_MAGIC = "# fulmen: magic "
+_KEY = re.compile(r"^(?P<space>\s*)(?:- )?(?P<key>[\w.]+)\s*:(?P<value>.*)$")
+_CLASS = re.compile(r"\b(?P<name>(?:pytorch_lightning|lightning\.pytorch)(?:\.\w+)+)")
+
+
+@dataclass
+class Source:
+    """A file.
+
+    Attributes:
+        path: Where it lies.
+        text: Its program.
+        notebook: The content of a notebook.
+    """
+
+    path: str
+    text: str
+    notebook: Any = None
+
+    def placed(self, finding: Finding) -> Finding:
+        """Says of a finding in which cell it is."""
+        if self.notebook is None:
+            return finding
+        before = self.text.splitlines()[: finding.line]
+        starts = [number for number, line in enumerate(before, 1) if line.startswith(_CELL)]
+        cell = int(before[starts[-1] - 1].removeprefix(_CELL))
+        return replace(finding, line=finding.line - starts[-1], cell=cell)
+
+    def content(self, text: str) -> str:
+        """The file with a new program."""
+        if self.notebook is None:
+            return text
+        cells: dict[int, list[str]] = {}
+        lines: list[str] = []
+        for line in text.splitlines(keepends=True):
+            if line.startswith(_CELL):
+                lines = cells.setdefault(int(line.removeprefix(_CELL)), [])
+            else:
+                lines.append(re.sub(rf"^(\s*)(?:pass  )?{_MAGIC}", r"\1", line))
+        for number, lines in cells.items():
+            cell = self.notebook["cells"][number - 1]
+            new = "".join(lines).removesuffix("\n")
+            if new != "".join(cell["source"]).removesuffix("\n"):
+                cell["source"] = new.splitlines(keepends=True)
+        return json.dumps(self.notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def find(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files of interest among paths, of folders all but those that are hidden or made."""
+    for path in paths:
+        if path.is_file():
+            yield path
+            continue
+        for folder, folders, names in os.walk(path):
+            folders[:] = sorted(name for name in folders if name not in _SKIPPED and not name.startswith("."))
+            for name in sorted(names):
+                if name.endswith((".py", ".ipynb", ".yaml", ".yml")):
+                    yield Path(folder, name)
+
+
+def read(path: Path) -> Source:
+    """Reads a program or a notebook.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    with open(path, encoding="utf-8", newline="") as file:
+        text = file.read()
+    if path.suffix != ".ipynb":
+        return Source(str(path), text)
+    notebook = json.loads(text)
+    if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
+        raise ValueError("it is no notebook")
+    parts = []
+    for number, cell in enumerate(notebook["cells"], 1):
+        if cell.get("cell_type") == "code":
+            body = "".join(cell["source"])
+            if body.lstrip().startswith("%%"):
+                continue
+            parts.append(f"{_CELL}{number}\n{_without_magic(body)}\n")
+    return Source(str(path), "".join(parts), notebook)
+
+
+def _without_magic(text: str) -> str:
+    """Lines for the notebook alone as comments; `pass` where a block may have no other line."""
+    return re.sub(r"(?m)^(\s*)(?=[%!?])", lambda found: f"{found[1]}{'pass  ' if found[1] else ''}{_MAGIC}", text)
+
+
+def look_at_yaml(path: str, text: str, roots: bool) -> tuple[list[Finding], str]:
+    """Finds old flags below ``trainer:`` and old class paths, line by line.
+
+    Args:
+        path: The file.
+        text: Its content.
+        roots: Whether class paths of Lightning become those of ``fulmen``.
+
+    Returns:
+        What was found, and the new content.
+    """
+    found: list[Finding] = []
+    lines = text.splitlines(keepends=True)
+    if not _CLASS.search(text) and not re.search(r"(?m)^\s*trainer\s*:\s*$", text):
+        return [], text
+    depth: int | None = None
+    inner: int | None = None
+    for number, line in enumerate(lines):
+        matched = _KEY.match(line)
+        if matched and line.strip() and not line.lstrip().startswith("#"):
+            space = len(matched["space"])
+            if depth is not None and space <= depth:
+                depth = inner = None
+            if depth is not None:
+                inner = space if inner is None else inner
+                if space == inner:
+                    found += _flag(path, number + 1, matched)
+            if matched["key"].rpartition(".")[2] == "trainer" and not matched["value"].strip():
+                depth = space
+        for name in _CLASS.finditer(line.partition("#")[0]):
+            found += _class(path, number + 1, name, roots)
+        if roots:
+            code, mark, comment = line.partition("#")
+            lines[number] = _CLASS.sub(lambda name: f"fulmen.{below_root(name['name'])}", code) + mark + comment
+    return found, "".join(lines)
+
+
+def _flag(path: str, line: int, matched: re.Match[str]) -> Iterator[Finding]:
+    key, value = matched["key"], matched["value"].partition("#")[0].strip().strip("\"'")
+    if key not in table.TRAINER_FLAGS:
+        return
+    strategies = (*table.STRATEGIES, *table.STRATEGIES_GONE)
+    old = {
+        "accelerator": value in strategies,
+        "strategy": value in table.STRATEGIES_GONE,
+        "precision": value in table.PRECISIONS,
+        "accumulate_grad_batches": value.startswith("{") or not value,
+        "profiler": value in ("true", "false", "True", "False"),
+        "max_steps": value in ("null", "~", ""),
+    }
+    if old.get(key, True):
+        yield Finding(path, line, len(matched["space"]), key, table.TRAINER_FLAGS[key])
+
+
+def _class(path: str, line: int, name: re.Match[str], roots: bool) -> Iterator[Finding]:
+    from fulmen.compat.migrate.imports import remedy_of
+
+    inner = below_root(name["name"]) or ""
+    remedy = remedy_of(inner)
+    if remedy is not None:
+        yield Finding(path, line, name.start(), inner, remedy)
+    if roots:
+        yield Finding(path, line, name.start(), name["name"], f"`fulmen.{inner}`", True)
