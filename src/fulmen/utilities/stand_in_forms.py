@@ -122,7 +122,8 @@ def is_data(name: str) -> bool:
     if name in _MAKE or name.startswith(("numpy.", "omegaconf.", "typing.")):
         return True
     module, _, inner = name.rpartition(".")
-    return registered(registered_as(module, inner)) is not NOTHING
+    found = registered(registered_as(module, inner))
+    return found is not NOTHING and not (isinstance(found, type) and issubclass(found, torch.nn.Module))
 
 
 def _value_of(member: Any) -> Any:
