@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
     sample: dict[str, int] = config.getoption("sample")
     taken: set[Any] = set()
     for place, count in sample.items():
-        below = [item for item in items if Path(item.path).is_relative_to(Path(place).resolve())]
+        below = [item for item in items if item.path.resolve().is_relative_to(Path(place).resolve())]
         below.sort(key=lambda item: zlib.crc32(item.nodeid.encode()))
         taken.update(below[:count] if count else below)
     if sample:
