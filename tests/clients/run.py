@@ -88,14 +88,14 @@ def prepare(library: Library, folder: Path) -> None:
     python = str(folder / "venv" / "bin" / "python")
     pip = (python, "-m", "pip", "-qq", "--disable-pip-version-check")
     (folder / "constraints.txt").write_text(TORCH + "\n")
-    call(*pip, "install", TORCH)
+    call(*pip, "install", "--no-compile", TORCH)
     wants = ("-c", str(folder / "constraints.txt"), *library.requirements, *LIGHTNING, "pytest")
     call(*pip, "install", "--dry-run", "--report", str(folder / "plan.json"), *wants)
     plan = json.loads((folder / "plan.json").read_text())
     unwanted = [item["metadata"]["name"] for item in plan["install"] if UNWANTED.match(item["metadata"]["name"])]
     if unwanted:
         raise SystemExit(f"{library.name} would install {', '.join(unwanted)}")
-    call(*pip, "install", *wants)
+    call(*pip, "install", "--no-compile", *wants)
     call(*pip, "install", "--no-deps", "--editable", str(ROOT))
     if library.tests:
         call(*pip, "download", "--no-deps", "--no-binary", ":all:", "-d", str(folder / "archive"), source_of(library))
@@ -125,9 +125,6 @@ def unpack(library: Library, folder: Path) -> None:
             shutil.copytree(source / inner, site / inner, dirs_exist_ok=True)
         else:
             shutil.copytree(source / top, tests / top, dirs_exist_ok=True)
-    tests.mkdir(exist_ok=True)
-    # Without this file pytest would take Fulmen's settings.
-    (tests / "pytest.ini").write_text("[pytest]\naddopts =\n")
     shutil.rmtree(folder / "source")
 
 
@@ -139,15 +136,16 @@ def run_side(library: Library, folder: Path, side: str, options: argparse.Namesp
     outcomes.unlink(missing_ok=True)
     tests = folder / "tests"
     tests.mkdir(exist_ok=True)
+    (tests / "pytest.ini").write_text("[pytest]\n")  # without it pytest would take Fulmen's settings
     python = str(folder / "venv" / "bin" / "python")
     site = next((folder / "venv" / "lib").glob("python*/site-packages"))
     places = {str(p if (p := tests / place).exists() else site / place): count for place, count in library.tests}
-    if library.ours:
-        places[str(HERE / "suites" / library.ours)] = 0
+    if library.ours:  # a copy: beside the original pytest would read Fulmen's own conftest.py
+        places[str(shutil.copy(HERE / "suites" / library.ours, tests))] = 0
     command = [python] + (["-m", "fulmen", "run"] if side == "fulmen" else [])
     command += ["-m", "pytest", "-q", "-p", "record", "-p", "no:cacheprovider", "--outcomes", str(outcomes)]
     command += ["--continue-on-collection-errors", "-W", "ignore", "--tb=short", "--color=no", *library.options]
-    command += ["--rootdir", str(folder), "-c", str(tests / "pytest.ini") if library.tests else os.devnull]
+    command += ["--rootdir", str(folder), "-c", str(tests / "pytest.ini")]
     if not options.all:
         command += ["--sample", json.dumps(places)]
     words = " and ".join(f"not {word}" for word in library.skip)
