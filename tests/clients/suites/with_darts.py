@@ -73,7 +73,12 @@ def test_saving_loading_and_going_on(series, tmp_path, record_property):
 def test_checkpoints_of_the_best_and_the_last(series, tmp_path, record_property):
     shape = {**SHAPE, "n_epochs": 3}
     model = DLinearModel(
-        **shape, model_name="m", work_dir=str(tmp_path), save_checkpoints=True, force_reset=True, pl_trainer_kwargs=QUIET
+        **shape,
+        model_name="m",
+        work_dir=str(tmp_path),
+        save_checkpoints=True,
+        force_reset=True,
+        pl_trainer_kwargs=QUIET,
     )
     model.fit(series[:-24], val_series=series[-36:])
     for best in (True, False):
