@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
+from fulmen.compat import reader
 from fulmen.compat.paths import DISTRIBUTIONS, PACKAGES, ROOTS, VERSION, counterpart
 from fulmen.utilities.exceptions import MisconfiguredRun
 
@@ -81,6 +82,7 @@ class _Root(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         module.__dict__.update(root_of(module.__name__))
+        reader.install()
 
 
 def root_of(package: str) -> dict[str, Any]:
@@ -176,6 +178,7 @@ def uninstall() -> None:
     sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder) is not AliasFinder]
     for name in [name for name in sys.modules if name.split(".")[0] in PACKAGES]:
         del sys.modules[name]
+    reader.uninstall()
 
 
 def real_among(modules: Iterable[str]) -> list[str]:

@@ -65,7 +65,7 @@ def test_command_line(tmp_path, monkeypatch, record_property):
         csv.writer(file).writerows([["smiles", "y"], *((s, len(s) + i % 3) for i, s in enumerate(SMILES))])
     out, table = tmp_path / "out", str(tmp_path / "data.csv")
     common = ["--accelerator", "cpu", "--num-workers", "0"]
-    words = ["train", "-i", table, "-o", str(out), "--epochs", "2", "--pytorch-seed", "1", "--message-hidden-dim", "16"]
+    words = ["train", "-i", table, "-o", str(out), "--epochs", "3", "--pytorch-seed", "1", "--message-hidden-dim", "16"]
     monkeypatch.setattr(sys, "argv", ["chemprop", *words, *common])
     main()
     (best,) = out.rglob("best.pt")

@@ -1,4 +1,4 @@
-"""darts: its neural models as its users write them. Each test records figures that have to be the same on both sides."""
+"""darts: its neural models as its users write them."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_early_stopping_callbacks_and_metrics(series, tmp_path, record_property)
     model = NLinearModel(
         **{**SHAPE, "n_epochs": 10},
         torch_metrics=MetricCollection([MeanAbsoluteError()]),
-        pl_trainer_kwargs={**QUIET, "callbacks": [stopping, checkpoint, Listener(), TFMProgressBar()]},
+        pl_trainer_kwargs={**QUIET, "enable_checkpointing": True, "callbacks": [stopping, checkpoint, Listener(), TFMProgressBar()]},
     )
     model.fit(series[:-24], val_series=series[-36:])
     record_property("seen", seen)
