@@ -86,7 +86,7 @@ class Slotted:
     [
         ("adam", "Return an optimizer"),
         ([O, S], r"\[optimizers\], \[schedulers\]"),
-        ([[O], S], r"\[optimizers\], \[schedulers\]"),
+        ([[O], None], r"\[optimizers\], \[schedulers\]"),
         (([], [S]), r"\[optimizers\], \[schedulers\]"),
         ({"optimizer": SGD}, '"optimizer": optimizer'),
         ({"optimizer": [O]}, '"optimizer": optimizer'),

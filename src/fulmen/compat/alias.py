@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-from fulmen.compat import reader
 from fulmen.compat.paths import DISTRIBUTIONS, PACKAGES, ROOTS, VERSION, counterpart
 from fulmen.utilities.exceptions import MisconfiguredRun
 
@@ -81,6 +80,8 @@ class _Root(importlib.abc.Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
+        from fulmen.compat import reader  # a program that imports none of these names does without
+
         module.__dict__.update(root_of(module.__name__))
         reader.install()
 
@@ -178,7 +179,8 @@ def uninstall() -> None:
     sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder) is not AliasFinder]
     for name in [name for name in sys.modules if name.split(".")[0] in PACKAGES]:
         del sys.modules[name]
-    reader.uninstall()
+    if "fulmen.compat.reader" in sys.modules:
+        sys.modules["fulmen.compat.reader"].uninstall()
 
 
 def real_among(modules: Iterable[str]) -> list[str]:

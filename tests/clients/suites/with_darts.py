@@ -114,7 +114,7 @@ def test_early_stopping_callbacks_and_metrics(series, tmp_path, record_property)
 
 def test_rates_are_found(series, record_property):
     model = NLinearModel(**SHAPE, pl_trainer_kwargs=QUIET)
-    found = model.lr_find(series, min_lr=1e-4, max_lr=0.1, num_training=20)
+    found = model.lr_find(series, min_lr=1e-4, max_lr=0.1, num_training=40)
     record_property("rate", found.suggestion())
 
 
