@@ -53,7 +53,7 @@ def try_library(library: Library, options: argparse.Namespace) -> list[str]:
     folder = BUILD / library.name
     prepare(library, folder)
     sides = {side: run_side(library, folder, side, options) for side in ("lightning", "fulmen")}
-    print(f"\n{library.name}: {library.requirements[0]}")
+    print(f"\n{library.name}: {library.requirements.split()[0]}")
     for side, outcomes in sides.items():
         counts = Counter(found["outcome"] for found in outcomes.values())
         print(f"  {side:<10}" + ", ".join(f"{counts[kind]} {kind}" for kind in ("passed", "failed", "skipped")))
@@ -81,7 +81,7 @@ def differences(real: dict[str, Any], ours: dict[str, Any]) -> list[str]:
 def same(one: Any, other: Any) -> bool:
     """Whether figures agree; means over an epoch are added up in single precision by Lightning."""
     if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-7) or one != one and other != other
+        return math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-7) or (one != one and other != other)
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
@@ -92,7 +92,7 @@ def same(one: Any, other: Any) -> bool:
 def prepare(library: Library, folder: Path) -> None:
     """Makes the environment and unpacks the tests, unless both are there for these requirements."""
     done = folder / "done.json"
-    wanted = json.dumps([TORCH, *LIGHTNING, *library.requirements])
+    wanted = json.dumps([TORCH, *LIGHTNING, *library.requirements.split()])
     if done.is_file() and done.read_text() == wanted:
         return
     print(f"{library.name}: making {folder}", flush=True)
@@ -103,7 +103,7 @@ def prepare(library: Library, folder: Path) -> None:
     pip = (python, "-m", "pip", "-qq", "--disable-pip-version-check")
     (folder / "constraints.txt").write_text(TORCH + "\n")
     call(*pip, "install", "--no-compile", TORCH)
-    wants = ("-c", str(folder / "constraints.txt"), *library.requirements, *LIGHTNING, "pytest")
+    wants = ("-c", str(folder / "constraints.txt"), *library.requirements.split(), *LIGHTNING, "pytest")
     call(*pip, "install", "--dry-run", "--report", str(folder / "plan.json"), *wants)
     plan = json.loads((folder / "plan.json").read_text())
     unwanted = [item["metadata"]["name"] for item in plan["install"] if UNWANTED.match(item["metadata"]["name"])]
@@ -121,7 +121,7 @@ def prepare(library: Library, folder: Path) -> None:
 
 def source_of(library: Library) -> str:
     """The version whose archive has the tests."""
-    return library.archive or re.sub(r"\[.*\]", "", library.requirements[0])
+    return library.archive or re.sub(r"\[.*\]", "", library.requirements.split()[0])
 
 
 def unpack(library: Library, folder: Path) -> None:

@@ -9,9 +9,10 @@ import pandas as pd
 import pytorch_forecasting
 
 DAYS = (
-    "easter_day good_friday new_year christmas labor_day independence_day revolution_day_memorial regional_games "
-    "fifa_u_17_world_cup football_gold_cup beer_capital music_fest"
-).split()
+    *("easter_day", "good_friday", "new_year", "christmas", "labor_day", "independence_day"),
+    *("revolution_day_memorial", "regional_games", "fifa_u_17_world_cup", "football_gold_cup"),
+    *("beer_capital", "music_fest"),
+)
 
 
 def table(agencies: int = 25, skus: int = 14, months: int = 60) -> pd.DataFrame:
@@ -52,5 +53,5 @@ def table(agencies: int = 25, skus: int = 14, months: int = 60) -> pd.DataFrame:
 
 if __name__ == "__main__":
     made = table()
-    categories = {column: "category" for column in ("agency", "sku", *DAYS)}
+    categories = dict.fromkeys(("agency", "sku", *DAYS), "category")
     made.astype(categories).to_parquet(Path(pytorch_forecasting.__file__).parent / "data" / "stallion.parquet")

@@ -1,7 +1,7 @@
 """What ``torch.load`` gives of checkpoints, where Lightning's import names mean Fulmen.
 
-Libraries read checkpoints themselves and expect the objects in them that Lightning pickles. Fulmen's files hold forms in
-their place; here they become values. Nothing is decoded for callers of Fulmen's own.
+Libraries read checkpoints themselves and expect the objects in them that Lightning pickles. Fulmen's files hold forms
+in their place; here they become values. Nothing is decoded for callers of Fulmen's own.
 """
 
 from __future__ import annotations

@@ -101,10 +101,11 @@ def test_early_stopping_callbacks_and_metrics(series, tmp_path, record_property)
 
     stopping = EarlyStopping("val_loss", patience=1, min_delta=10.0)
     checkpoint = ModelCheckpoint(tmp_path, monitor="val_loss", filename="{epoch}-{val_MeanAbsoluteError:.3f}")
+    callbacks = [stopping, checkpoint, Listener(), TFMProgressBar()]
     model = NLinearModel(
         **{**SHAPE, "n_epochs": 10},
         torch_metrics=MetricCollection([MeanAbsoluteError()]),
-        pl_trainer_kwargs={**QUIET, "enable_checkpointing": True, "callbacks": [stopping, checkpoint, Listener(), TFMProgressBar()]},
+        pl_trainer_kwargs={**QUIET, "enable_checkpointing": True, "callbacks": callbacks},
     )
     model.fit(series[:-24], val_series=series[-36:])
     record_property("seen", seen)
