@@ -80,10 +80,7 @@ class _Root(importlib.abc.Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        from fulmen.compat import reader  # a program that imports none of these names does without
-
         module.__dict__.update(root_of(module.__name__))
-        reader.install()
 
 
 def root_of(package: str) -> dict[str, Any]:
@@ -96,6 +93,7 @@ def root_of(package: str) -> dict[str, Any]:
         The attributes of the module.
     """
     fulmen = importlib.import_module("fulmen")
+    importlib.import_module("fulmen.compat.reader").install()  # needed as soon as a library is there to read
     below = ("pytorch", "fabric") if package == "lightning" else ()
 
     def __getattr__(name: str) -> Any:
