@@ -27,7 +27,7 @@ def install() -> None:
 
 def uninstall() -> None:
     """Puts torch's own functions back."""
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     if torch is not None and hasattr(torch.load, "_plain"):
         torch.load = torch.serialization.load = torch.load._plain
         found = torch.serialization.get_unsafe_globals_in_checkpoint

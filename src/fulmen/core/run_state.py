@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class RunStateMixin:
     """Views of the Trainer; each has a sensible value where there is none."""
 
-    _trainer: Trainer | None
+    _trainer: Trainer | None = None  # of the class as well: libraries take an instance's away after a run
     _fabric: Any
     device: Any
 
