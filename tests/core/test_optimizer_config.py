@@ -35,6 +35,8 @@ def shown(config: LRSchedulerConfig) -> dict[str, Any]:
         (([O], []), [O], {}),
         (([O, P], [S, T]), [O, P], {S: {}, T: {}}),
         (([O], [{"scheduler": S, "interval": "step", "name": "rate"}]), [O], {S: {"interval": "step", "name": "rate"}}),
+        (([O], S), [O], {S: {}}),  # as darts does
+        ([[O], {"scheduler": S, "interval": "step"}], [O], {S: {"interval": "step"}}),
         ({"optimizer": O}, [O], {}),
         ({"optimizer": O, "lr_scheduler": None}, [O], {}),
         ({"optimizer": O, "lr_scheduler": S}, [O], {S: {}}),
@@ -84,7 +86,7 @@ class Slotted:
     [
         ("adam", "Return an optimizer"),
         ([O, S], r"\[optimizers\], \[schedulers\]"),
-        ([[O], S], r"\[optimizers\], \[schedulers\]"),
+        ([[O], None], r"\[optimizers\], \[schedulers\]"),
         (([], [S]), r"\[optimizers\], \[schedulers\]"),
         ({"optimizer": SGD}, '"optimizer": optimizer'),
         ({"optimizer": [O]}, '"optimizer": optimizer'),

@@ -52,6 +52,14 @@ def test_the_trainer_and_a_fabric_can_be_set() -> None:
     assert net.global_step == 0
 
 
+def test_a_module_whose_trainer_was_taken_away_runs_again() -> None:
+    net = Net()
+    fit(net)
+    del net.__dict__["_trainer"]  # as neuralforecast does
+    assert net.current_epoch == 0
+    assert fit(net).lightning_module is net
+
+
 @pytest.mark.parametrize("name", ["global_step", "current_epoch", "logger"])
 def test_what_the_run_counts_is_not_for_setting(name: str) -> None:
     with pytest.raises(AttributeError):

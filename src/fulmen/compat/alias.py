@@ -181,6 +181,7 @@ def root_of(package: str) -> dict[str, Any]:
         The attributes of the module.
     """
     fulmen = importlib.import_module("fulmen")
+    importlib.import_module("fulmen.compat.reader").install()  # needed as soon as a library is there to read
     below = ("pytorch", "fabric") if package == "lightning" else ()
     fabric = ("Fabric", "is_wrapped") if package.startswith("lightning") and package != "lightning.pytorch" else ()
 
@@ -269,6 +270,8 @@ def uninstall() -> None:
     sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder) is not AliasFinder]
     for name in [name for name in sys.modules if name.split(".")[0] in PACKAGES]:
         del sys.modules[name]
+    if "fulmen.compat.reader" in sys.modules:
+        sys.modules["fulmen.compat.reader"].uninstall()
 
 
 def real_among(modules: Iterable[str]) -> list[str]:

@@ -86,10 +86,10 @@ def _split(returned: Any) -> tuple[list[Optimizer], list[Any], str | None]:
             return list(returned), [], None
         if all(isinstance(item, Mapping) for item in returned):
             return _from_dicts(list(returned))
-        if len(returned) == 2 and all(isinstance(item, Sequence) for item in returned):
+        if len(returned) == 2 and isinstance(returned[0], Sequence) and returned[1] is not None:
             optimizers, schedulers = returned
             if optimizers and all(isinstance(item, Optimizer) for item in optimizers):
-                return list(optimizers), list(schedulers), None
+                return list(optimizers), list(schedulers) if isinstance(schedulers, Sequence) else [schedulers], None
     raise MisconfigurationException(
         "`configure_optimizers` returned something that holds no optimizer in a known place.",
         got=_shape(returned),

@@ -17,6 +17,8 @@ class RunStateMixin:
     device: Any
     if TYPE_CHECKING:
         _trainer: Trainer | None
+    else:
+        _trainer = None  # of the class as well: libraries take an instance's away after a run
 
     @property
     def trainer(self) -> Trainer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import operator
+import pickle
 from collections import OrderedDict
 from typing import Any
 
@@ -110,14 +111,17 @@ class Decoder:
         return self._unresolved(stored, form, path, why, fix)
 
     def _unpickle(self, form: Form) -> Any:
-        if not self.trusted:
+        content = io.BytesIO(form["value"].cpu().numpy().tobytes())
+        place: Any = where_it_was
+        try:
+            return torch.load(content, map_location=place, weights_only=not self.trusted)
+        except pickle.UnpicklingError:
+            if self.trusted:
+                raise
             raise UnresolvableError(
                 "it is stored as a pickle, and reading that could run code",
                 "If you trust the file, load it with `weights_only=False`",
-            )
-        content = io.BytesIO(form["value"].cpu().numpy().tobytes())
-        place: Any = where_it_was
-        return torch.load(content, map_location=place, weights_only=False)
+            ) from None
 
     def _unresolved(self, stored: Any, form: Form, path: Place, why: str, fix: str | None) -> Unresolved:
         kind, name = form["kind"], form.get("class") or form.get("name") or form.get("type")

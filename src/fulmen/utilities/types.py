@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, TypeVar, runtime_checkable
 
@@ -22,6 +22,9 @@ TBroadcast = TypeVar("TBroadcast")
 _NUMBER: TypeAlias = int | float
 _PATH: TypeAlias = str | os.PathLike[str]
 _DEVICE: TypeAlias = torch.device | str | int
+_MAP_LOCATION_TYPE: TypeAlias = (
+    _DEVICE | Callable[[torch.UntypedStorage, str], torch.UntypedStorage | None] | dict[_DEVICE, _DEVICE] | None
+)
 _METRIC: TypeAlias = "Metric | Tensor | _NUMBER"
 _EVALUATE_OUTPUT: TypeAlias = list[Mapping[str, float]]
 _PREDICT_OUTPUT: TypeAlias = list[Any] | list[list[Any]]

@@ -35,6 +35,18 @@ def test_a_fit_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.fullmatch(r"Epoch 1/1 +━+ 16/16 " + REST + values, line)
 
 
+def test_published_bars_replace_the_description(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(RichProgressBar):
+        def _get_train_description(self, current_epoch: int) -> str:
+            assert super()._get_train_description(current_epoch) == f"Epoch {current_epoch}/1 "
+            return f"Round {current_epoch + 1} of {self.trainer.max_epochs} "
+
+    with terminal(monkeypatch) as found:
+        trainer(Counting()).fit(Model(), loader(4), loader(3))
+    (line,) = found.screen
+    assert line.startswith("Round 2 of 2")
+
+
 @pytest.mark.parametrize(
     ("function", "name"), [("validate", "Validation"), ("test", "Testing"), ("predict", "Predicting")]
 )

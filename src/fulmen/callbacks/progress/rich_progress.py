@@ -195,9 +195,13 @@ class RichProgressBar(ClockedBar):
         return RefreshClock(interval=max(INTERVAL, 1 / self._refresh_rate)) if self._refresh_rate else RefreshClock()
 
     def _describe_epoch(self, trainer: Trainer) -> str:
-        epochs = trainer.max_epochs
+        return self._get_train_description(trainer.current_epoch)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        """What stands before the bar of an epoch; published bars replace it."""
+        epochs = self.trainer.max_epochs
         of = f"/{epochs - 1}" if epochs is not None and epochs > 0 else ""
-        return f"Epoch {trainer.current_epoch}{of} "
+        return f"Epoch {current_epoch}{of} "
 
     def _describe_loader(self, description: str, dataloader_idx: int) -> str:
         return description
