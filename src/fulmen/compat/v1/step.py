@@ -43,7 +43,7 @@ class FormerStep:
         parameters = list(inspect.signature(method).parameters.values())
         self._names = [one.name for one in parameters]
         takes = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-        self._places = len(takes)
+        self._places = sum(one.name not in EXTRAS for one in takes)
         self._required = sum(one.default is one.empty for one in takes)
         self._anything = any(one.kind is one.VAR_POSITIONAL for one in parameters)
         self._numbered = self._anything or (len(takes) > 1 and takes[1].name not in EXTRAS)
@@ -61,7 +61,7 @@ class FormerStep:
 
     def takes_hiddens(self) -> bool:
         """Whether it can be handed what the split before left."""
-        beyond = 2 + ("optimizer_idx" not in self.named and self.counted)
+        beyond = 2 + (self.counted and "optimizer_idx" not in self.named)
         return "hiddens" in self.named or self._anything or self._places > beyond
 
     def call(self, batch: Any, batch_idx: int) -> Any:
