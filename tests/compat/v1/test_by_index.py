@@ -250,7 +250,7 @@ def test_order_of_events() -> None:
             super().lr_scheduler_step(scheduler, optimizer_idx, metric)  # type: ignore[call-arg]
 
     class Listens(pl.Callback):
-        heard: list[int] = []  # noqa: RUF012
+        heard: list[int] = []
 
         def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any, opt_idx: int) -> None:  # type: ignore[override]
             self.heard.append(opt_idx)

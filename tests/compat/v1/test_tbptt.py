@@ -28,9 +28,7 @@ QUIET: dict[str, Any] = {
 
 def sequences(count: int = 8, steps: int = 7) -> DataLoader[Any]:
     draw = torch.Generator().manual_seed(5)
-    data = TensorDataset(
-        torch.randn(count, steps, 2, generator=draw), torch.randn(count, steps, 1, generator=draw)
-    )
+    data = TensorDataset(torch.randn(count, steps, 2, generator=draw), torch.randn(count, steps, 1, generator=draw))
     return DataLoader(data, 4)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,10 @@ _clip = OptimizationMixin.configure_gradient_clipping
 _toggle, _untoggle = OptimizationMixin.toggle_optimizer, OptimizationMixin.untoggle_optimizer
 
 
+_MISSING = object()
+_REGISTERING = ("register_buffer", "register_parameter", "add_module")
+
+
 class Word:
     """A name that gives way to whatever a module has of its own under it, a layer too.
 
@@ -47,6 +52,8 @@ class Word:
     def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None:
             return self if self.shown else self.value
+        if sys._getframe(1).f_code.co_name in _REGISTERING:
+            raise AttributeError(self.name)  # torch asks whether the module may have something of this name
         for place in ("_modules", "_parameters", "_buffers"):
             if self.name in instance.__dict__.get(place, ()):
                 return instance.__dict__[place][self.name]
@@ -320,7 +327,7 @@ class SIGNATURES:
         """
         optimizer.zero_grad()
 
-    def lr_scheduler_step(self: Any, scheduler: Any, *args: Any, metric: Any = None, **kwargs: Any) -> None:
+    def lr_scheduler_step(self: Any, scheduler: Any, *args: Any, metric: Any = _MISSING, **kwargs: Any) -> None:
         """Steps a scheduler: ``lr_scheduler_step(scheduler, metric)``, or with the optimizer's number before `metric`.
 
         Args:
@@ -330,16 +337,14 @@ class SIGNATURES:
             **kwargs: ``optimizer_idx``.
         """
         unknown = kwargs.keys() - {"optimizer_idx"}
-        if unknown:
+        if unknown or len(args) > 2:
             raise MisconfiguredType(
                 "`lr_scheduler_step` takes a scheduler and a metric.",
-                got=f"{sorted(unknown)}",
+                got=f"{sorted(unknown) or [scheduler, *args]}",
                 fix="`super().lr_scheduler_step(scheduler, metric)`.",
             )
-        if len(args) == 2 or (args and (kwargs.keys() or metric is not None)):
-            metric = args[-1] if len(args) == 2 else metric if metric is not None else args[0]
-        elif args:
-            metric = args[0]
+        if metric is _MISSING:
+            metric = args[-1] if args else None
         if metric is None:
             scheduler.step()
         else:
