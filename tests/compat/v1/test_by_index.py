@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import fulmen as pl
+from fulmen.compat.v1.configured import frequencies_of
 from fulmen.precision.amp import MixedPrecision
 from fulmen.utilities.exceptions import MisconfigurationException
 
@@ -175,12 +176,13 @@ def test_losses_of_a_window_share_one_scale(accumulate: int) -> None:
 @pytest.mark.parametrize(("frequencies", "accumulate"), [((1, 5), 1), ((2, 1), 1), ((2, 4), 2)])
 @pytest.mark.parametrize("interval", ["step", "epoch"])
 def test_optimizers_take_turns(frequencies: tuple[int, ...], accumulate: int, interval: str) -> None:
-    """Five batches for the critic, one for the generator (WGAN). Schedulers by steps wait for their optimizer's turn."""
+    """One batch for the generator, five for the critic (WGAN). Schedulers by steps wait for their turn."""
     model = Gan(frequencies, interval)
     trainer = pl.Trainer(max_epochs=2, accumulate_grad_batches=accumulate, **QUIET)
     trainer.fit(model, DataLoader(images(), 4))
     expected, steps = by_hand(accumulate, frequencies=frequencies, interval=interval)
     assert same(model, expected) and trainer.global_step == steps
+    assert frequencies_of(model) == list(frequencies)
     cycle = [i for i, count in enumerate(frequencies) for _ in range(count)]
     assert [heard[1:] for heard in model.heard[:6]] == [(b, cycle[b % len(cycle)]) for b in range(6)]
 
@@ -212,47 +214,47 @@ def test_order_of_events() -> None:
 
         def toggle_optimizer(self, optimizer: Any, optimizer_idx: int) -> None:
             self.heard.append(("toggle", optimizer_idx))
-            super().toggle_optimizer(optimizer, optimizer_idx)  # type: ignore[call-arg]
+            super().toggle_optimizer(optimizer, optimizer_idx)
 
-        def untoggle_optimizer(self, optimizer_idx: int) -> None:  # type: ignore[override]
-            super().untoggle_optimizer(optimizer_idx)  # type: ignore[arg-type]
+        def untoggle_optimizer(self, optimizer_idx: int) -> None:
+            super().untoggle_optimizer(optimizer_idx)
             self.heard.append(("untoggle", optimizer_idx))
 
-        def optimizer_step(  # type: ignore[override]
+        def optimizer_step(
             self, epoch: int, batch_idx: int, optimizer: Any, optimizer_idx: int, optimizer_closure: Any,
             on_tpu: bool = False, using_lbfgs: bool = False,
         ) -> None:  # fmt: skip
             self.heard.append(("optimizer_step", optimizer_idx))
             super().optimizer_step(
                 epoch, batch_idx, optimizer, optimizer_idx, optimizer_closure, on_tpu=on_tpu, using_lbfgs=using_lbfgs
-            )  # type: ignore[call-arg, arg-type]
+            )
 
-        def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_idx: int) -> None:  # type: ignore[override]
+        def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_idx: int) -> None:
             self.heard.append(("zero_grad", optimizer_idx))
             optimizer.zero_grad()
 
-        def backward(self, loss: Any, optimizer: Any, optimizer_idx: int, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        def backward(self, loss: Any, optimizer: Any, optimizer_idx: int, *args: Any, **kwargs: Any) -> None:
             assert optimizer is self.trainer.optimizers[optimizer_idx]
             self.heard.append(("backward", optimizer_idx))
             super().backward(loss, optimizer, optimizer_idx, *args, **kwargs)
 
-        def configure_gradient_clipping(  # type: ignore[override]
+        def configure_gradient_clipping(
             self, optimizer: Any, optimizer_idx: int, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
         ) -> None:
             self.heard.append(("clip", optimizer_idx))
-            super().configure_gradient_clipping(optimizer, optimizer_idx, gradient_clip_val, gradient_clip_algorithm)  # type: ignore[call-arg]
+            super().configure_gradient_clipping(optimizer, optimizer_idx, gradient_clip_val, gradient_clip_algorithm)
 
-        def on_before_optimizer_step(self, optimizer: Any, optimizer_idx: int) -> None:  # type: ignore[override]
+        def on_before_optimizer_step(self, optimizer: Any, optimizer_idx: int) -> None:
             self.heard.append(("before", optimizer_idx))
 
-        def lr_scheduler_step(self, scheduler: Any, optimizer_idx: int, metric: Any) -> None:  # type: ignore[override]
+        def lr_scheduler_step(self, scheduler: Any, optimizer_idx: int, metric: Any) -> None:
             self.heard.append(("rate", optimizer_idx))
-            super().lr_scheduler_step(scheduler, optimizer_idx, metric)  # type: ignore[call-arg]
+            super().lr_scheduler_step(scheduler, optimizer_idx, metric)
 
     class Listens(pl.Callback):
         heard: list[int] = []
 
-        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any, opt_idx: int) -> None:  # type: ignore[override]
+        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any, opt_idx: int) -> None:
             self.heard.append(opt_idx)
 
     model, listens = Told(), Listens()
@@ -394,7 +396,7 @@ def test_numbers_of_lists_and_of_one() -> None:
     """Two lists are read as well; a step with `optimizer_idx` may have one optimizer, and any name for it."""
 
     class Lists(Gan):
-        def training_step(self, batch: Any, batch_nb: int, opt: int) -> Any:  # type: ignore[override]
+        def training_step(self, batch: Any, batch_nb: int, opt: int) -> Any:
             return super().training_step(batch, batch_nb, opt)
 
         def configure_optimizers(self) -> Any:

@@ -136,7 +136,7 @@ def test_warm_up() -> None:
     """The recipe of the 1.x documentation."""
 
     class Warm(Model):
-        def optimizer_step(self, current_epoch: Any, batch_nb: Any, optimizer: Any, optimizer_idx: Any,  # type: ignore[override]
+        def optimizer_step(self, current_epoch: Any, batch_nb: Any, optimizer: Any, optimizer_idx: Any,
                            closure: Any, on_tpu: Any = False, using_native_amp: Any = False,
                            using_lbfgs: Any = False) -> None:  # fmt: skip
             if self.trainer.global_step < 4:
@@ -164,15 +164,15 @@ def test_alternating_steps() -> None:
             super().__init__()
             self.other = nn.Linear(2, 1)
 
-        def training_step(self, batch: Any, batch_idx: int, optimizer_idx: int) -> Any:  # type: ignore[override]
+        def training_step(self, batch: Any, batch_idx: int, optimizer_idx: int) -> Any:
             self.heard.append((batch_idx, optimizer_idx))
             return (self.layer, self.other)[optimizer_idx](batch[0]).square().mean()
 
         def configure_optimizers(self) -> Any:
             return [torch.optim.SGD(one.parameters(), lr=0.1) for one in (self.layer, self.other)]
 
-        def optimizer_step(self, epoch: Any, batch_idx: Any, optimizer: Any, optimizer_idx: Any,  # type: ignore[override]
-                           optimizer_closure: Any, on_tpu: Any, using_native_amp: Any, using_lbfgs: Any) -> None:  # fmt: skip
+        def optimizer_step(self, epoch: Any, batch_idx: Any, optimizer: Any, optimizer_idx: Any,
+                           optimizer_closure: Any, on_tpu: Any, using_native_amp: Any, using_lbfgs: Any):  # fmt: skip
             if optimizer_idx == 0 or batch_idx % 4 == 0:
                 optimizer.step(closure=optimizer_closure)
                 optimizer.zero_grad()
@@ -189,16 +189,16 @@ def test_manual_optimization() -> None:
             super().__init__()
             self.automatic_optimization = False
 
-        def training_step(self, batch: Any, batch_idx: int, optimizer_idx: Any) -> Any:  # type: ignore[override]
+        def training_step(self, batch: Any, batch_idx: int, optimizer_idx: Any) -> Any:
             optimizer = self.optimizers(use_pl_optimizer=True)
             assert optimizer_idx is None and type(optimizer) is LightningOptimizer
-            self.toggle_optimizer(optimizer, optimizer_idx=0)  # type: ignore[call-arg]
+            self.toggle_optimizer(optimizer, optimizer_idx=0)
             loss = self.loss(batch)
             if batch_idx % 2:
                 self.manual_backward(loss, optimizer)
             else:
                 self.manual_backward(loss, optimizer=optimizer, retain_graph=True)
-            self.untoggle_optimizer(optimizer_idx=0)  # type: ignore[call-arg]
+            self.untoggle_optimizer(optimizer_idx=0)
             optimizer.step()
             optimizer.zero_grad()
 
@@ -225,7 +225,7 @@ def test_methods_take_the_arguments_of_then_and_of_today() -> None:
     def gradient(*args: Any, **kwargs: Any) -> Tensor:
         model.zero_grad()
         model.backward(model.loss([torch.ones(4, 2)]), *args, **kwargs)
-        return model.layer.weight.grad.clone()  # type: ignore[union-attr]
+        return model.layer.weight.grad.clone()
 
     expected = gradient()
     v1.speak()
@@ -254,14 +254,14 @@ def test_methods_take_the_arguments_of_then_and_of_today() -> None:
         before = plain.last_epoch
         model.lr_scheduler_step(*args, **kwargs)
         assert plain.last_epoch == before + 1
-    with pytest.raises(MisconfigurationException, match="super.*lr_scheduler_step"):
-        model.lr_scheduler_step(plain, epoch=1)  # type: ignore[call-arg]
+    with pytest.raises(MisconfigurationException, match=r"super.*lr_scheduler_step"):
+        model.lr_scheduler_step(plain, epoch=1)
     for args in ((0, 0, optimizer), (0, 0, optimizer, 0)):
         gradient()
         model.optimizer_zero_grad(*args)
         assert model.layer.weight.grad is None
     for args in ((optimizer,), (0,)):
-        model.toggle_optimizer(optimizer, 0)  # type: ignore[call-arg]
+        model.toggle_optimizer(optimizer, 0)
         model.untoggle_optimizer(*args)
         assert model.layer.weight.requires_grad
 
@@ -271,10 +271,10 @@ def test_arguments_of_log() -> None:
         def training_step(self, batch: Any, batch_idx: int, optimizer_idx: int = 0) -> Any:
             loss = self.loss(batch)
             self.log("a", batch_idx, True, True, False, True, "default", tbptt_pad_token=0, sync_dist_op="mean",
-                     rank_zero_only=None)  # type: ignore[call-arg, arg-type] # fmt: skip
+                     rank_zero_only=None)  # fmt: skip
             self.log_dict({"b": batch_idx}, logger=True, on_epoch=True, reduce_fx="default", tbptt_reduce_fx=torch.mean,
-                          sync_dist_op="sum")  # type: ignore[call-arg] # fmt: skip
-            self.log_grad_norm({"norm": 2.0})  # type: ignore[operator]
+                          sync_dist_op="sum")  # fmt: skip
+            self.log_grad_norm({"norm": 2.0})
             return loss
 
     with pytest.warns(FormerInterfaceWarning, match="tbptt_reduce_fx"):
@@ -284,8 +284,8 @@ def test_arguments_of_log() -> None:
     model = Logs()
     with pytest.warns(UserWarning, match="Call it from a hook"):
         model.log("a", 1)
-    with pytest.raises(MisconfigurationException, match="self.log_dict"):
-        model.log_dict(1.0)  # type: ignore[arg-type]
+    with pytest.raises(MisconfigurationException, match=r"self.log_dict"):
+        model.log_dict(1.0)
 
 
 def test_returned_values_are_logged() -> None:
@@ -301,7 +301,7 @@ def test_returned_values_are_logged() -> None:
 
     logger = MemoryLogger()
     trainer = pl.Trainer(**{**QUIET, "logger": logger, "log_every_n_steps": 1, "max_epochs": 1})
-    with pytest.warns(FormerInterfaceWarning, match="self.log"):
+    with pytest.warns(FormerInterfaceWarning, match=r"self.log"):
         trainer.fit(model := Returns(), data(), data())
     assert set(trainer.progress_bar_metrics) == {"p", "both"}
     assert trainer.progress_bar_metrics["p"] == 5 and trainer.callback_metrics["v"] == 2.5
@@ -333,7 +333,7 @@ def test_the_bar_shows_the_modules_items() -> None:
             return self.loss(batch)
 
         def get_progress_bar_dict(self) -> dict[str, Any]:
-            items: dict[str, Any] = super().get_progress_bar_dict()  # type: ignore[misc]
+            items: dict[str, Any] = super().get_progress_bar_dict()
             assert items.pop("v_num") == 0
             return {**items, "mine": self.global_step}
 
@@ -363,13 +363,13 @@ def test_names() -> None:
     trainer = fit(model := Model())
     trainer.callback_metrics["a"] = torch.tensor(2.0)
     between: queue.Queue[Any] = queue.Queue()
-    model.add_to_queue(between)  # type: ignore[operator]
+    model.add_to_queue(between)
     trainer.callback_metrics["a"] = torch.tensor(0.0)
-    model.get_from_queue(between)  # type: ignore[operator]
+    model.get_from_queue(between)
     assert trainer.callback_metrics["a"] == 2
     compiled = torch.compile(Model(), backend="eager")
-    module: Any = pl.LightningModule.from_compiled(compiled)  # type: ignore[attr-defined]
-    assert isinstance(module, Model) and pl.LightningModule.to_uncompiled(module) is module  # type: ignore[attr-defined]
+    module: Any = pl.LightningModule.from_compiled(compiled)
+    assert isinstance(module, Model) and pl.LightningModule.to_uncompiled(module) is module
 
     class Scripted(pl.LightningModule):
         def forward(self, x: Tensor) -> Tensor:
@@ -447,7 +447,7 @@ def test_modern_code_costs_the_same_when_1x_is_spoken() -> None:
 
 def test_profilers_watch_what_stands_in() -> None:
     class Old(Model):
-        def backward(self, loss: Any, optimizer: Any, optimizer_idx: Any, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        def backward(self, loss: Any, optimizer: Any, optimizer_idx: Any, *args: Any, **kwargs: Any) -> None:
             self.heard.append(optimizer_idx)
             loss.backward(*args, **kwargs)
 

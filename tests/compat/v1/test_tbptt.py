@@ -50,7 +50,7 @@ class Recurrent(pl.LightningModule):
         self.heard.append((batch_idx, batch[0].shape[1], hiddens is None))
         assert hiddens is None or not hiddens.requires_grad
         loss, left = self.loss(batch, hiddens)
-        self.log("loss", loss, on_step=True, on_epoch=True, tbptt_reduce_fx=torch.mean, tbptt_pad_token=0)  # type: ignore[call-arg]
+        self.log("loss", loss, on_step=True, on_epoch=True, tbptt_reduce_fx=torch.mean, tbptt_pad_token=0)
         return {"loss": loss, "hiddens": left, "length": batch[0].shape[1]}
 
     def configure_optimizers(self) -> Any:
@@ -63,7 +63,7 @@ class Two(Recurrent):
     def __init__(self) -> None:
         super().__init__(several=True)
 
-    def training_step(self, batch: Any, batch_idx: int, optimizer_idx: int, hiddens: Any) -> Any:  # type: ignore[override]
+    def training_step(self, batch: Any, batch_idx: int, optimizer_idx: int, hiddens: Any) -> Any:
         return {**super().training_step(batch, batch_idx, hiddens), "optimizer": optimizer_idx}
 
 
@@ -132,7 +132,7 @@ def test_own_splits_and_manual_optimization() -> None:
             self.automatic_optimization = False
 
         def tbptt_split_batch(self, batch: Any, split_size: int) -> list[Any]:
-            return super().tbptt_split_batch(batch, split_size)[:2]  # type: ignore[misc, no-any-return]
+            return super().tbptt_split_batch(batch, split_size)[:2]
 
         def training_step(self, batch: Any, batch_idx: int, hiddens: Any) -> Any:
             out = super().training_step(batch, batch_idx, hiddens)
@@ -225,18 +225,18 @@ def test_mistakes() -> None:
         def training_step(self, batch: Any, batch_idx: int, hiddens: Any) -> Any:
             return super().training_step(batch, batch_idx, hiddens)["loss"]
 
-    with pytest.raises(MisconfigurationException, match='return {"loss": loss, "hiddens": hiddens}'):
+    with pytest.raises(MisconfigurationException, match=r'return \{"loss": loss, "hiddens": hiddens\}'):
         pl.Trainer(max_epochs=1, **QUIET).fit(Forgets(), sequences())
 
     class Deaf(Two):
-        def training_step(self, batch: Any, batch_idx: int, optimizer_idx: int) -> Any:  # type: ignore[override]
+        def training_step(self, batch: Any, batch_idx: int, optimizer_idx: int) -> Any:
             return self.loss(batch, None)[0]
 
     with pytest.raises(MisconfigurationException, match="batch, batch_idx, optimizer_idx, hiddens"):
         pl.Trainer(max_epochs=1, **QUIET).fit(Deaf(), sequences())
 
     class Today(Recurrent):
-        def training_step(self, batch: Any, batch_idx: int) -> Any:  # type: ignore[override]
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
             return self.loss(batch, None)[0]
 
     with pytest.raises(MisconfigurationException, match="or leave `truncated_bptt_steps` out"):

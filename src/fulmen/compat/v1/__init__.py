@@ -51,7 +51,7 @@ HOOKS = frozenset({
 """Methods of a user's class that only 1.x calls."""
 
 PARAMETERS: dict[str, frozenset[str]] = {
-    "training_step": frozenset({"optimizer_idx", "hiddens"}),
+    "training_step": frozenset({"optimizer_idx", "opt_idx", "hiddens"}),
     "optimizer_step": frozenset({"optimizer_idx", "on_tpu", "using_native_amp", "using_lbfgs", "second_order_closure"}),
     "optimizer_zero_grad": frozenset({"optimizer_idx"}),
     "toggle_optimizer": frozenset({"optimizer_idx"}),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -20,6 +20,9 @@ from fulmen.loops.recipe import needs_closure
 from fulmen.loops.window import Window
 from fulmen.utilities.exceptions import MisconfiguredRun
 from fulmen.utilities.grads import gradients_of, put_gradients
+
+if TYPE_CHECKING:
+    from fulmen.core.module import LightningModule
 
 
 class _Part:
@@ -91,6 +94,8 @@ class ByIndex(Automatic):
         self.active = self.parts
         self.former.counted, self.former.split = len(self.parts) > 1, steps_of(self.module) > 0
         self._counts_once = v1.version() == "1.5"
+        togglers: tuple[Toggler | None, Toggler | None] = (None, None)
+        self._toggles, self._untoggles = _togglers(self.module) if len(self.parts) > 1 else togglers
 
     def step(self, batch: Any, index: int, last: bool) -> Any:
         """Runs one batch, for each optimizer and split; see ``Automatic.step``."""
@@ -198,17 +203,27 @@ class ByIndex(Automatic):
         return self.recipe.precision.one_update() if closing and self.planned > 1 else nullcontext()
 
     def _toggle(self, part: _Part) -> None:
-        if len(self.parts) > 1:
-            toggle = self.module.toggle_optimizer
-            takes_index = len(taken(toggle)[0]) > 1
-            toggle(part.optimizer, part.index) if takes_index else toggle(part.optimizer)  # type: ignore[call-arg]
+        if self._toggles is not None:
+            self._toggles(part.optimizer, part.index)
 
     def _untoggle(self, part: _Part) -> None:
-        if len(self.parts) > 1:
-            untoggle = self.module.untoggle_optimizer
-            names, _ = taken(untoggle)
-            untoggle(part.index if names[:1] == ["optimizer_idx"] else part.optimizer)  # type: ignore[arg-type]
+        if self._untoggles is not None:
+            self._untoggles(part.optimizer, part.index)
 
     def _turn_to(self, part: _Part) -> None:
         self.part, self.optimizer, self.wrapped, self.window = part, part.optimizer, part.wrapped, part.window
         self.direct, self.opens, self._gathered = part.direct, part.opens, part.gathered
+
+
+Toggler = Callable[[Optimizer, int], Any]
+
+
+def _togglers(module: LightningModule) -> tuple[Toggler, Toggler]:
+    """How a module's optimizers are toggled; a user's methods may take one of the two that they are called with."""
+    toggle: Callable[..., Any] = module.toggle_optimizer
+    untoggle: Callable[..., Any] = module.untoggle_optimizer
+    numbered, by_number = len(taken(toggle)[0]) > 1, taken(untoggle)[0][:1] == ["optimizer_idx"]
+    return (
+        (lambda optimizer, index: toggle(optimizer, index)) if numbered else (lambda optimizer, _: toggle(optimizer)),
+        lambda optimizer, index: untoggle(index if by_number else optimizer),
+    )

@@ -50,6 +50,15 @@ def put_configure(trainer: Trainer, module: LightningModule) -> None:
     put(module, "configure_optimizers", configure_optimizers)
 
 
+def frequencies_of(module: LightningModule) -> list[int]:
+    """For how many batches each optimizer of a run works before the next does; empty where each works on all.
+
+    Args:
+        module: The module that is run.
+    """
+    return list(noted(module).get("_frequencies", ()))
+
+
 def _choose(module: LightningModule, returned: Any) -> None:
     """Chooses the kind of optimization, and has the step called as that needs."""
     step, split = former_step(module), steps_of(module) > 0
