@@ -71,7 +71,7 @@ class ByIndex(Automatic):
             raise MisconfiguredRun(
                 f"`{name}` has several optimizers, so its `training_step` is told for which one it computes a loss.",
                 got=f"{count} optimizers and a `training_step` without the argument `optimizer_idx`",
-                fix='Return the optimizers by name, `{"a": optimizer_a, "b": optimizer_b}`, and from `training_step` '
+                fix='Return them by name, `{"a": optimizer_a, "b": optimizer_b}`, and from `training_step` '
                 'a loss for each, `{"a": loss_a, "b": loss_b}`; or write `def training_step(self, batch, batch_idx, '
                 "optimizer_idx)` as in Lightning 1.x; or set `self.automatic_optimization = False` in `__init__`.",
             )

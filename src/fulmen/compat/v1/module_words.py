@@ -30,7 +30,6 @@ _toggle, _untoggle = OptimizationMixin.toggle_optimizer, OptimizationMixin.untog
 
 
 _MISSING = object()
-_REGISTERING = ("register_buffer", "register_parameter", "add_module")
 
 
 class Word:
@@ -52,8 +51,8 @@ class Word:
     def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None:
             return self if self.shown else self.value
-        if sys._getframe(1).f_code.co_name in _REGISTERING:
-            raise AttributeError(self.name)  # torch asks whether the module may have something of this name
+        if sys._getframe(1).f_globals.get("__name__", "").startswith("torch."):
+            raise AttributeError(self.name)  # it asks whether the name is taken, or looks at all that there is
         for place in ("_modules", "_parameters", "_buffers"):
             if self.name in instance.__dict__.get(place, ()):
                 return instance.__dict__[place][self.name]
