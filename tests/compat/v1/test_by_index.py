@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import fulmen as pl
+from fulmen.compat import v1
 from fulmen.compat.v1.configured import frequencies_of
+from fulmen.compat.v1.hints import FormerInterfaceWarning
 from fulmen.precision.amp import MixedPrecision
 from fulmen.utilities.exceptions import MisconfigurationException
 
@@ -362,7 +366,7 @@ def test_resumes_from_every_point(frequencies: tuple[int, ...], accumulate: int,
         trainer.fit(Gan(frequencies), DataLoader(images(), 4, shuffle=True), ckpt_path=path)
         return trainer
 
-    check_every_point(fit, tmp_path, lambda points: points if SOAK else points[1::2], lambda *_: None)
+    check_every_point(fit, tmp_path, lambda points: points if SOAK else points[1::3], lambda *_: None)
 
 
 def run(**members: Any) -> None:
@@ -414,3 +418,55 @@ def test_numbers_of_lists_and_of_one() -> None:
     one = One()
     pl.Trainer(max_epochs=1, limit_train_batches=2, **QUIET).fit(one, DataLoader(images(), 4))
     assert one.heard == [("step", 0, 0), ("step", 1, 0)]
+
+
+def test_each_feature_says_once_what_to_write() -> None:
+    class Old(Gan):
+        def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_idx, optimizer_closure, **kwargs):
+            optimizer.step(closure=optimizer_closure)
+
+        def on_before_optimizer_step(self, optimizer: Any, optimizer_idx: int) -> None: ...
+
+        def configure_gradient_clipping(
+            self, optimizer: Any, optimizer_idx: int, value: Any, algorithm: Any
+        ) -> None: ...
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            pl.Trainer(max_epochs=1, limit_train_batches=1, **QUIET).fit(Old((1, 1)), DataLoader(images(), 4))
+    texts = [str(one.message) for one in said if issubclass(one.category, FormerInterfaceWarning)]
+    assert [text.partition(" is of")[0] for text in texts] == [
+        "`training_step` with `optimizer_idx`", "`optimizer_step` with `optimizer_idx`",
+        "`on_before_optimizer_step` with `optimizer_idx`", "`configure_gradient_clipping` with `optimizer_idx`",
+        '`"frequency"` of an optimizer',
+    ]  # fmt: skip
+    assert all("Today: " in text for text in texts)
+
+
+def test_copies_and_further_runs() -> None:
+    """A run leaves nothing in the module that a copy, a pickle or another run could stumble over."""
+    model = Gan()
+    pl.Trainer(max_epochs=1, **QUIET).fit(model, DataLoader(images(), 4))
+    twin = copy.deepcopy(model)
+    for one in (model, twin):
+        pl.Trainer(max_epochs=1, **QUIET).fit(one, DataLoader(images(), 4))
+    assert same(model, twin) and len(twin.heard) == len(model.heard) == 24
+    pl.Trainer(max_epochs=1, **QUIET).validate(type("Validates", (Gan,), {"validation_step": lambda *_: None})(), [1])
+
+
+def test_who_is_taken_for_old() -> None:
+    """By names and by the keys of what a step returns; modern modules are not."""
+
+    class Returns(pl.LightningModule):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return {"loss": batch, "log": {"a": 1}}
+
+    class Modern(pl.LightningModule):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.log("loss", 1.0)
+            return {"loss": batch, "other": 1}
+
+        def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None: ...
+
+    assert v1.is_old(Returns) and v1.is_old(Gan) and not v1.is_old(Modern)
