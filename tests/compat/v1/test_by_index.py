@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import fulmen as pl
 from fulmen.compat import v1
-from fulmen.compat.v1.configured import frequencies_of
 from fulmen.compat.v1.hints import FormerInterfaceWarning
 from fulmen.precision.amp import MixedPrecision
 from fulmen.utilities.exceptions import MisconfigurationException
@@ -186,7 +185,7 @@ def test_optimizers_take_turns(frequencies: tuple[int, ...], accumulate: int, in
     trainer.fit(model, DataLoader(images(), 4))
     expected, steps = by_hand(accumulate, frequencies=frequencies, interval=interval)
     assert same(model, expected) and trainer.global_step == steps
-    assert frequencies_of(model) == list(frequencies)
+    assert trainer.strategy.optimizer_frequencies == list(frequencies)
     cycle = [i for i, count in enumerate(frequencies) for _ in range(count)]
     assert [heard[1:] for heard in model.heard[:6]] == [(b, cycle[b % len(cycle)]) for b in range(6)]
 

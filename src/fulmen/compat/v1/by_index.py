@@ -58,7 +58,7 @@ class ByIndex(Automatic):
     @property
     def turns(self) -> tuple[int, ...]:
         """For how many batches each optimizer works before the next does; empty where each works on all."""
-        return noted(self.module).get("_frequencies", ())  # type: ignore[no-any-return]
+        return tuple(getattr(self.trainer.strategy, "optimizer_frequencies", ()))
 
     def check(self) -> None:
         """Complains of a step that cannot be told which optimizer it computes a loss for.

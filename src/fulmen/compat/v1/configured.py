@@ -13,7 +13,7 @@ from fulmen.compat.v1.heard import present, put, users
 from fulmen.compat.v1.hints import hint
 from fulmen.compat.v1.old_calls import put_scheduler_turns
 from fulmen.compat.v1.splits import ManualSplits, steps_of
-from fulmen.compat.v1.step import former_step, noted, put_step
+from fulmen.compat.v1.step import former_step, put_step
 from fulmen.core.named_optimizers import named_optimizers
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
 
@@ -36,7 +36,7 @@ def put_configure(trainer: Trainer, module: LightningModule) -> None:
     @functools.wraps(method)
     def configure_optimizers() -> Any:
         returned, frequencies = read(method())
-        noted(module)["_frequencies"] = frequencies
+        trainer.strategy.__dict__["optimizer_frequencies"] = list(frequencies)
         if frequencies:
             hint(
                 '`"frequency"` of an optimizer',
@@ -48,15 +48,6 @@ def put_configure(trainer: Trainer, module: LightningModule) -> None:
         return returned
 
     put(module, "configure_optimizers", configure_optimizers)
-
-
-def frequencies_of(module: LightningModule) -> list[int]:
-    """For how many batches each optimizer of a run works before the next does; empty where each works on all.
-
-    Args:
-        module: The module that is run.
-    """
-    return list(noted(module).get("_frequencies", ()))
 
 
 def _choose(module: LightningModule, returned: Any) -> None:
