@@ -72,6 +72,20 @@ class Gan(pl.LightningModule):
         return configs
 
 
+class ByHand(Gan):
+    """Under manual optimization."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int, optimizer_idx: Any = None) -> None:
+        for i, optimizer in enumerate(self.optimizers()):
+            optimizer.zero_grad()
+            self.manual_backward(self.loss(batch[0], i))
+            optimizer.step()
+
+
 def parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
@@ -282,6 +296,9 @@ def test_what_a_step_is(dialect: str, steps: int, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("FULMEN_DIALECT", dialect)
     trainer = pl.Trainer(max_epochs=1, **QUIET)
     trainer.fit(Gan(), DataLoader(images(), 4))
+    assert trainer.global_step == steps
+    trainer = pl.Trainer(max_epochs=1, **QUIET)
+    trainer.fit(ByHand(), DataLoader(images(), 4))
     assert trainer.global_step == steps
     short = pl.Trainer(max_steps=4, **QUIET)
     short.fit(model := Gan(), DataLoader(images(), 4))

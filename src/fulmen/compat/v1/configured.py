@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch.optim import Optimizer
 
+from fulmen.compat import v1
 from fulmen.compat.v1.by_index import ByIndex
 from fulmen.compat.v1.heard import present, put, users
 from fulmen.compat.v1.hints import hint
 from fulmen.compat.v1.old_calls import put_scheduler_turns
-from fulmen.compat.v1.splits import ManualSplits, steps_of
+from fulmen.compat.v1.splits import FormerManual, steps_of
 from fulmen.compat.v1.step import former_step, put_step
 from fulmen.core.named_optimizers import named_optimizers
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
@@ -58,7 +59,8 @@ def _choose(module: LightningModule, returned: Any) -> None:
     if not module.automatic_optimization:
         if split:
             put_step(module).split = True
-            module.__dict__["_optimization_kind"] = ManualSplits
+        if split or v1.version() == "1.5":
+            module.__dict__["_optimization_kind"] = FormerManual
         return
     several = count_of(returned) > 1 and named_optimizers(returned) is None
     if several or split or (step is not None and step.old):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from fulmen.compat import v1
 from fulmen.compat.v1.nesting import Rows, nest_batch
-from fulmen.compat.v1.step import FormerStep, noted
+from fulmen.compat.v1.step import FormerStep, former_step
 from fulmen.loops.manual import Manual
 from fulmen.utilities.exceptions import MisconfigurationException
 
@@ -74,17 +75,26 @@ def check_splits(module: LightningModule, step: FormerStep) -> None:
         )
 
 
-class ManualSplits(Manual):
-    """Manual optimization with batches that come in splits."""
+class FormerManual(Manual):
+    """Manual optimization with batches that come in splits; in 1.5 each of them counts as one step."""
 
     def check(self) -> None:
         """Complains also of a step that takes no hidden state."""
         super().check()
-        check_splits(self.module, noted(self.module)["_former_step"])
+        step = former_step(self.module)
+        if step is not None and step.split:
+            check_splits(self.module, step)
 
     def step(self, batch: Any, index: int, last: bool) -> Any:
         """Runs one batch, split by split; see ``Automatic.step``."""
-        step: FormerStep = noted(self.module)["_former_step"]
+        before, step = self.progress.steps, former_step(self.module)
+        split = step is not None and step.split
+        outputs = self._in_splits(step, batch, index, last) if step and split else super().step(batch, index, last)
+        if v1.version() == "1.5":
+            self.progress.steps = before + 1
+        return outputs
+
+    def _in_splits(self, step: FormerStep, batch: Any, index: int, last: bool) -> Any:
         step.hiddens, results = None, self.book.results
         self.rows: Rows = []
         for split in self.module.tbptt_split_batch(batch, steps_of(self.module)):  # type: ignore[operator]
