@@ -80,7 +80,8 @@ class Automatic:
         self.direct = recipe.optimizer_step is None and recipe.stranger is None and not needs_closure(self.optimizer)
         hooks = self.hooks
         self.keeps_outputs = hooks.on_train_batch_end is not nobody or hooks.after_train_batch is not nobody
-        self.planned = trainer.accumulate_grad_batches
+        # how many batches a window is planned for, and after how many one closes by itself
+        self.planned = self.every = trainer.accumulate_grad_batches
         self.window = Window(self.planned, exact=trainer.exact_accumulation)
         self.opens = self.closed = True
 
@@ -96,7 +97,7 @@ class Automatic:
             What ``on_train_batch_end`` gets as ``outputs``.
         """
         self.batch, self.index = batch, index
-        self.closed = closed = last or (index + 1) % self.planned == 0
+        self.closed = closed = last or (index + 1) % self.every == 0
         if not closed:
             self._ran = self.finishes = False
             loss = self.compute()

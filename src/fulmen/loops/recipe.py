@@ -106,7 +106,7 @@ class Recipe:
         ):
             if runs:
                 action = f"[LightningModule]{type(module).__name__}.{hook}"
-                setattr(self, piece, watch(trainer, action, getattr(module, hook)))
+                setattr(self, piece, watch(trainer, action, stand_in(module, hook)))
 
 
 def _own(precision: Precision, name: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,14 +46,16 @@ HOOKS = frozenset({
     "on_keyboard_interrupt", "on_post_move_to_device", "on_predict_dataloader", "on_pretrain_routine_end",
     "on_pretrain_routine_start", "on_test_dataloader", "on_train_dataloader", "on_val_dataloader", "tbptt_split_batch",
     "test_epoch_end", "test_step_end", "training_epoch_end", "training_step_end", "validation_epoch_end",
-    "validation_step_end",
+    "validation_step_end", "log_grad_norm",
 })  # fmt: skip
 """Methods of a user's class that only 1.x calls."""
 
 PARAMETERS: dict[str, frozenset[str]] = {
-    "training_step": frozenset({"optimizer_idx", "hiddens"}),
+    "training_step": frozenset({"optimizer_idx", "opt_idx", "hiddens"}),
     "optimizer_step": frozenset({"optimizer_idx", "on_tpu", "using_native_amp", "using_lbfgs", "second_order_closure"}),
     "optimizer_zero_grad": frozenset({"optimizer_idx"}),
+    "toggle_optimizer": frozenset({"optimizer_idx"}),
+    "untoggle_optimizer": frozenset({"optimizer_idx"}),
     "lr_scheduler_step": frozenset({"optimizer_idx"}),
     "backward": frozenset({"optimizer_idx"}),
     "configure_gradient_clipping": frozenset({"optimizer_idx"}),
@@ -172,4 +175,13 @@ def _has_old(base: type) -> bool:
             names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
             if not wanted.isdisjoint(names):
                 return True
+        if name == "training_step" and code is not None and _returns_old(code):
+            return True
     return False
+
+
+def _returns_old(code: CodeType) -> bool:
+    """Whether a step seems to return values under ``"log"`` beside its loss, as in 1.0."""
+    words = {word for one in code.co_consts for word in (one if isinstance(one, tuple) else (one,))
+             if isinstance(word, str)}  # fmt: skip
+    return "loss" in words and not words.isdisjoint(("log", "progress_bar"))

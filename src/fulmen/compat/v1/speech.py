@@ -30,8 +30,15 @@ def teach(kind: type) -> None:
         for source in (vocabulary.WORDS, vocabulary.SIGNATURES):
             for name, value in vars(source).items():
                 if name == "__init__" or not name.startswith("__"):
-                    _undo.append((kind, name, vars(kind).get(name, _MISSING)))
-                    setattr(kind, name, value)
+                    # where today's stands, so that it is not taken for an override of it
+                    owner = _owner(kind, name) if source is vocabulary.SIGNATURES else kind
+                    _undo.append((owner, name, vars(owner).get(name, _MISSING)))
+                    setattr(owner, name, value)
+
+
+def _owner(kind: type, name: str) -> type:
+    ours = (base for base in kind.__mro__ if base.__module__.startswith("fulmen."))
+    return next((base for base in ours if name in vars(base)), kind)
 
 
 def forget() -> None:
