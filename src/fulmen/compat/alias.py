@@ -16,6 +16,7 @@ from typing import Any
 
 from fulmen.compat.paths import DISTRIBUTIONS, PACKAGES, ROOTS, VERSION, counterpart
 from fulmen.utilities.exceptions import MisconfiguredRun
+from fulmen.utilities.generations import older
 
 
 class AliasFinder(importlib.metadata.DistributionFinder):
@@ -169,6 +170,9 @@ def install() -> None:
         )
     sys.meta_path.insert(0, AliasFinder())
     importlib.invalidate_caches()
+    generation = older()
+    if generation is not None:  # code that imports these names may be of 1.x in whatever it does first
+        generation.speak()
 
 
 def uninstall() -> None:
@@ -176,6 +180,9 @@ def uninstall() -> None:
     sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder) is not AliasFinder]
     for name in [name for name in sys.modules if name.split(".")[0] in PACKAGES]:
         del sys.modules[name]
+    generation = older()
+    if generation is not None:
+        generation.forget()
 
 
 def real_among(modules: Iterable[str]) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fulmen.compat.v1 import run_flags
+
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
@@ -15,3 +17,4 @@ def adapt_owner(trainer: Trainer, owner: object) -> None:
         trainer: The Trainer.
         owner: A module, data module or callback.
     """
+    run_flags.adapt(trainer, owner)

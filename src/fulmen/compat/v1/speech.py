@@ -28,10 +28,15 @@ def teach(kind: type) -> None:
     if kind.__name__ in v1.VOCABULARIES:
         vocabulary = importlib.import_module(v1.VOCABULARIES[kind.__name__])
         for source in (vocabulary.WORDS, vocabulary.SIGNATURES):
-            for name, value in vars(source).items():
-                if name == "__init__" or not name.startswith("__"):
-                    _undo.append((kind, name, vars(kind).get(name, _MISSING)))
-                    setattr(kind, name, value)
+            for name, value in _names(source).items():
+                _undo.append((kind, name, vars(kind).get(name, _MISSING)))
+                setattr(kind, name, value)
+
+
+def _names(source: type) -> dict[str, Any]:
+    """What a class of names has, and what it has from its bases."""
+    found = {name: value for base in reversed(source.__mro__[:-1]) for name, value in vars(base).items()}
+    return {name: value for name, value in found.items() if name == "__init__" or not name.startswith("__")}
 
 
 def forget() -> None:
