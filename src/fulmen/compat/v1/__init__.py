@@ -89,11 +89,23 @@ PARAMETERS: dict[str, frozenset[str]] = {
 
 LATER: dict[str, tuple[str, ...]] = {
     "Trainer": (
-        "add_argparse_args", "default_attributes", "from_argparse_args", "get_deprecated_arg_names", "lr_find",
-        "lr_schedulers", "match_env_arguments", "parse_argparser", "scale_batch_size", "tune", "tuner",
+        "add_argparse_args",
+        "default_attributes",
+        "from_argparse_args",
+        "get_deprecated_arg_names",
+        "lr_find",
+        "lr_schedulers",
+        "match_env_arguments",
+        "parse_argparser",
+        "scale_batch_size",
+        "tune",
+        "tuner",
     ),
     "LightningDataModule": (
-        "add_argparse_args", "from_argparse_args", "get_init_arguments_and_types", "parse_argparser",
+        "add_argparse_args",
+        "from_argparse_args",
+        "get_init_arguments_and_types",
+        "parse_argparser",
     ),
 }
 """Names of 1.x that may be asked for before anything else of it was seen: of ``WORDS`` in their vocabularies."""

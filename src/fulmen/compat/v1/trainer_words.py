@@ -13,7 +13,6 @@ from fulmen.compat.v1.views import view
 if TYPE_CHECKING:
     from fulmen.core.datamodule import LightningDataModule
     from fulmen.core.module import LightningModule
-    from fulmen.trainer.trainer import Trainer
 
 
 def _argparse() -> Any:
@@ -155,7 +154,7 @@ class SIGNATURES:
     """Methods of today's class that take more than it does, in place of its own once 1.x is spoken."""
 
     def fit(
-        self: Trainer,
+        self: Any,
         model: LightningModule,
         train_dataloaders: Any = None,
         val_dataloaders: Any = None,
@@ -166,7 +165,8 @@ class SIGNATURES:
         train_dataloader: Any = None,
     ) -> None:
         """Trains a model; see ``fulmen.Trainer.fit``."""
-        from fulmen.trainer.execute import Job, TrainerFn, execute
+        from fulmen.trainer.execute import Job, execute
+        from fulmen.utilities.states import TrainerFn
 
         if ckpt_path is not None and not isinstance(ckpt_path, (str, os.PathLike)):  # the order of 1.5
             train_dataloader, ckpt_path = ckpt_path, weights_only
@@ -180,7 +180,7 @@ class SIGNATURES:
         execute(self, Job(TrainerFn.FITTING, model, datamodule, loaders, ckpt_path, weights_only))
 
     def validate(
-        self: Trainer,
+        self: Any,
         model: LightningModule | None = None,
         dataloaders: Any = None,
         ckpt_path: Any = None,
@@ -191,17 +191,18 @@ class SIGNATURES:
         val_dataloaders: Any = None,
     ) -> list[dict[str, float]]:
         """Runs the validation loop once; see ``fulmen.Trainer.validate``."""
-        from fulmen.trainer.execute import Job, TrainerFn, execute
+        from fulmen.trainer.execute import Job, execute
+        from fulmen.utilities.states import TrainerFn
 
         if val_dataloaders is not None:
             hint("`trainer.validate(val_dataloaders=...)`", "`trainer.validate(dataloaders=...)`.")
             dataloaders = val_dataloaders
         job = Job(TrainerFn.VALIDATING, model, datamodule, {"dataloaders": dataloaders}, ckpt_path, weights_only)
         results: list[dict[str, float]] = execute(self, job)
-        return self._report(results, "Validate") if verbose else results
+        return self._report(results, "Validate") if verbose else results  # type: ignore[no-any-return]
 
     def test(
-        self: Trainer,
+        self: Any,
         model: LightningModule | None = None,
         dataloaders: Any = None,
         ckpt_path: Any = None,
@@ -212,14 +213,15 @@ class SIGNATURES:
         test_dataloaders: Any = None,
     ) -> list[dict[str, float]]:
         """Runs the test loop once; see ``fulmen.Trainer.test``."""
-        from fulmen.trainer.execute import Job, TrainerFn, execute
+        from fulmen.trainer.execute import Job, execute
+        from fulmen.utilities.states import TrainerFn
 
         if test_dataloaders is not None:
             hint("`trainer.test(test_dataloaders=...)`", "`trainer.test(dataloaders=...)`.")
             dataloaders = test_dataloaders
         job = Job(TrainerFn.TESTING, model, datamodule, {"dataloaders": dataloaders}, ckpt_path, weights_only)
         results: list[dict[str, float]] = execute(self, job)
-        return self._report(results, "Test") if verbose else results
+        return self._report(results, "Test") if verbose else results  # type: ignore[no-any-return]
 
     @property
     def current_epoch(self: Any) -> int:

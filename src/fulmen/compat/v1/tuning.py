@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class FormerTuner(Tuner):
     """The tuner at ``trainer.tuner``: it suggests a rate, and sets it only if asked to."""
 
-    def lr_find(self, *given: Any, update_attr: bool = False, **named: Any) -> LRFinder | None:
+    def lr_find(self, *given: Any, **named: Any) -> LRFinder | None:
         """See :meth:`fulmen.tuner.tuning.Tuner.lr_find`; `update_attr` is False here."""
-        return super().lr_find(*given, update_attr=update_attr, **named)
+        return super().lr_find(*given, **{"update_attr": False, **named})
 
 
 def tune(trainer: Trainer, model: Any, batch_options: Any, rate_options: Any, **data: Any) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def tune(trainer: Trainer, model: Any, batch_options: Any, rate_options: Any, **
         What was found, as ``"scale_batch_size"`` and ``"lr_find"``.
     """
     hint("`trainer.tune(model)`", "`Tuner(trainer).scale_batch_size(model)` and `Tuner(trainer).lr_find(model)`.")
-    flags, found = former(trainer), {}
+    flags, found = former(trainer), dict[str, Any]()
     size, rate = flags.get("auto_scale_batch_size"), flags.get("auto_lr_find")
     data = {name: value for name, value in data.items() if value is not None}
     trainer.__dict__["_tuning"] = True

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class view:  # noqa: N801  # a decorator
+class view:
     """A property that an attribute of the instance hides.
 
     Args:
