@@ -199,7 +199,7 @@ class SIGNATURES:
             dataloaders = val_dataloaders
         job = Job(TrainerFn.VALIDATING, model, datamodule, {"dataloaders": dataloaders}, ckpt_path, weights_only)
         results: list[dict[str, float]] = execute(self, job)
-        return self._report(results, "Validate") if verbose else results  # type: ignore[no-any-return]
+        return self._report(results, "Validate") if verbose else results
 
     def test(
         self: Any,
@@ -221,7 +221,7 @@ class SIGNATURES:
             dataloaders = test_dataloaders
         job = Job(TrainerFn.TESTING, model, datamodule, {"dataloaders": dataloaders}, ckpt_path, weights_only)
         results: list[dict[str, float]] = execute(self, job)
-        return self._report(results, "Test") if verbose else results  # type: ignore[no-any-return]
+        return self._report(results, "Test") if verbose else results
 
     @property
     def current_epoch(self: Any) -> int:
