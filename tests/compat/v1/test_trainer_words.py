@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import fulmen
 from fulmen import Callback, LightningDataModule, Trainer
 from fulmen.callbacks import ModelSummary
 from fulmen.compat import v1
@@ -109,7 +113,7 @@ def test_what_it_was_told(trainer: Trainer) -> None:
     assert [type(callback) for callback in trainer.callbacks] == [ModelSummary]
     assert not trainer.terminate_on_nan
     trainer.terminate_on_nan = True
-    trainer.lightning_module.factor = float("nan")
+    trainer.lightning_module.factor, trainer.fit_loop.max_epochs = float("nan"), 2
     with pytest.raises(ValueError, match="detect_anomaly"):
         trainer.fit(trainer.lightning_module, data(), data())
 
@@ -202,14 +206,16 @@ def test_tuning() -> None:
     trainer = Trainer(**BARE, auto_lr_find=True, auto_scale_batch_size="power", max_epochs=1)
     assert (trainer.auto_lr_find, trainer.auto_scale_batch_size) == (True, "power")
     found = trainer.tune(
-        model, scale_batch_size_kwargs={"max_trials": 2, "init_val": 2}, lr_find_kwargs={"num_training": 20}
+        model,
+        scale_batch_size_kwargs={"max_trials": 2, "init_val": 2},
+        lr_find_kwargs={"num_training": 20, "early_stop_threshold": None},
     )
     assert found.keys() == {"scale_batch_size", "lr_find"}
     assert model.batch_size == found["scale_batch_size"] > 1
     assert model.lr == found["lr_find"].suggestion() != 1e-3
     assert not trainer.tuning
     model = Rated()
-    Trainer(**BARE, auto_lr_find="rate").tune(model, lr_find_kwargs={"num_training": 20})
+    Trainer(**BARE, auto_lr_find="rate").tune(model, lr_find_kwargs={"num_training": 20, "early_stop_threshold": None})
     assert model.lr == 1e-3 != model.rate
     assert Trainer(**BARE).tune(model) == {}
 
@@ -217,9 +223,9 @@ def test_tuning() -> None:
 def test_the_tuner_sets_nothing_unless_asked_to() -> None:
     model = Rated()
     trainer = Trainer(**BARE)
-    assert trainer.tuner.lr_find(model, num_training=20).suggestion() != 1e-3
+    assert trainer.tuner.lr_find(model, num_training=20, early_stop_threshold=None).suggestion() != 1e-3
     assert model.lr == 1e-3
-    assert trainer.lr_find(model, num_training=20, update_attr=True).suggestion() == model.lr
+    assert trainer.lr_find(model, num_training=20, early_stop_threshold=None, update_attr=True).suggestion() == model.lr
     assert trainer.scale_batch_size(model, max_trials=1) == model.batch_size
 
 
@@ -237,3 +243,18 @@ def test_a_name_that_the_user_sets_is_the_users() -> None:
 def test_a_data_module_of_modern_names_is_left_alone() -> None:
     v1.speak()
     assert callable(LightningDataModule.add_argparse_args)
+
+
+SCRIPT = """
+import sys
+import fulmen.as_lightning
+assert not any(name.startswith(("fulmen.core", "fulmen.trainer", "torch")) for name in sys.modules)
+import pytorch_lightning as pl
+assert pl.Trainer.tuning and pl.Trainer.lr_schedulers, "what 1.x had is there before any of it was used"
+"""
+
+
+def test_the_alias_speaks_from_the_start() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(fulmen.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

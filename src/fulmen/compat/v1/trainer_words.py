@@ -240,3 +240,12 @@ class SIGNATURES:
     @global_step.setter
     def global_step(self: Any, step: int) -> None:
         self.progress.steps = step
+
+    @property
+    def model(self: Any) -> Any:
+        """The module as the strategy has wrapped it."""
+        return self.strategy.model
+
+    @model.setter
+    def model(self: Any, model: Any) -> None:
+        self.strategy.model = model
