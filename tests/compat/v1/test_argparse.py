@@ -109,7 +109,7 @@ def test_a_data_module_from_a_line() -> None:
         ("batch_size", (int,), 32), ("share", (float,), None), ("shuffle", (bool,), True),
     ]  # fmt: skip
     parser = Data.add_argparse_args(ArgumentParser())
-    args = parser.parse_args("--folder here --share 0.5 --shuffle no".split())
+    args = parser.parse_args(["--folder", "here", "--share", "0.5", "--shuffle", "no"])
     assert Data.from_argparse_args(args).given == ("here", 32, 0.5, False)
     assert Data.from_argparse_args(args, batch_size=2).given == ("here", 2, 0.5, False)
     assert Data.parse_argparser(args).folder == "here"

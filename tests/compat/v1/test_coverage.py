@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.compat import report
 
 from fulmen import Trainer
 from fulmen.compat.v1.flag_tables import DEFAULTS
-from tests.compat import report
 
 from .coverage import listing, proofs
 

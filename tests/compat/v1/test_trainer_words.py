@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests.compat.v1.test_flags import BARE, Net, data
 
 import fulmen
 from fulmen import Callback, LightningDataModule, Trainer
 from fulmen.callbacks import ModelSummary
 from fulmen.compat import v1
 from fulmen.utilities.exceptions import MisconfigurationException
-from tests.compat.v1.test_flags import BARE, Net, data
 
 pytestmark = pytest.mark.filterwarnings("ignore::fulmen.compat.v1.hints.FormerInterfaceWarning")
 
@@ -205,17 +205,14 @@ def test_tuning() -> None:
     model = Rated()
     trainer = Trainer(**BARE, auto_lr_find=True, auto_scale_batch_size="power", max_epochs=1)
     assert (trainer.auto_lr_find, trainer.auto_scale_batch_size) == (True, "power")
-    found = trainer.tune(
-        model,
-        scale_batch_size_kwargs={"max_trials": 2, "init_val": 2},
-        lr_find_kwargs={"num_training": 20, "early_stop_threshold": None},
-    )
+    sweep = {"num_training": 20, "early_stop_threshold": None}
+    found = trainer.tune(model, scale_batch_size_kwargs={"max_trials": 2, "init_val": 2}, lr_find_kwargs=sweep)
     assert found.keys() == {"scale_batch_size", "lr_find"}
     assert model.batch_size == found["scale_batch_size"] > 1
     assert model.lr == found["lr_find"].suggestion() != 1e-3
     assert not trainer.tuning
     model = Rated()
-    Trainer(**BARE, auto_lr_find="rate").tune(model, lr_find_kwargs={"num_training": 20, "early_stop_threshold": None})
+    Trainer(**BARE, auto_lr_find="rate").tune(model, lr_find_kwargs=sweep)
     assert model.lr == 1e-3 != model.rate
     assert Trainer(**BARE).tune(model) == {}
 

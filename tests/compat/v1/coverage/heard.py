@@ -1,4 +1,4 @@
-"""Modules, data modules and callbacks with every hook of a version, in its signature: which are called, and with what."""
+"""Modules, data modules and callbacks with every hook of a version, in its signature: which of them runs call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from fulmen import Callback, LightningDataModule, LightningModule, Trainer
 from fulmen.callbacks import ModelCheckpoint
 
-from .listing import facts, named
+from .listing import facts
 
 QUIET: dict[str, Any] = {
     "accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False,

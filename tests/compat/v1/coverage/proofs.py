@@ -70,7 +70,7 @@ def of_hook(entry: Entry) -> bool:
     """Whether an entry is a hook that a run has to call."""
     if entry.owner not in HOOK_OWNERS or not entry.member:
         return False
-    return entry.owner != "LightningModule" or entry.member.endswith(_HOOK_ENDS) and entry.member not in _NO_HOOKS
+    return entry.owner != "LightningModule" or (entry.member.endswith(_HOOK_ENDS) and entry.member not in _NO_HOOKS)
 
 
 def outcome(entry: Entry) -> Outcome:
