@@ -12,7 +12,7 @@ import pytest
 import fulmen
 
 TESTS = Path(__file__).parents[1]
-QUICK = ("loops/test_schedule.py", "trainer/test_parts.py")
+QUICK = ("core/test_optimizer_config.py", "trainer/test_parts.py")
 LONG = ("core", "loops", "trainer", "callbacks", "data", "checkpoint", "resume")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -197,8 +198,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "LightningDataModule.load_from_checkpoint": lambda d: _from_checkpoint(),
     "LightningModule.to_onnx": lambda m: _to_onnx(m),
     "LightningModule.to_torchscript": lambda m: m.to_torchscript(method="trace"),
-    "LightningModule.add_to_queue": lambda m: m.add_to_queue([]),
-    "LightningModule.get_from_queue": lambda m: m.get_from_queue([]),
+    "LightningModule.add_to_queue": lambda m: m.add_to_queue(Queue()),
+    "LightningModule.get_from_queue": lambda m: m.get_from_queue(_filled()),
     "LightningModule.from_compiled": lambda m: type(m).from_compiled(torch.compile(Model())),
     "LightningModule.to_uncompiled": lambda m: type(m).to_uncompiled(_compiled()),
     "LightningModule.toggle_optimizer": lambda m: m.toggle_optimizer(_one(m.trainer), 0),
@@ -249,6 +250,12 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     },
 }  # fmt: skip
 """Calls of methods that need arguments."""
+
+
+def _filled() -> Any:
+    queue: Any = Queue()
+    queue.put({"loss": 1.0})
+    return queue
 
 
 def _to_onnx(module: Any) -> None:
