@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # demo is too small to gain from more.
 RUN := OMP_NUM_THREADS=1
 
-.PHONY: help demo test soak api clients bench lint format clean
+.PHONY: help demo test soak api clients compat bench lint format clean
 
 help:
 	@echo "make demo    train a small network on handwritten digits (examples/digits.py)"
@@ -18,6 +18,7 @@ help:
 	@echo "make soak    run the tests with their long counts"
 	@echo "make api     show which names of Lightning's interface are there, module by module"
 	@echo "make clients run published libraries' own tests under Lightning and under Fulmen (CLIENTS=\"names, or --all\")"
+	@echo "make compat  show which names of Lightning 1.5 and 1.9 work, and what to write today"
 	@echo "make bench   time a step beside a hand-written loop and Lightning, and a save beside a copy, a resume late beside one early, loggers beside none"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite what it can"
@@ -46,6 +47,9 @@ api: $(READY)
 # Environments of their own below build/clients, so that none of these packages gets into .venv.
 clients: $(READY)
 	$(RUN) $(BIN)/python tests/clients/run.py $(CLIENTS)
+
+compat: $(READY)
+	$(RUN) $(BIN)/python tests/compat/report.py
 
 bench: $(READY)
 	$(RUN) $(BIN)/python benchmarks/overhead.py $(BENCH)

@@ -104,7 +104,8 @@ def test_nothing_is_touched_without_it() -> None:
         ".fit(BoringModel()); "
         "assert not any('AliasFinder' in repr(finder) for finder in sys.meta_path); "
         "assert [finder for finder in sys.meta_path if type(finder).__module__.startswith('fulmen')] == []; "
-        "assert [name for name in sys.modules if name.startswith('fulmen.compat')] == ['fulmen.compat', 'fulmen.compat.v1']"
+        "there = [name for name in sys.modules if name.startswith('fulmen.compat')]; "
+        "assert there == ['fulmen.compat', 'fulmen.compat.v1'], there"
     )
     ran = python("-c", lines)
     assert ran.returncode == 0, ran.stderr

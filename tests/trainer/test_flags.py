@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fulmen.trainer.flags import count, names_checked, parse_duration, settle
 from fulmen.trainer.settings import Display, Duration, Limits, Optimization, Settings, Validation
+from fulmen.trainer.trainer import Trainer
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType
 
 DEFAULTS: dict[str, Any] = {
@@ -177,3 +178,14 @@ def test_names_are_checked_and_the_signature_stays() -> None:
             Takes(**{wrong: 3})
     with pytest.raises(MisconfiguredType, match=r"Received: Trainer\(3, 'x'\)"):
         Takes(3, "x")  # type: ignore[call-arg, arg-type]
+
+
+def test_arguments_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning 2.6 reads these variables, too; what is passed goes before."""
+    for name, value in (("MAX_EPOCHS", "3"), ("PROFILER", "simple"), ("NO_ARGUMENT", "1"), ("MIN_EPOCHS", "")):
+        monkeypatch.setenv(f"PL_TRAINER_{name}", value)
+    trainer = Trainer(accelerator="cpu", logger=False)
+    assert trainer.max_epochs == 3
+    assert trainer.min_epochs is None
+    assert type(trainer.profiler).__name__ == "SimpleProfiler"
+    assert Trainer(accelerator="cpu", logger=False, max_epochs=4).max_epochs == 4

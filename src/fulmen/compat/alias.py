@@ -27,6 +27,7 @@ from fulmen.compat.paths import (
 )
 from fulmen.compat.view import asked_by_import, children, find, known, needed, nothing_at, public, view
 from fulmen.utilities.exceptions import MisconfiguredRun
+from fulmen.utilities.generations import older
 
 
 class AliasFinder(importlib.metadata.DistributionFinder):
@@ -251,7 +252,14 @@ def install() -> AliasFinder:
     finder = AliasFinder()
     sys.meta_path.insert(0, finder)
     importlib.invalidate_caches()
+    _speak()
     return finder
+
+
+def _speak() -> None:
+    generation = older()
+    if generation is not None:  # code that imports these names may be of 1.x in whatever it does first
+        generation.speak()
 
 
 def serve(package: dict[str, Any]) -> None:
@@ -262,6 +270,7 @@ def serve(package: dict[str, Any]) -> None:
     """
     if installed() is None:
         sys.meta_path.insert(0, AliasFinder(installed=True))
+        _speak()
     fill(package)
 
 
@@ -272,6 +281,9 @@ def uninstall() -> None:
         del sys.modules[name]
     if "fulmen.compat.reader" in sys.modules:
         sys.modules["fulmen.compat.reader"].uninstall()
+    generation = older()
+    if generation is not None:
+        generation.forget()
 
 
 def real_among(modules: Iterable[str]) -> list[str]:

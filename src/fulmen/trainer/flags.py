@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from ast import literal_eval
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import wraps
 from inspect import signature
@@ -26,6 +28,7 @@ def names_checked(init: Callable[P, T]) -> Callable[P, T]:
     def checked(*given: Any, **kwargs: Any) -> T:
         trainer, args = given[0], given[1:]
         generation = older()
+        kwargs = {**from_environment([*known, *(generation.ARGUMENTS if generation else ())]), **kwargs}
         if generation is not None:
             args, kwargs = generation.arguments(trainer, args, kwargs)
         if args:
@@ -48,6 +51,26 @@ def names_checked(init: Callable[P, T]) -> Callable[P, T]:
         return init(trainer, **kwargs)
 
     return checked
+
+
+def from_environment(names: Iterable[str]) -> dict[str, Any]:
+    """Arguments of the Trainer that variables of the environment give, such as ``PL_TRAINER_MAX_EPOCHS``.
+
+    Args:
+        names: The arguments that there are.
+    """
+    prefix = "PL_TRAINER_"
+    if not any(variable.startswith(prefix) for variable in os.environ):
+        return {}
+    texts = {name: os.environ.get(prefix + name.upper()) for name in names}
+    return {name: _read(text) for name, text in texts.items() if text}
+
+
+def _read(text: str) -> Any:
+    try:
+        return literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def settle(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
+from inspect import getattr_static
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -18,25 +19,44 @@ if TYPE_CHECKING:
 
 ARGUMENTS = frozenset({
     "amp_backend", "amp_level", "auto_lr_find", "auto_scale_batch_size", "auto_select_gpus", "checkpoint_callback",
-    "distributed_backend", "early_stop_callback", "flush_logs_every_n_steps", "gpus", "ipus", "log_gpu_memory",
+    "default_save_path", "distributed_backend", "early_stop_callback", "flush_logs_every_n_steps", "gpus",
+    "gradient_clip", "hpus", "ipus", "log_gpu_memory", "nb_gpu_nodes", "nb_sanity_val_steps", "overfit_pct",
+    "test_percent_check", "train_percent_check", "val_percent_check",
     "max_nb_epochs", "min_nb_epochs", "move_metrics_to_cpu", "multiple_trainloader_mode", "num_processes",
     "prepare_data_per_node", "process_position", "progress_bar_refresh_rate", "reload_dataloaders_every_epoch",
     "replace_sampler_ddp", "resume_from_checkpoint", "row_log_interval", "log_save_interval", "stochastic_weight_avg",
-    "sync_batchnorm_", "terminate_on_nan", "tpu_cores", "track_grad_norm", "truncated_bptt_steps", "weights_save_path",
+    "terminate_on_nan", "tpu_cores", "track_grad_norm", "truncated_bptt_steps", "weights_save_path",
     "weights_summary",
 })  # fmt: skip
 """Arguments of the Trainer that are gone."""
 
 _ACCELERATORS = frozenset({
     "ddp", "ddp2", "ddp_cpu", "ddp_spawn", "ddp_sharded", "ddp_sharded_spawn", "deepspeed", "dp", "fsdp",
-    "horovod", "ipu",
+    "horovod", "hpu", "ipu",
 })  # fmt: skip
+_STRATEGIES = ("bagua", "colossalai", "ddp2", "ddp_fully_sharded", "ddp_sharded", "ddp_spawn_sharded", "dp", "fsdp_nat",
+               "hivemind", "horovod", "hpu", "ipu", "tpu")  # fmt: skip
+
+
+def _is_old_strategy(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.startswith(_STRATEGIES))
+
+
+def _has_strategy(plugins: Any) -> bool:
+    several = plugins if isinstance(plugins, (list, tuple)) else (plugins,)
+    return any(isinstance(one, str) or any(b.__name__ == "Strategy" for b in type(one).__mro__) for one in several)
+
 
 OLD_VALUES: dict[str, Callable[[Any], bool]] = {
-    "accelerator": lambda value: isinstance(value, str) and value in _ACCELERATORS,
+    "accelerator": lambda value: value is None or (isinstance(value, str) and value in _ACCELERATORS),
     "accumulate_grad_batches": lambda value: isinstance(value, dict),
+    "devices": lambda value: value is None,
     "max_steps": lambda value: value is None,
     "overfit_batches": lambda value: isinstance(value, bool),
+    "plugins": _has_strategy,
+    "precision": lambda value: isinstance(value, str) and value == "mixed",
+    "profiler": lambda value: isinstance(value, bool),
+    "strategy": _is_old_strategy,
 }
 """Arguments that are still there, and which of their values are of 1.x."""
 
@@ -71,8 +91,25 @@ PARAMETERS: dict[str, frozenset[str]] = {
 """Methods that are still there, and the parameters that only 1.x passed."""
 
 LATER: dict[str, tuple[str, ...]] = {
-    "Trainer": (),
-    "LightningDataModule": (),
+    "Trainer": (
+        "add_argparse_args",
+        "default_attributes",
+        "from_argparse_args",
+        "get_deprecated_arg_names",
+        "lr_find",
+        "lr_schedulers",
+        "match_env_arguments",
+        "parse_argparser",
+        "scale_batch_size",
+        "tune",
+        "tuner",
+    ),
+    "LightningDataModule": (
+        "add_argparse_args",
+        "from_argparse_args",
+        "get_init_arguments_and_types",
+        "parse_argparser",
+    ),
 }
 """Names of 1.x that may be asked for before anything else of it was seen: of ``WORDS`` in their vocabularies."""
 
@@ -101,7 +138,7 @@ class Word:
         self.kind, self.name = kind, name
 
     def __get__(self, instance: Any, owner: type) -> Any:
-        value = vars(importlib.import_module(VOCABULARIES[self.kind]).WORDS)[self.name]
+        value = getattr_static(importlib.import_module(VOCABULARIES[self.kind]).WORDS, self.name)
         return value.__get__(instance, owner)
 
 
@@ -155,6 +192,12 @@ def speak() -> None:
     """Teaches all of our classes the dialect, from now on."""
     if not speaking:
         importlib.import_module("fulmen.compat.v1.speech").speak()
+
+
+def forget() -> None:
+    """Takes back what :func:`speak` taught."""
+    if speaking:
+        importlib.import_module("fulmen.compat.v1.speech").forget()
 
 
 def is_old(kind: type) -> bool:

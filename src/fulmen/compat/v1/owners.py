@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fulmen.compat.v1 import optimizers
+from fulmen.compat.v1 import optimizers, run_flags
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -18,3 +18,4 @@ def adapt_owner(trainer: Trainer, owner: object) -> None:
         owner: A module, data module or callback.
     """
     optimizers.adapt(trainer, owner)
+    run_flags.adapt(trainer, owner)

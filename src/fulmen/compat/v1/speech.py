@@ -28,17 +28,22 @@ def teach(kind: type) -> None:
     if kind.__name__ in v1.VOCABULARIES:
         vocabulary = importlib.import_module(v1.VOCABULARIES[kind.__name__])
         for source in (vocabulary.WORDS, vocabulary.SIGNATURES):
-            for name, value in vars(source).items():
-                if name == "__init__" or not name.startswith("__"):
-                    # where today's stands, so that it is not taken for an override of it
-                    owner = _owner(kind, name) if source is vocabulary.SIGNATURES else kind
-                    _undo.append((owner, name, vars(owner).get(name, _MISSING)))
-                    setattr(owner, name, value)
+            for name, value in _names(source).items():
+                # where today's stands, so that it is not taken for an override of it
+                owner = _owner(kind, name) if source is vocabulary.SIGNATURES else kind
+                _undo.append((owner, name, vars(owner).get(name, _MISSING)))
+                setattr(owner, name, value)
 
 
 def _owner(kind: type, name: str) -> type:
     ours = (base for base in kind.__mro__ if base.__module__.startswith("fulmen."))
     return next((base for base in ours if name in vars(base)), kind)
+
+
+def _names(source: type) -> dict[str, Any]:
+    """What a class of names has, and what it has from its bases."""
+    found = {name: value for base in reversed(source.__mro__[:-1]) for name, value in vars(base).items()}
+    return {name: value for name, value in found.items() if name == "__init__" or not name.startswith("__")}
 
 
 def forget() -> None:
