@@ -1,0 +1,61 @@
+"""``training_step_end`` and its sisters, and what 1.0's ``training_step`` returned."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fulmen.compat.v1.former import Former, former_of
+from fulmen.compat.v1.heard import present, put, users
+from fulmen.compat.v1.hints import hint
+from fulmen.compat.v1.outputs import log_returned
+
+if TYPE_CHECKING:
+    from fulmen.core.module import LightningModule
+    from fulmen.trainer.trainer import Trainer
+
+
+def adapt_module(trainer: Trainer, module: LightningModule) -> None:
+    """Puts a module's ``*_step_end`` behind its steps, for the run.
+
+    Args:
+        trainer: The Trainer.
+        module: The module.
+    """
+    for step in ("training_step", "validation_step", "test_step"):
+        end = users(module, f"{step}_end")
+        if end is not None:
+            hint(f"`{step}_end`", f"do it at the end of `{step}`.")
+            put(module, step, _ended(former_of(trainer, module), present(module, step), f"{step}_end", end))
+    method = users(module, "training_step")
+    if method is not None and returns_logs(method):
+        former_of(trainer, module).ahead("on_train_batch_end", functools.partial(_log, trainer, module))
+
+
+def returns_logs(step: Callable[..., Any]) -> bool:
+    """Whether a step returns what it logs, as in 1.0: it has a dict with the keys "loss" and "log" or "progress_bar".
+
+    Args:
+        step: A ``training_step``.
+    """
+    words: set[Any] = set()
+    for constant in getattr(getattr(step, "__code__", None), "co_consts", ()):
+        words.update(constant if isinstance(constant, tuple) else (constant,) if isinstance(constant, str) else ())
+    return "loss" in words and not words.isdisjoint(("log", "progress_bar"))
+
+
+def _ended(former: Former, step: Callable[..., Any], name: str, end: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(step)
+    def ended(*args: Any, **kwargs: Any) -> Any:
+        output = step(*args, **kwargs)
+        with former.hook(name):
+            return end(output)
+
+    return ended
+
+
+def _log(trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    if isinstance(outputs, Mapping):
+        with former_of(trainer).hook("training_step"):
+            log_returned(module, "training_step", outputs)
