@@ -63,9 +63,16 @@ PARAMETERS: dict[str, frozenset[str]] = {
     "on_validation_epoch_end": frozenset({"outputs"}),
     "on_test_epoch_end": frozenset({"outputs"}),
     "on_predict_epoch_end": frozenset({"results", "outputs"}),
-    "on_load_checkpoint": frozenset({"callback_state"}),
+    "on_load_checkpoint": frozenset({"callback_state", "checkpointed_state"}),
 }
 """Methods that are still there, and the parameters that only 1.x passed."""
+
+FEWER = {
+    "on_save_checkpoint": ("self", "trainer", "pl_module"), "transfer_batch_to_device": ("self", "batch", "device"),
+    "on_before_batch_transfer": ("self", "batch"), "on_after_batch_transfer": ("self", "batch"),
+}  # fmt: skip
+"""Methods that get more today, and what they took in some 1.x."""
+_TAKES_MORE = 0x04 | 0x08  # the flags of code with ``*args`` or ``**kwargs``
 
 LATER: dict[str, tuple[str, ...]] = {
     "Trainer": (),
@@ -129,11 +136,32 @@ def arguments(
     Returns:
         Both, without any of 1.x.
     """
+    if "callbacks" in named:
+        _announce(trainer, named["callbacks"], "on_init_start")
     old_values = any(name in named and is_of_old(named[name]) for name, is_of_old in OLD_VALUES.items())
     if not (given or old_values or ARGUMENTS & named.keys()):
         return given, named
     speak()
     return importlib.import_module("fulmen.compat.v1.flags").translate(trainer, given, named)  # type: ignore[no-any-return]
+
+
+def made(trainer: Trainer) -> None:
+    """Tells callbacks that a Trainer is there.
+
+    Args:
+        trainer: The Trainer.
+    """
+    _announce(trainer, trainer._given_callbacks, "on_init_end")
+
+
+def _announce(trainer: Trainer, callbacks: Any, event: str) -> None:
+    """Calls an event around the Trainer's ``__init__`` of those callbacks that have one."""
+    for callback in callbacks if isinstance(callbacks, (list, tuple)) else (callbacks,):
+        if callback is not None and (is_old(type(callback)) or event in getattr(callback, "__dict__", ())):
+            listener = getattr(callback, event, None)
+            if listener is not None:
+                speak()
+                listener(trainer)
 
 
 def adapt(trainer: Trainer, owner: object) -> None:
@@ -172,4 +200,21 @@ def _has_old(base: type) -> bool:
             names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
             if not wanted.isdisjoint(names):
                 return True
+        fewer = FEWER.get(name)
+        if fewer and code is not None and not code.co_flags & _TAKES_MORE and code.co_argcount == len(fewer):
+            return True
+        if name == "training_step" and code is not None and returns_logs(code):
+            return True
     return False
+
+
+def returns_logs(code: Any) -> bool:
+    """Whether a step returns what it logs, as in 1.0: it has a dict with the keys "loss" and "log" or "progress_bar".
+
+    Args:
+        code: The code of a ``training_step``.
+    """
+    words: set[Any] = set()
+    for constant in code.co_consts:
+        words.update(constant if isinstance(constant, tuple) else (constant,) if isinstance(constant, str) else ())
+    return "loss" in words and not words.isdisjoint(("log", "progress_bar"))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
+
+_REGISTRATIONS = ("register_buffer", "register_parameter", "add_module")
 
 MODULE = (
     "training_step_end", "validation_step_end", "test_step_end", "training_epoch_end", "validation_epoch_end",
@@ -38,6 +41,8 @@ class InstanceFirst:
                 held = instance.__dict__.get(table)
                 if held and self.name in held:
                     return held[self.name]
+            if sys._getframe(1).f_code.co_name in _REGISTRATIONS:  # torch asks whether the name is taken
+                raise AttributeError(self.name)
         return self.value.__get__(instance, owner)
 
 

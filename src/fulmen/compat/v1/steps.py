@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from fulmen.compat.v1 import returns_logs
 from fulmen.compat.v1.former import Former, former_of
 from fulmen.compat.v1.heard import present, put, users
 from fulmen.compat.v1.hints import hint
@@ -29,20 +30,8 @@ def adapt_module(trainer: Trainer, module: LightningModule) -> None:
             hint(f"`{step}_end`", f"do it at the end of `{step}`.")
             put(module, step, _ended(former_of(trainer, module), present(module, step), f"{step}_end", end))
     method = users(module, "training_step")
-    if method is not None and returns_logs(method):
+    if method is not None and hasattr(method, "__code__") and returns_logs(method.__code__):
         former_of(trainer, module).ahead("on_train_batch_end", functools.partial(_log, trainer, module))
-
-
-def returns_logs(step: Callable[..., Any]) -> bool:
-    """Whether a step returns what it logs, as in 1.0: it has a dict with the keys "loss" and "log" or "progress_bar".
-
-    Args:
-        step: A ``training_step``.
-    """
-    words: set[Any] = set()
-    for constant in getattr(getattr(step, "__code__", None), "co_consts", ()):
-        words.update(constant if isinstance(constant, tuple) else (constant,) if isinstance(constant, str) else ())
-    return "loss" in words and not words.isdisjoint(("log", "progress_bar"))
 
 
 def _ended(former: Former, step: Callable[..., Any], name: str, end: Callable[..., Any]) -> Callable[..., Any]:
