@@ -168,12 +168,14 @@ def install() -> None:
             fix="Make `import fulmen.as_lightning` the first line of the program, or run it with `fulmen run`.",
         )
     sys.meta_path.insert(0, AliasFinder())
+    importlib.import_module("fulmen.compat.v1.torchmetrics_help").watch()
     importlib.invalidate_caches()
 
 
 def uninstall() -> None:
     """Takes the names back: what is imported under them later is what is installed."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder) is not AliasFinder]
+    importlib.import_module("fulmen.compat.v1.torchmetrics_help").forget()
     for name in [name for name in sys.modules if name.split(".")[0] in PACKAGES]:
         del sys.modules[name]
 
