@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from tests.compat.v1.test_outputs import QUIET, Model, loader
 from torch.utils.data import DataLoader
 
 from fulmen import LightningDataModule, LightningModule, Trainer
 from fulmen.callbacks import Callback, ModelCheckpoint
-from tests.compat.v1.test_outputs import QUIET, Model, loader
 
 pytestmark = pytest.mark.filterwarnings("ignore::fulmen.compat.v1.hints.FormerInterfaceWarning")
 
@@ -146,9 +146,6 @@ def test_callbacks_with_signatures_of_1_2_get_what_they_ask_for() -> None:
         ) -> None:
             heard.append((set(outputs), batch.sum().item(), batch_idx, dataloader_idx))
 
-        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any, opt_idx: int) -> None:
-            heard.append((optimizer is trainer.optimizers[0], opt_idx))
-
     class Old(Model):
         def on_train_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
             heard.append((batch_idx, dataloader_idx))
@@ -164,7 +161,7 @@ def test_callbacks_with_signatures_of_1_2_get_what_they_ask_for() -> None:
 
     Trainer(**QUIET, callbacks=[Watch()]).fit(Old(), loader(1), loader(1))
     outputs = {"loss", "index", "seen"}
-    assert heard == ["setup", (3.0, 0, 0), (0, 0), (True, 0), (outputs, 3.0, 0, 0), (3.0, 0, 0)]
+    assert heard == ["setup", (3.0, 0, 0), (0, 0), (outputs, 3.0, 0, 0), (3.0, 0, 0)]
 
 
 class Stateful(Callback):

@@ -203,18 +203,4 @@ def _has_old(base: type) -> bool:
         fewer = FEWER.get(name)
         if fewer and code is not None and not code.co_flags & _TAKES_MORE and code.co_argcount == len(fewer):
             return True
-        if name == "training_step" and code is not None and returns_logs(code):
-            return True
     return False
-
-
-def returns_logs(code: Any) -> bool:
-    """Whether a step returns what it logs, as in 1.0: it has a dict with the keys "loss" and "log" or "progress_bar".
-
-    Args:
-        code: The code of a ``training_step``.
-    """
-    words: set[Any] = set()
-    for constant in code.co_consts:
-        words.update(constant if isinstance(constant, tuple) else (constant,) if isinstance(constant, str) else ())
-    return "loss" in words and not words.isdisjoint(("log", "progress_bar"))

@@ -74,9 +74,7 @@ def _of_optimizer(rows: Rows, index: int) -> Any:
 
 
 def _one_or_all(by_optimizer: list[Any]) -> Any:
-    kept = [
-        [item for item in one if item != []] if isinstance(one, list) else one for one in by_optimizer if one != []
-    ]
+    kept = [[item for item in one if item != []] if isinstance(one, list) else one for one in by_optimizer if one != []]
     filled = [one for one in kept if one != []]
     return filled[0] if len(filled) == 1 else filled
 

@@ -12,7 +12,6 @@ from fulmen.compat.v1.hints import hint
 
 if TYPE_CHECKING:
     from fulmen.callbacks.callback import Callback
-    from fulmen.trainer.trainer import Trainer
 
 # What each event brings today, beyond the trainer and the module that callbacks get first.
 _BATCHES = {
@@ -98,28 +97,15 @@ def _without_stage(method: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args, stage=None: method(*args)
 
 
-def adapt_callback(trainer: Trainer, callback: Callback) -> None:
+def adapt_callback(callback: Callback) -> None:
     """Fits a callback's hooks to what they get today.
 
     Args:
-        trainer: The Trainer.
         callback: The callback.
     """
     adapt_batches(callback, ("trainer", "pl_module"))
     _adapt_stage(callback, 2)
-    method = users(callback, "on_before_optimizer_step")
-    if method is not None and taken(method)[1] > 3:
-        hint("`on_before_optimizer_step(..., opt_idx)`", "`on_before_optimizer_step(trainer, pl_module, optimizer)`.")
-        put(callback, "on_before_optimizer_step", _with_index(trainer, method))
     _adapt_saving(callback)
-
-
-def _with_index(trainer: Trainer, method: Callable[..., Any]) -> Callable[..., Any]:
-    def on_before_optimizer_step(_: Any, module: Any, optimizer: Any) -> Any:
-        index = next((i for i, one in enumerate(trainer.optimizers) if one is optimizer), 0)
-        return method(trainer, module, optimizer, index)
-
-    return on_before_optimizer_step
 
 
 def _adapt_saving(callback: Callback) -> None:

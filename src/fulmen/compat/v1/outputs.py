@@ -26,7 +26,7 @@ _TODAY = (
     "append what you need to a list of your own in `{step}`, and use and clear it in `{end}(self)`, or let "
     "`self.log(..., on_epoch=True)` and TorchMetrics do it."
 )
-_PARTS = ("log", "progress_bar", "loss")
+_PARTS = ("log", "progress_bar")
 STAGES = {"train": "training", "validation": "validation", "test": "test"}
 
 
@@ -191,10 +191,10 @@ def log_returned(module: LightningModule, hook: str, returned: Mapping[str, Any]
     Args:
         module: The module.
         hook: The hook.
-        returned: What it returned; beside its two parts, those of a step are for others.
+        returned: What it returned. What is outside of its two parts is for callbacks alone.
     """
     for_loggers, for_bar = _mapping(returned.get("log")), _mapping(returned.get("progress_bar"))
-    plain = {key: value for key, value in returned.items() if hook.endswith("_epoch_end") and key not in _PARTS}
+    plain = {key: value for key, value in returned.items() if key not in _PARTS}
     results = module.trainer.logbook.results
     by_name = {entry.name for entry in results.entries() if entry.hook != hook} if results is not None else set()
     by_name |= {name for name, entry in module.trainer.logbook.entries.items() if entry.updated}
@@ -206,7 +206,7 @@ def log_returned(module: LightningModule, hook: str, returned: Mapping[str, Any]
     if values:
         hint(f"a dict returned by `{hook}`", "`self.log(name, value, prog_bar=True)`.")
     for key, value in values.items():
-        if key not in by_name or hook == "training_step":
+        if key not in by_name:
             module.log(key, value, prog_bar=key in for_bar, logger=key in for_loggers, batch_size=1)
 
 

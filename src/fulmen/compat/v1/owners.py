@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fulmen.callbacks.callback import Callback
-from fulmen.compat.v1 import events, old_signatures, outputs, steps
-from fulmen.core.module import LightningModule
+from fulmen.compat.v1 import hooks
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -19,13 +17,4 @@ def adapt_owner(trainer: Trainer, owner: object) -> None:
         trainer: The Trainer.
         owner: A module, data module or callback.
     """
-    if isinstance(owner, Callback):
-        old_signatures.adapt_callback(trainer, owner)
-        outputs.adapt_callback(trainer, owner)
-    else:
-        old_signatures.adapt_transfers(owner)
-    if isinstance(owner, LightningModule):
-        old_signatures.adapt_batches(owner)
-        outputs.adapt_module(trainer, owner)
-        steps.adapt_module(trainer, owner)
-    events.adapt(trainer, owner)
+    hooks.adapt(trainer, owner)

@@ -1,16 +1,14 @@
-"""``training_step_end`` and its sisters, and what 1.0's ``training_step`` returned."""
+"""``training_step_end`` and its sisters."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fulmen.compat.v1 import returns_logs
 from fulmen.compat.v1.former import Former, former_of
 from fulmen.compat.v1.heard import present, put, users
 from fulmen.compat.v1.hints import hint
-from fulmen.compat.v1.outputs import log_returned
 
 if TYPE_CHECKING:
     from fulmen.core.module import LightningModule
@@ -29,9 +27,6 @@ def adapt_module(trainer: Trainer, module: LightningModule) -> None:
         if end is not None:
             hint(f"`{step}_end`", f"do it at the end of `{step}`.")
             put(module, step, _ended(former_of(trainer, module), present(module, step), f"{step}_end", end))
-    method = users(module, "training_step")
-    if method is not None and hasattr(method, "__code__") and returns_logs(method.__code__):
-        former_of(trainer, module).ahead("on_train_batch_end", functools.partial(_log, trainer, module))
 
 
 def _ended(former: Former, step: Callable[..., Any], name: str, end: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,9 +37,3 @@ def _ended(former: Former, step: Callable[..., Any], name: str, end: Callable[..
             return end(output)
 
     return ended
-
-
-def _log(trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-    if isinstance(outputs, Mapping):
-        with former_of(trainer).hook("training_step"):
-            log_returned(module, "training_step", outputs)

@@ -183,9 +183,7 @@ class MatthewsCorrcoef(Inferring):
         compute_on_step: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            "MatthewsCorrCoef", num_classes, compute_on_step, binary=False, threshold=threshold, **kwargs
-        )
+        super().__init__("MatthewsCorrCoef", num_classes, compute_on_step, binary=False, threshold=threshold, **kwargs)
 
 
 class IoU(Inferring):
