@@ -14,6 +14,7 @@ from fulmen.callbacks.checkpoint_store import CheckpointStore
 from fulmen.callbacks.emergency import finish_earlier_save, fresh_path, place_of
 from fulmen.callbacks.monitor import advice_for_missing, show
 from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.generations import taught
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn, warn_once
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
 
+@taught
 class ModelCheckpoint(CheckpointStore):
     """Saves checkpoints while training, by default the newest at the end of each epoch.
 

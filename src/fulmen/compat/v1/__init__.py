@@ -7,6 +7,7 @@ of it out.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 from collections.abc import Callable
@@ -76,15 +77,46 @@ _TAKES_MORE = 0x04 | 0x08  # the flags of code with ``*args`` or ``**kwargs``
 
 LATER: dict[str, tuple[str, ...]] = {
     "Trainer": (),
-    "LightningDataModule": (),
+    "LightningDataModule": (
+        "dims",
+        "has_prepared_data",
+        "has_setup_fit",
+        "has_setup_predict",
+        "has_setup_test",
+        "has_setup_validate",
+        "has_teardown_fit",
+        "has_teardown_predict",
+        "has_teardown_test",
+        "has_teardown_validate",
+        "size",
+        "test_transforms",
+        "train_transforms",
+        "val_transforms",
+    ),
 }
 """Names of 1.x that may be asked for before anything else of it was seen: of ``WORDS`` in their vocabularies."""
+
+KEYWORDS: dict[str, frozenset[str]] = {
+    "LightningDataModule": frozenset({"train_transforms", "val_transforms", "test_transforms", "dims"}),
+    "ModelCheckpoint": frozenset({"every_n_val_epochs", "filepath", "period", "prefix"}),
+    "LambdaCallback": frozenset({
+        "on_before_accelerator_backend_setup", "on_batch_end", "on_batch_start", "on_configure_sharded_model",
+        "on_epoch_end", "on_epoch_start", "on_init_end", "on_init_start", "on_keyboard_interrupt",
+        "on_pretrain_routine_end", "on_pretrain_routine_start",
+    }),
+}  # fmt: skip
+"""Arguments of other classes that are gone."""
 
 VOCABULARIES = {
     "Trainer": "fulmen.compat.v1.trainer_words",
     "LightningModule": "fulmen.compat.v1.module_words",
     "LightningDataModule": "fulmen.compat.v1.datamodule_words",
     "Callback": "fulmen.compat.v1.callback_words",
+    "EarlyStopping": "fulmen.compat.v1.stopping_words",
+    "LambdaCallback": "fulmen.compat.v1.lambda_words",
+    "Logger": "fulmen.compat.v1.logger_words",
+    "ModelCheckpoint": "fulmen.compat.v1.checkpoint_words",
+    "Profiler": "fulmen.compat.v1.profiler_words",
 }
 """Where the names of a class, and the methods that take more than today's, are written down."""
 
@@ -121,6 +153,23 @@ def teach(kind: type) -> None:
     else:
         for word in LATER.get(name, ()):
             setattr(kind, word, Word(name, word))
+        if name in KEYWORDS:
+            kind.__init__ = _heard(kind, KEYWORDS[name])  # type: ignore[misc]
+
+
+def _heard(kind: type, old: frozenset[str]) -> Callable[..., None]:
+    """An ``__init__`` that makes way for that of 1.x where an argument of 1.x comes."""
+    init: Callable[..., None] = kind.__init__  # type: ignore[misc]
+
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        if old.isdisjoint(kwargs):
+            init(self, *args, **kwargs)
+        else:
+            speak()
+            kind.__init__(self, *args, **kwargs)  # type: ignore[misc]
+
+    return __init__
 
 
 def arguments(
