@@ -1,4 +1,4 @@
-"""A script as tutorials of 2021 wrote it, for Lightning 1.5: run it as it is, with Fulmen, by
+"""Trains as tutorials of 2021 wrote it, for Lightning 1.5: run it as it is, with Fulmen.
 
     fulmen run examples/legacy_15.py --max_epochs 3 --gpus 0
 

@@ -11,9 +11,7 @@ from fulmen.compat.v1.hints import hint
 from fulmen.loggers.logger import DummyLogger, Logger, _DummyExperiment, merge_dicts, rank_zero_experiment
 
 DummyExperiment = _DummyExperiment
-__all__ = [
-    "DummyExperiment", "DummyLogger", "LightningLoggerBase", "LoggerCollection", "merge_dicts", "rank_zero_experiment",
-]  # fmt: skip
+__all__ = ["DummyExperiment", "DummyLogger", "LoggerCollection", "merge_dicts", "rank_zero_experiment"]
 
 
 def __getattr__(name: str) -> Any:
