@@ -128,7 +128,7 @@ def _ask_ahead(trainer: Trainer, former: Former, event: str) -> None:
     if fn in (None, TrainerFn.FITTING):
         sources = {"train": trainer.fit_loop.data.source, "val": trainer.fit_loop.validation.data.source}
     else:
-        source = trainer.loop_of(fn).data.source  # type: ignore[arg-type]
+        source = trainer.loop_of(fn).data.source
         sources = {source.hook.removesuffix("_dataloader"): source}
     if stage in sources:
         sources[stage].__dict__["request"] = functools.partial(_request, sources[stage], former, event)

@@ -23,7 +23,7 @@ def users(owner: object, name: str) -> Callable[..., Any] | None:
     function = getattr(method, "__func__", method)
     if not callable(method) or str(getattr(function, "__module__", "")).startswith("fulmen."):
         return None
-    return method
+    return method  # type: ignore[no-any-return]
 
 
 def put(owner: object, name: str, function: Callable[..., Any]) -> None:

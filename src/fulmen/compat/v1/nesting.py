@@ -73,7 +73,7 @@ def _of_optimizer(rows: Rows, index: int) -> Any:
     return splits[0] if len(splits) == 1 else splits
 
 
-def _one_or_all(by_optimizer: list[Any]) -> Any:
+def _one_or_all(by_optimizer: list[Any]) -> list[Any]:
     kept = [[item for item in one if item != []] if isinstance(one, list) else one for one in by_optimizer if one != []]
     filled = [one for one in kept if one != []]
     return filled[0] if len(filled) == 1 else filled

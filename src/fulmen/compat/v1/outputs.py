@@ -225,7 +225,7 @@ def _with(method: Callable[..., Any], outputs: Callable[[], Any]) -> Callable[..
     def called(*args: Any) -> Any:
         return method(*args, outputs())
 
-    del called.__wrapped__  # type: ignore[attr-defined]  # it takes one argument less
+    del called.__wrapped__
     return called
 
 

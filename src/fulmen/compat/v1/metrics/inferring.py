@@ -67,7 +67,7 @@ def kind_of(preds: Tensor, target: Tensor, num_classes: int | None, ignored: int
     return Kind("multiclass", max(top + 1, num_classes or 2), True)
 
 
-class Inferring(torchmetrics.Metric):  # type: ignore[misc]  # optional: mypy sees no types
+class Inferring(torchmetrics.Metric):
     """A metric of TorchMetrics whose task and number of classes are read off the first batch.
 
     Args:
