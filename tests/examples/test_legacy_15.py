@@ -13,6 +13,8 @@ from fulmen.compat.run import environment
 
 pytest.importorskip("sklearn", reason="the example's data come with scikit-learn")
 pytest.importorskip("torchmetrics", reason="the example's metrics are made of them")
+for part in ("optimizers", "argparse"):
+    pytest.importorskip(f"fulmen.compat.v1.{part}", reason="the dialect is not complete without it")
 
 SCRIPT = Path(__file__).parents[2] / "examples/legacy_15.py"
 FEATURES = (

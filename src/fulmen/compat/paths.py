@@ -18,10 +18,11 @@ PACKAGES = ("lightning", "pytorch_lightning", "lightning_fabric")
 MOVED = {
     "core.lightning": "core.module",
     "loggers.base": "loggers.logger",
+    "metrics": "compat.v1.metrics",
     "utilities.apply_func": "utilities.tree",
 }
 # Packages whose modules are elsewhere, each under its own name.
-MOVED_PACKAGES = {"plugins.environments.": "environments."}
+MOVED_PACKAGES = {"metrics.": "compat.v1.metrics.", "plugins.environments.": "environments."}
 
 
 def counterpart(name: str) -> str | None:

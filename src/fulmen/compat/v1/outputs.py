@@ -225,7 +225,7 @@ def _with(method: Callable[..., Any], outputs: Callable[[], Any]) -> Callable[..
     def called(*args: Any) -> Any:
         return method(*args, outputs())
 
-    del called.__wrapped__
+    del called.__wrapped__  # it takes one argument less
     return called
 
 

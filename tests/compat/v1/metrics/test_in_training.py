@@ -58,3 +58,22 @@ def test_an_epochs_value_is_that_of_its_samples_also_after_a_resume() -> None:
     other.fit(again, data(), ckpt_path="middle.ckpt")
     assert len(again.right) == 12
     assert torch.equal(other.callback_metrics["accuracy"], trainer.callback_metrics["accuracy"])
+
+
+def test_the_sanity_check_leaves_no_trace() -> None:
+    class Validating(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.val_accuracy = pl_metrics.Accuracy()
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            x, y = batch
+            self.val_accuracy(self.layer(x), y)
+            self.log("val", self.val_accuracy)
+
+    model = Validating()
+    trainer = Trainer(**{**QUIET, "limit_val_batches": 1.0}, max_epochs=1, num_sanity_val_steps=2)
+    trainer.fit(model, data(), data())
+    with torch.no_grad():
+        right = [(model.layer(x).argmax(1) == y).float().mean() for x, y in data()]
+    assert trainer.callback_metrics["val"].item() == pytest.approx(torch.stack(right).mean().item())

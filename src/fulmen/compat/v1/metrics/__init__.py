@@ -34,10 +34,14 @@ def __getattr__(name: str) -> Any:
     if name in ("functional", "classification", "regression"):
         return importlib.import_module(f"{__name__}.{name}")
     if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        functional = importlib.import_module(f"{__name__}.functional")
+        if name.startswith("_") or not hasattr(functional, name):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(functional, name)
     hint("`pl.metrics`", '`torchmetrics`, where a classification says what it is: `Accuracy(task="multiclass", ...)`.')
     return getattr(importlib.import_module(_PLACES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*_PLACES, "functional"])
+    functional = importlib.import_module(f"{__name__}.functional")
+    return sorted([*_PLACES, *dir(functional), "functional"])

@@ -93,7 +93,8 @@ class Inferring(torchmetrics.Metric):
         self.compute_on_step = compute_on_step is not False
         self.settings = {key: value for key, value in settings.items() if key not in _OLD_ONLY}
         self.kind: Kind | None = None
-        self.inner: Any = None
+        self.inner: Any
+        self.add_module("inner", None)  # a child from the start: who notes what a module holds finds its place
 
     # The inner metric counts, synchronizes and remembers.
 
