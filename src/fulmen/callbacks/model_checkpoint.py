@@ -113,13 +113,10 @@ class ModelCheckpoint(CheckpointStore):
 
     def _forget_run(self) -> None:
         self._awaited: tuple[str, ...] = ()  # the metrics that a save which is due waits for
-        self._polls = False
+        self._polls = self._validated = False
         self._due_since_epoch = 0
-        self._validated = False
         self._evaluated_at = [-1, -1]  # the steps of the last validation and the last end of an epoch
-        self._last_step_due = 0
-        self._last_global_step_saved = 0
-        self._last_file_step = 0
+        self._last_step_due = self._last_global_step_saved = self._last_file_step = 0
         self._newest_path = ""
         self._newest_place: tuple[Any, ...] = ()
         self._last_time_checked = time.monotonic()

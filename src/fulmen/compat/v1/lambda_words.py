@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fulmen.compat.v1 import KEYWORDS
+from fulmen.compat import v1
 from fulmen.compat.v1.speech import before
 
 
@@ -16,7 +16,7 @@ class SIGNATURES:
     """Methods of today's class that take more than it does, in place of its own once 1.x is spoken."""
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        for name in KEYWORDS["LambdaCallback"] & kwargs.keys():
+        for name in v1.KEYWORDS["LambdaCallback"] & kwargs.keys():
             function = kwargs.pop(name)
             if function is not None:
                 setattr(self, name, function)

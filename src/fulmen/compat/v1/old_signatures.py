@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fulmen.compat.v1 import version
+from fulmen.compat import v1
 from fulmen.compat.v1.heard import put, taken, users
 from fulmen.compat.v1.hints import hint
 
@@ -133,7 +133,7 @@ def _saving(callback: Callback, save: Callable[..., Any], today: str) -> Callabl
 def _wants_state(load: Callable[..., Any]) -> bool:
     names, _ = taken(load)
     last = names[-1] if names else "checkpoint"
-    return len(names) == 1 or "state" in last or (version() == "1.5" and last != "checkpoint")
+    return len(names) == 1 or "state" in last or (v1.version() == "1.5" and last != "checkpoint")
 
 
 def _loading(callback: Callback, load: Callable[..., Any]) -> Callable[..., Any]:

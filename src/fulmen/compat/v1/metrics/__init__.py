@@ -6,9 +6,7 @@ import importlib
 from typing import Any
 
 from fulmen.compat.v1.hints import hint
-from fulmen.utilities.imports import require
 
-require("torchmetrics", extra="metrics", purpose="`pl.metrics`")
 
 _PLACES = {
     **dict.fromkeys(

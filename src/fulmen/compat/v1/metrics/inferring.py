@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-import torchmetrics
 from torch import Tensor
 
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
+from fulmen.utilities.imports import require
 from fulmen.utilities.rank_zero import rank_zero_warn
+
+torchmetrics: Any = require("torchmetrics", "metrics", "`pl.metrics`")
 
 _COUNTS = ("tp", "fp", "tn", "fn")
 _OLD_ONLY = ("compute_on_step", "multiclass", "is_multiclass", "pos_label")
@@ -67,7 +69,7 @@ def kind_of(preds: Tensor, target: Tensor, num_classes: int | None, ignored: int
     return Kind("multiclass", max(top + 1, num_classes or 2), True)
 
 
-class Inferring(torchmetrics.Metric):
+class Inferring(torchmetrics.Metric):  # type: ignore[misc]
     """A metric of TorchMetrics whose task and number of classes are read off the first batch.
 
     Args:

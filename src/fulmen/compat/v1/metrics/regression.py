@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import torchmetrics
-import torchmetrics.image
+from fulmen.utilities.imports import require
 
 _NAMES = {
     "MeanSquaredError": "MeanSquaredError", "MeanAbsoluteError": "MeanAbsoluteError",
@@ -16,7 +15,8 @@ _NAMES = {
 
 
 def _made(name: str, today: str) -> type:
-    base: Any = getattr(torchmetrics.image if name in ("PSNR", "SSIM") else torchmetrics, today)
+    place = "torchmetrics.image" if name in ("PSNR", "SSIM") else "torchmetrics"
+    base: Any = getattr(require(place, "metrics", "`pl.metrics`"), today)
 
     def __init__(self: Any, *args: Any, compute_on_step: bool | None = None, **kwargs: Any) -> None:
         if name == "PSNR" and not args and kwargs.get("data_range") is None:
