@@ -13,6 +13,7 @@ from torch import Tensor
 from fulmen.callbacks.callback import Callback
 from fulmen.callbacks.monitor import advice_for_missing, check_mode, show
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
+from fulmen.utilities.generations import taught
 from fulmen.utilities.rank_zero import log, rank_zero_warn
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class EarlyStoppingReason(Enum):
     NON_FINITE_METRIC = 4
 
 
+@taught
 class EarlyStopping(Callback):
     """Watches a metric and stops training when it stops improving.
 

@@ -7,10 +7,12 @@ from typing import Any
 
 from fulmen.callbacks.callback import Callback
 from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.generations import taught
 
 Hook = Callable[..., Any] | None
 
 
+@taught
 class LambdaCallback(Callback):
     """Calls functions at events, without a class.
 

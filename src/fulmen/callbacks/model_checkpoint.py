@@ -15,6 +15,7 @@ from fulmen.callbacks.checkpoint_store import CheckpointStore
 from fulmen.callbacks.emergency import finish_earlier_save, fresh_path, place_of
 from fulmen.callbacks.monitor import advice_for_missing, show, warn_of_nothing_saved
 from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.generations import taught
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn, warn_once
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
 
+@taught
 class ModelCheckpoint(CheckpointStore):
     """Saves checkpoints while training, by default the newest at the end of each epoch.
 
@@ -112,13 +114,10 @@ class ModelCheckpoint(CheckpointStore):
 
     def _forget_run(self) -> None:
         self._awaited: tuple[str, ...] = ()  # the metrics that a save which is due waits for
-        self._polls = False
+        self._polls = self._validated = False
         self._due_since_epoch = 0
-        self._validated = False
         self._evaluated_at = [-1, -1]  # the steps of the last validation and the last end of an epoch
-        self._last_step_due = 0
-        self._last_global_step_saved = 0
-        self._last_file_step = 0
+        self._last_step_due = self._last_global_step_saved = self._last_file_step = 0
         self._newest_path = ""
         self._newest_place: tuple[Any, ...] = ()
         self._last_time_checked = time.monotonic()

@@ -251,6 +251,7 @@ def install() -> AliasFinder:
         )
     finder = AliasFinder()
     sys.meta_path.insert(0, finder)
+    importlib.import_module("fulmen.compat.v1.torchmetrics_help").watch()
     importlib.invalidate_caches()
     _speak()
     return finder
@@ -277,6 +278,7 @@ def serve(package: dict[str, Any]) -> None:
 def uninstall() -> None:
     """Takes the names back: what is imported under them later is what is installed."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder) is not AliasFinder]
+    importlib.import_module("fulmen.compat.v1.torchmetrics_help").forget()
     for name in [name for name in sys.modules if name.split(".")[0] in PACKAGES]:
         del sys.modules[name]
     if "fulmen.compat.reader" in sys.modules:

@@ -74,7 +74,7 @@ MOVED = {
     "utilities.device_dtype_mixin": "core.device_dtype",
 }
 # Packages whose modules are elsewhere, each under its own name.
-MOVED_PACKAGES = {"plugins.environments.": "environments."}
+MOVED_PACKAGES = {"metrics.": "compat.v1.metrics.", "plugins.environments.": "environments."}
 
 
 def split(name: str) -> tuple[str, str] | None:

@@ -12,6 +12,7 @@ from fulmen.core.logging import MediaLogging
 from fulmen.loggers import media
 from fulmen.loggers.background import Background
 from fulmen.loggers.media_files import MediaFiles
+from fulmen.utilities.generations import taught
 from fulmen.utilities.rank_zero import rank_zero_only
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class _DummyExperiment:
     def __setitem__(self, *args: Any, **kwargs: Any) -> None: ...
 
 
+@taught
 class Logger(MediaLogging, ABC):
     """The base of all loggers.
 

@@ -31,7 +31,10 @@ def put_metric_states(module: nn.Module, states: dict[str, dict[str, Any]]) -> N
     """Gives metrics what :func:`metric_states` found; those that are not there any more are passed over."""
     for path, child in module.named_modules():
         if path in states and is_metric(child):
-            child.__dict__.update(_copied(states[path]))
+            state = states[path]
+            if hasattr(child, "load_counts"):
+                child.load_counts(state.get("parts", {}))  # may make children, which come next
+            child.__dict__.update(_copied({name: value for name, value in state.items() if name != "parts"}))
 
 
 def path_of(module: nn.Module, metric: Any) -> str | None:
@@ -48,7 +51,10 @@ def _is_collection(child: object) -> bool:
 
 def _state_of(metric: Any) -> dict[str, Any]:
     names = (*metric._defaults, *_BESIDE)
-    return {name: _copied(metric.__dict__[name]) for name in names if name in metric.__dict__}
+    state = {name: _copied(metric.__dict__[name]) for name in names if name in metric.__dict__}
+    if hasattr(metric, "dump_counts"):  # a metric that makes parts of itself when it is first used
+        state["parts"] = metric.dump_counts()
+    return state
 
 
 def _copied(value: Any) -> Any:

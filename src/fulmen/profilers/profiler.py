@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
+from fulmen.utilities.generations import taught
 from fulmen.utilities.imports import require
 from fulmen.utilities.rank_zero import rank_zero_only
 
 
+@taught
 class Profiler(ABC):
     """Watches named actions, and reports on them at the end of a stage.
 

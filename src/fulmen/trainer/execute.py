@@ -26,6 +26,7 @@ from fulmen.trainer.profiling import begin_profile, end_profile
 from fulmen.trainer.signals import interactive, requeue_signal
 from fulmen.utilities.codec import decode_checkpoint, is_trusted
 from fulmen.utilities.exceptions import MisconfiguredType
+from fulmen.utilities.generations import stand_in
 from fulmen.utilities.migration.utils import is_old, migrate_checkpoint, pl_legacy_patch
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.states import RunningStage, TrainerFn, TrainerStatus
@@ -321,7 +322,7 @@ def interrupted(trainer: Trainer, error: BaseException) -> None:
     trainer.logbook.hook = None
     for callback in trainer.callbacks:
         try:
-            callback.on_exception(trainer, trainer.lightning_module, error)
+            stand_in(callback, "on_exception")(trainer, trainer.lightning_module, error)
         except Exception as failure:  # the first error is the one to be mended
             rank_zero_warn(f"`{type(callback).__name__}.on_exception` failed in turn: {failure!r}")
     if trainer.datamodule is not None and hasattr(trainer.datamodule, "on_exception"):

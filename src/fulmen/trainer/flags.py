@@ -48,7 +48,10 @@ def names_checked(init: Callable[P, T]) -> Callable[P, T]:
                     got=f"{name}={kwargs[name]!r}",
                     fix=f"Did you mean {meant}?" if meant else f"Its arguments are: {', '.join(known)}.",
                 )
-        return init(trainer, **kwargs)
+        made = init(trainer, **kwargs)
+        if generation is not None:
+            generation.made(trainer)
+        return made
 
     return checked
 

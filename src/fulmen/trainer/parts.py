@@ -161,6 +161,7 @@ def make_loggers(given: Any, settings: Settings, folder: str) -> list[Logger]:
         return [DummyLogger()]
     if given is None or given is True:
         return [_default_logger(folder)]
+    given = getattr(given, "_members", given)  # a logger that stands for several
     several = isinstance(given, Iterable) and not isinstance(given, str) and not hasattr(given, "log_metrics")
     loggers = list(given) if several else [given]
     for logger in loggers:

@@ -1,10 +1,11 @@
 """Where an older generation of the interface plugs in.
 
-The code of today knows this seam and no word of what plugs in. What does is named once, by the facade, and has three
+The code of today knows this seam and no word of what plugs in. What does is named once, by the facade, and has four
 functions:
 
 - ``teach(kind)`` adds names to one of our classes, or replaces methods by ones that take more arguments;
 - ``arguments(trainer, given, named)`` makes the Trainer's arguments of today out of what was given;
+- ``made(trainer)`` hears of a Trainer whose ``__init__`` is done;
 - ``adapt(trainer, owner)`` looks at a module, data module or callback before a run. It may add to
   ``trainer.companions`` (callbacks that hear of everything first and that nobody sees), set ``_optimization_kind`` of
   a module (a class like ``loops.optimize.Automatic``), and put functions into ``owner._stand_ins``, which are called in

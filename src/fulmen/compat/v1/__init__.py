@@ -7,6 +7,7 @@ of it out.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 from collections.abc import Callable
@@ -86,9 +87,16 @@ PARAMETERS: dict[str, frozenset[str]] = {
     "on_validation_epoch_end": frozenset({"outputs"}),
     "on_test_epoch_end": frozenset({"outputs"}),
     "on_predict_epoch_end": frozenset({"results", "outputs"}),
-    "on_load_checkpoint": frozenset({"callback_state"}),
+    "on_load_checkpoint": frozenset({"callback_state", "checkpointed_state"}),
 }
 """Methods that are still there, and the parameters that only 1.x passed."""
+
+FEWER = {
+    "on_save_checkpoint": ("self", "trainer", "pl_module"), "transfer_batch_to_device": ("self", "batch", "device"),
+    "on_before_batch_transfer": ("self", "batch"), "on_after_batch_transfer": ("self", "batch"),
+}  # fmt: skip
+"""Methods that get more today, and what they took in some 1.x."""
+_TAKES_MORE = 0x04 | 0x08  # the flags of code with ``*args`` or ``**kwargs``
 
 LATER: dict[str, tuple[str, ...]] = {
     "Trainer": (
@@ -109,15 +117,45 @@ LATER: dict[str, tuple[str, ...]] = {
         "from_argparse_args",
         "get_init_arguments_and_types",
         "parse_argparser",
+        "dims",
+        "has_prepared_data",
+        "has_setup_fit",
+        "has_setup_predict",
+        "has_setup_test",
+        "has_setup_validate",
+        "has_teardown_fit",
+        "has_teardown_predict",
+        "has_teardown_test",
+        "has_teardown_validate",
+        "size",
+        "test_transforms",
+        "train_transforms",
+        "val_transforms",
     ),
 }
 """Names of 1.x that may be asked for before anything else of it was seen: of ``WORDS`` in their vocabularies."""
+
+KEYWORDS: dict[str, frozenset[str]] = {
+    "LightningDataModule": frozenset({"train_transforms", "val_transforms", "test_transforms", "dims"}),
+    "ModelCheckpoint": frozenset({"every_n_val_epochs", "filepath", "period", "prefix"}),
+    "LambdaCallback": frozenset({
+        "on_before_accelerator_backend_setup", "on_batch_end", "on_batch_start", "on_configure_sharded_model",
+        "on_epoch_end", "on_epoch_start", "on_init_end", "on_init_start", "on_keyboard_interrupt",
+        "on_pretrain_routine_end", "on_pretrain_routine_start",
+    }),
+}  # fmt: skip
+"""Arguments of other classes that are gone."""
 
 VOCABULARIES = {
     "Trainer": "fulmen.compat.v1.trainer_words",
     "LightningModule": "fulmen.compat.v1.module_words",
     "LightningDataModule": "fulmen.compat.v1.datamodule_words",
     "Callback": "fulmen.compat.v1.callback_words",
+    "EarlyStopping": "fulmen.compat.v1.stopping_words",
+    "LambdaCallback": "fulmen.compat.v1.lambda_words",
+    "Logger": "fulmen.compat.v1.logger_words",
+    "ModelCheckpoint": "fulmen.compat.v1.checkpoint_words",
+    "Profiler": "fulmen.compat.v1.profiler_words",
 }
 """Where the names of a class, and the methods that take more than today's, are written down."""
 
@@ -154,6 +192,23 @@ def teach(kind: type) -> None:
     else:
         for word in LATER.get(name, ()):
             setattr(kind, word, Word(name, word))
+        if name in KEYWORDS:
+            kind.__init__ = _heard(kind, KEYWORDS[name])  # type: ignore[misc]
+
+
+def _heard(kind: type, old: frozenset[str]) -> Callable[..., None]:
+    """An ``__init__`` that makes way for that of 1.x where an argument of 1.x comes."""
+    init: Callable[..., None] = kind.__init__  # type: ignore[misc]
+
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        if old.isdisjoint(kwargs):
+            init(self, *args, **kwargs)
+        else:
+            speak()
+            kind.__init__(self, *args, **kwargs)  # type: ignore[misc]
+
+    return __init__
 
 
 def arguments(
@@ -169,11 +224,32 @@ def arguments(
     Returns:
         Both, without any of 1.x.
     """
+    if "callbacks" in named:
+        _announce(trainer, named["callbacks"], "on_init_start")
     old_values = any(name in named and is_of_old(named[name]) for name, is_of_old in OLD_VALUES.items())
     if not (given or old_values or ARGUMENTS & named.keys()):
         return given, named
     speak()
     return importlib.import_module("fulmen.compat.v1.flags").translate(trainer, given, named)  # type: ignore[no-any-return]
+
+
+def made(trainer: Trainer) -> None:
+    """Tells callbacks that a Trainer is there.
+
+    Args:
+        trainer: The Trainer.
+    """
+    _announce(trainer, trainer._given_callbacks, "on_init_end")
+
+
+def _announce(trainer: Trainer, callbacks: Any, event: str) -> None:
+    """Calls an event around the Trainer's ``__init__`` of those callbacks that have one."""
+    for callback in callbacks if isinstance(callbacks, (list, tuple)) else (callbacks,):
+        if callback is not None and (is_old(type(callback)) or event in getattr(callback, "__dict__", ())):
+            listener = getattr(callback, event, None)
+            if listener is not None:
+                speak()
+                listener(trainer)
 
 
 def adapt(trainer: Trainer, owner: object) -> None:
@@ -219,6 +295,9 @@ def _has_old(base: type) -> bool:
             if not wanted.isdisjoint(names):
                 return True
         if name == "training_step" and code is not None and _returns_old(code):
+            return True
+        fewer = FEWER.get(name)
+        if fewer and code is not None and not code.co_flags & _TAKES_MORE and code.co_argcount == len(fewer):
             return True
     return False
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from fulmen.compat.v1.hook_words import CALLBACK, add_hooks
 
+
+@add_hooks(CALLBACK)
 class WORDS:
     """Names that today's class does not have."""
 

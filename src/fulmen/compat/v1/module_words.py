@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from fulmen.compat.v1.hints import hint
+from fulmen.compat.v1.hook_words import MODULE, add_hooks
 from fulmen.core.logging import LogOptions
 from fulmen.core.optimization import OptimizationMixin, require_manual
 from fulmen.utilities.compile import from_compiled, to_uncompiled
@@ -146,6 +147,7 @@ def _get_from_queue(module: LightningModule, queue: Any) -> None:
         module.trainer.callback_metrics[name] = torch.as_tensor(value)
 
 
+@add_hooks(MODULE)
 class WORDS:
     """Names that today's class does not have."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fulmen.compat.v1 import optimizers, run_flags
+from fulmen.compat.v1 import hooks, optimizers, run_flags
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -17,5 +17,6 @@ def adapt_owner(trainer: Trainer, owner: object) -> None:
         trainer: The Trainer.
         owner: A module, data module or callback.
     """
+    hooks.adapt(trainer, owner)
     optimizers.adapt(trainer, owner)
     run_flags.adapt(trainer, owner)
