@@ -23,7 +23,7 @@ from torchmetrics import Accuracy
 import fulmen as pl
 from fulmen.loggers import CSVLogger
 
-SEED = 3
+SEED = 5
 
 
 class DigitsData(pl.LightningDataModule):
@@ -69,7 +69,7 @@ class MeanTeacher(pl.LightningModule):
             nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(),
             nn.Flatten(), nn.Dropout(0.5), nn.Linear(64 * 4 * 4, 10),
         )  # fmt: skip
-        self.teacher = AveragedModel(self.student, multi_avg_fn=get_ema_multi_avg_fn(0.98)).requires_grad_(False)
+        self.teacher = AveragedModel(self.student, multi_avg_fn=get_ema_multi_avg_fn(0.97)).requires_grad_(False)
         self.price = nn.Parameter(torch.zeros(()))
         self.accuracy = Accuracy(task="multiclass", num_classes=10)
 
@@ -100,8 +100,8 @@ class MeanTeacher(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         return {
-            "student": torch.optim.Adam(self.student.parameters(), lr=0.003),
-            "price": torch.optim.SGD([self.price], lr=5.0),
+            "student": torch.optim.Adam(self.student.parameters(), lr=0.005),
+            "price": torch.optim.SGD([self.price], lr=10.0),
         }
 
 

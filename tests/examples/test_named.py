@@ -16,8 +16,8 @@ def test_a_mean_teacher_beats_the_labels_alone(
     example: Example, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("sklearn", reason="the example's data come with scikit-learn")
-    supervised, taught = example("mean_teacher").main(tmp_path, max_epochs=15)
-    assert taught > supervised > 0.85
+    supervised, taught = example("mean_teacher").main(tmp_path, max_epochs=10)
+    assert taught > supervised > 0.8
     assert f"{supervised:.4f} from these alone, {taught:.4f} with a mean teacher" in capsys.readouterr().out
 
 
