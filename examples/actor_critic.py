@@ -32,7 +32,7 @@ class Carts:
 
     def push(self, right: Tensor) -> Tensor:
         """Pushes carts (N) to the right or left for 0.02 seconds; says which poles fell, and stands those up again."""
-        x, speed, angle, spin = self.state.T
+        _, speed, angle, spin = self.state.T
         force = (right * 20 - 10 + 0.05 * spin.square() * angle.sin()) / 1.1
         spin_change = (9.8 * angle.sin() - angle.cos() * force) / (0.5 * (4 / 3 - angle.cos().square() / 11))
         change = force - 0.05 * spin_change * angle.cos() / 1.1

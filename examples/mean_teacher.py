@@ -1,9 +1,9 @@
-"""Learns to read digits of which 5 % have labels: a student that is to agree with a teacher, its own running average.
+"""Learns to read digits of which 5 % have labels: a student is to agree with a teacher, its own running average.
 
-The method is that of Tarvainen and Valpola, "Mean teachers are better role models" (2017). How much the agreement counts
-is not set by hand: it is learned, as a price that rises while student and teacher differ by more than they may. So there
-are two losses, and they pull in opposite directions: each has a name and an optimizer. The images are those that come
-with scikit-learn, so nothing is downloaded. Run it with `python examples/mean_teacher.py` after
+The method is that of Tarvainen and Valpola, "Mean teachers are better role models" (2017). How much the agreement
+counts is not set by hand: it is learned, as a price that rises while student and teacher differ by more than they may.
+So there are two losses that pull in opposite directions, and each has a name and an optimizer. The images are those
+that come with scikit-learn, so nothing is downloaded. Run it with `python examples/mean_teacher.py` after
 `pip install fulmen[examples]`.
 """
 
