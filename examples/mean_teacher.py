@@ -106,6 +106,7 @@ class MeanTeacher(pl.LightningModule):
 
 
 def noisy(images: Tensor) -> Tensor:
+    """Images as no student has seen them before."""
     return images + 0.2 * torch.randn_like(images)
 
 

@@ -235,7 +235,7 @@ class Named(Automatic):
         outputs = {part.name: loss.detach() for part, loss, _ in given}
         # A network that is frozen at the moment rests, and does not step on gradients from before.
         given = [(part, loss, weight) for part, loss, weight in given if part.parameters]
-        for part, loss, _ in given:
+        for part, _, _ in given:
             if not part.used:
                 self._open(part)
             part.used, part.loss = True, outputs[part.name]
