@@ -1,4 +1,4 @@
-"""Draws handwritten digits: a generator and a discriminator that learn from each other, by manual optimization.
+"""Draws handwritten digits: a generator and a discriminator that learn from each other, with a loss for each.
 
 The data are the 1,797 images of 8 x 8 pixels that come with scikit-learn. The loss is the "non-saturating" one of
 Goodfellow et al., "Generative Adversarial Nets" (2014), with the gradient penalty R1 of Mescheder et al., "Which
@@ -9,6 +9,7 @@ Training Methods for GANs do actually Converge?" (2018). Run it with `python exa
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,11 @@ def discriminator() -> nn.Module:
 
 
 class GAN(pl.LightningModule):
-    """Two networks with an optimizer each; the step says itself what is updated when."""
+    """Two networks, with an optimizer and a loss for each: a loss trains the network of its name, and no other."""
 
     def __init__(self, latent: int = 32, learning_rate: float = 5e-4, penalty: float = 1.0) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.automatic_optimization = False
         self.generator = generator(latent)
         self.discriminator = discriminator()
 
@@ -58,33 +58,25 @@ class GAN(pl.LightningModule):
     def noise(self, count: int) -> Tensor:
         return torch.randn(count, self.hparams.latent, device=self.device)
 
-    def training_step(self, batch: tuple[Tensor], batch_idx: int) -> None:
+    def training_step(self, batch: tuple[Tensor], batch_idx: int) -> Iterator[tuple[str, Tensor]]:
+        """Yields one loss after the other: the discriminator has learned from its own when the next is computed."""
         real = batch[0].requires_grad_()
-        for_generator, for_discriminator = self.optimizers()
+        made = self(self.noise(len(real))).detach()
+        score = self.discriminator(real)
+        [slope] = torch.autograd.grad(score.sum(), real, create_graph=True)
+        penalty = slope.square().sum((1, 2, 3)).mean() / 2
+        loss = nn.functional.softplus(-score).mean() + nn.functional.softplus(self.discriminator(made)).mean()
+        self.log("discriminator_loss", loss, prog_bar=True)
+        yield "discriminator", loss + self.hparams.penalty * penalty
 
-        with for_discriminator.toggle_model():
-            made = self(self.noise(len(real))).detach()
-            score = self.discriminator(real)
-            [slope] = torch.autograd.grad(score.sum(), real, create_graph=True)
-            penalty = slope.square().sum((1, 2, 3)).mean() / 2
-            loss = nn.functional.softplus(-score).mean() + nn.functional.softplus(self.discriminator(made)).mean()
-            for_discriminator.zero_grad()
-            self.manual_backward(loss + self.hparams.penalty * penalty)
-            for_discriminator.step()
+        told = nn.functional.softplus(-self.discriminator(self(self.noise(len(real))))).mean()
+        self.log("generator_loss", told, prog_bar=True)
+        yield "generator", told
 
-        with for_generator.toggle_model():
-            told = nn.functional.softplus(-self.discriminator(self(self.noise(len(real))))).mean()
-            for_generator.zero_grad()
-            self.manual_backward(told)
-            for_generator.step()
-
-        self.log_dict({"discriminator_loss": loss, "generator_loss": told}, prog_bar=True)
-
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        return [
-            torch.optim.Adam(network.parameters(), lr=self.hparams.learning_rate, betas=(0.5, 0.99))
-            for network in (self.generator, self.discriminator)
-        ]
+    def configure_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        networks = {"generator": self.generator, "discriminator": self.discriminator}
+        rate, betas = self.hparams.learning_rate, (0.5, 0.99)
+        return {name: torch.optim.Adam(one.parameters(), lr=rate, betas=betas) for name, one in networks.items()}
 
 
 def distance(made: Tensor, real: Tensor) -> float:

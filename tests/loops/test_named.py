@@ -2,197 +2,68 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tests.resume.course import Record, check_every_point, seed
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tests.loops.named_runs import QUIET, ByHand, Case, InTurn, Pair, images, train
+from tests.resume.course import MemoryLogger, Record, assert_equal, check_every_point, seed
+from torch import nn
+from torch.utils.data import DataLoader
 
 import fulmen as pl
-from fulmen.precision.amp import MixedPrecision
+from fulmen.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from fulmen.utilities.exceptions import MisconfigurationException
 
-QUIET: dict[str, Any] = {
-    "accelerator": "cpu",
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-}
-
-
-def images(count: int = 22) -> TensorDataset:
-    return TensorDataset(torch.randn(count, 3, generator=torch.Generator().manual_seed(7)))
-
-
-class Pair(pl.LightningModule):
-    """A generator and a discriminator, with a loss for each."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(3)
-        self.generator = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3))
-        self.discriminator = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
-        self.heard: list[str] = []
-
-    def losses(self, real: Tensor, made: Tensor) -> dict[str, Tensor]:
-        judged = self.discriminator(made)
-        return {
-            "d": nn.functional.softplus(judged).mean() + nn.functional.softplus(-self.discriminator(real)).mean(),
-            "g": nn.functional.softplus(-judged).mean(),
-        }
-
-    def training_step(self, batch: Any, batch_idx: int) -> Any:
-        self.heard.append("step")
-        losses = self.losses(batch[0], self.generator(batch[0]))
-        self.log_dict({f"loss_{name}": loss for name, loss in losses.items()})
-        return losses
-
-    def configure_optimizers(self) -> Any:
-        discriminator = torch.optim.Adam(self.discriminator.parameters(), lr=0.05)
-        schedule = torch.optim.lr_scheduler.ExponentialLR(discriminator, 0.9)
-        return {
-            "d": {"optimizer": discriminator, "lr_scheduler": {"scheduler": schedule, "interval": "step"}},
-            "g": torch.optim.SGD(self.generator.parameters(), lr=0.1, momentum=0.9),
-        }
-
-    def on_before_optimizer_step(self, optimizer: Any) -> None:
-        self.heard.append(type(optimizer).__name__)
-
-
-class InTurn(Pair):
-    """The generator's loss is computed with the discriminator's new weights."""
-
-    def training_step(self, batch: Any, batch_idx: int) -> Any:
-        self.heard.append("step")
-        loss = self.losses(batch[0], self.generator(batch[0]))["d"]
-        self.log("loss_d", loss)
-        yield "d", loss
-        loss = self.losses(batch[0], self.generator(batch[0]))["g"]
-        self.log("loss_g", loss)
-        yield "g", loss
-
-
-def parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
-
-
-def by_hand(
-    kind: type[Pair], epochs: int, accumulate: int, clip: float | None, context: Callable[[], Any], scaler: Any = None
-) -> tuple[Pair, int]:
-    """The same training, written out."""
-    model, steps = kind(), 0
-    configured = model.configure_optimizers()
-    optimizers = {"d": configured["d"]["optimizer"], "g": configured["g"]}
-    schedule = configured["d"]["lr_scheduler"]["scheduler"]
-
-    def learn(loss: Tensor, name: str, share: float, keep: bool) -> None:
-        loss = loss * share if share != 1 else loss
-        (loss if scaler is None else scaler.scale(loss)).backward(
-            inputs=parameters(optimizers[name]), retain_graph=keep
-        )
-
-    def update(name: str, factor: float) -> None:
-        optimizer = optimizers[name]
-        if scaler is not None:
-            scaler.unscale_(optimizer)
-        for parameter in parameters(optimizer):
-            if factor != 1:
-                parameter.grad *= factor
-        if clip:
-            torch.nn.utils.clip_grad_norm_(parameters(optimizer), clip)
-        optimizer.step() if scaler is None else scaler.step(optimizer)
-
-    for _ in range(epochs):
-        batches = list(DataLoader(images(), 4))
-        for start in range(0, len(batches), accumulate):
-            window = [batch[0] for batch in batches[start : start + accumulate]]
-            # As the framework rounds: by the planned number first, relative to the first batch; then the correction.
-            first = len(window[0])
-            factor = accumulate * first / sum(map(len, window)) if accumulate > 1 else 1.0
-            for optimizer in optimizers.values():
-                optimizer.zero_grad()
-            for i, real in enumerate(window):
-                closing = i + 1 == len(window)
-                share = 1 / accumulate * (len(real) / first) if accumulate > 1 else 1.0
-                with context():
-                    losses = model.losses(real, model.generator(real))
-                if kind is InTurn:
-                    learn(losses["d"], "d", share, keep=False)
-                    if closing:
-                        update("d", factor)
-                        if scaler is not None:
-                            scaler.update()
-                    with context():
-                        losses = model.losses(real, model.generator(real))
-                    learn(losses["g"], "g", share, keep=False)
-                    if closing:
-                        update("g", factor)
-                        if scaler is not None:
-                            scaler.update()
-                else:
-                    learn(losses["d"], "d", share, keep=True)
-                    learn(losses["g"], "g", share, keep=False)
-                    if closing:
-                        update("d", factor)
-                        update("g", factor)
-                        if scaler is not None:
-                            scaler.update()
-            schedule.step()
-            steps += 1
-    return model, steps
+CLIPS = (None, ("norm", 0.1), ("value", 0.01))
+SCHEDULES = (None, "step", "epoch", "plateau step", "plateau epoch")
+CASES = st.builds(
+    Case,
+    in_turn=st.booleans(),
+    accumulate=st.integers(1, 4),
+    batch=st.integers(3, 6),
+    clip=st.sampled_from(CLIPS),
+    precision=st.sampled_from(("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed")),
+    schedules=st.tuples(st.sampled_from(SCHEDULES), st.sampled_from(SCHEDULES)),
+    skips=st.frozensets(st.tuples(st.integers(0, 7), st.sampled_from("dg")), max_size=4),
+    scale=st.sampled_from((8.0, 2.0**20)),
+)
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("kind", [Pair, InTurn])
-@pytest.mark.parametrize("accumulate", [1, 2, 4])
-@pytest.mark.parametrize("clip", [None, 0.1])
-@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])
-def test_equals_a_loop_by_hand(kind: type[Pair], accumulate: int, clip: float | None, precision: str) -> None:
-    model = kind()
-    trainer = pl.Trainer(
-        max_epochs=2, accumulate_grad_batches=accumulate, gradient_clip_val=clip, precision=precision, **QUIET
-    )
-    trainer.fit(model, DataLoader(images(), 4))
-    if precision == "bf16-mixed":
-        context: Any = lambda: torch.autocast("cpu", torch.bfloat16, cache_enabled=False)  # noqa: E731
-    else:
-        context = contextlib.nullcontext
-    if precision == "64-true":
-        model = model.float()  # compared after rounding: the loop by hand is in single precision
-    expected, steps = by_hand(kind, 2, accumulate, clip, context)
-    if precision == "64-true":
-        for ours, theirs in zip(model.parameters(), expected.parameters(), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
-    else:
-        assert same(model, expected)
-    assert trainer.global_step == steps == trainer.fit_loop.epoch_loop._batches_that_stepped
+@given(CASES)
+@example(Case(accumulate=4, clip=("norm", 0.1), precision="16-mixed"))
+@example(Case(in_turn=True, accumulate=4, clip=("value", 0.01), precision="16-mixed", scale=2.0**20))
+@example(Case(accumulate=2, clip=("value", 0.01), precision="64-true", schedules=("plateau step", "epoch")))
+@example(
+    Case(in_turn=True, accumulate=4, clip=("norm", 0.1), precision="bf16-mixed", schedules=("plateau epoch", "step"))
+)
+@example(Case(schedules=("step", "step"), skips=frozenset({(0, "g"), (1, "g"), (3, "g"), (3, "d")})))
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # a scaler may leave the first update out
+def test_equals_a_loop_by_hand(case: Case) -> None:
+    trainer = train(case)
+    by_hand = ByHand(case).run()
+    assert same(trainer.lightning_module, by_hand.model)
+    for name, ours in zip("dg", trainer.optimizers, strict=True):
+        assert_equal(ours.state_dict(), by_hand.optimizers[name].state_dict())
+    assert trainer.global_step == by_hand.steps == trainer.fit_loop.epoch_loop._batches_that_stepped
+    if by_hand.scaler is not None:
+        assert trainer.strategy.precision_plugin.scaler.state_dict() == by_hand.scaler.state_dict()
 
 
-@pytest.mark.parametrize("kind", [Pair, InTurn])
-def test_losses_of_one_forward_share_one_scale(kind: type[Pair]) -> None:
-    """The scale grows every second update: an optimizer that is unscaled by another would be off by a factor."""
-
-    def scaler() -> torch.amp.GradScaler:
-        return torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
-
-    model, ours = kind(), scaler()
-    trainer = pl.Trainer(max_epochs=2, plugins=MixedPrecision("16-mixed", "cpu", ours), **QUIET)
-    trainer.fit(model, DataLoader(images(), 4))
-    theirs = scaler()
-    expected, _ = by_hand(
-        kind, 2, 1, None, lambda: torch.autocast("cpu", torch.float16, cache_enabled=False), scaler=theirs
-    )
-    assert same(model, expected)
-    assert ours.get_scale() == theirs.get_scale() > 8
+@pytest.mark.parametrize("case", [Case(accumulate=2), Case(in_turn=True, accumulate=4)])
+@pytest.mark.parametrize("steps", [1, 3, 4])
+def test_a_limit_of_steps_counts_updates_of_all_as_one(case: Case, steps: int) -> None:
+    trainer = train(case, max_steps=steps)
+    assert trainer.global_step == steps
+    assert same(trainer.lightning_module, ByHand(case).run(max_steps=steps).model)
 
 
 @pytest.mark.parametrize(("kind", "events"), [(Pair, ["step", "Adam", "SGD"]), (InTurn, ["step", "Adam", "SGD"])])
@@ -267,23 +138,133 @@ def test_callbacks_see_the_losses_and_hooks_may_be_overridden() -> None:
     assert {name: loss.requires_grad for name, loss in listens.outputs.items()} == {"d": False, "g": False}
 
 
-@pytest.mark.parametrize("kind", [Pair, InTurn])
-@pytest.mark.parametrize("accumulate", [1, 3])
-def test_resumes_from_every_point(kind: type[Pair], accumulate: int, tmp_path: Path) -> None:
+class Hears(pl.Callback):
+    """Writes down what it hears of an update, and for which optimizer."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        self.heard.append(("zero", type(optimizer).__name__))
+
+    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
+        self.heard.append("backward")
+
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        self.heard.append("after")
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        self.heard.append(("step", type(optimizer).__name__))
+
+
+def test_callbacks_hear_of_each_optimizer() -> None:
+    def heard(case: Case) -> list[Any]:
+        hears = Hears()
+        train(case, callbacks=hears, fast_dev_run=2)
+        return hears.heard
+
+    backward = ["backward", "after"]
+    zero, step = [[(event, name) for name in ("Adam", "SGD")] for event in ("zero", "step")]
+    assert heard(Case()) == [*zero, *backward, *backward, *step] * 2
+    assert heard(Case(in_turn=True)) == [
+        zero[0], *backward, step[0], zero[1], *backward, step[1],
+    ] * 2  # fmt: skip
+    assert heard(Case(accumulate=2)) == [*zero, *backward * 4, *step]
+
+
+def test_callbacks_that_go_by_steps(tmp_path: Path) -> None:
+    saving = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2, save_top_k=-1)
+    train(Case(accumulate=2), callbacks=saving, enable_checkpointing=True)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["step=2.ckpt", "step=4.ckpt", "step=6.ckpt"]
+    trainer = train(Case(), callbacks=EarlyStopping("loss_d", divergence_threshold=0.0, check_on_train_epoch_end=True))
+    assert (trainer.current_epoch, trainer.global_step) == (1, 6)
+
+
+def test_rates_are_logged_by_name() -> None:
+    monitor = LearningRateMonitor()
+    train(Case(schedules=("step", None)), callbacks=monitor, logger=MemoryLogger(), log_every_n_steps=1, max_epochs=1)
+    assert monitor.lrs["lr-d"] == pytest.approx([0.05 * 0.9**step for step in range(6)])
+    assert set(monitor.lrs["lr-g"]) == {0.1}
+
+
+def test_a_schedule_by_steps_waits_for_its_optimizer() -> None:
+    """torch warns of a scheduler that steps before its optimizer, and warnings are errors here."""
+    skips = frozenset({(0, "g"), (2, "g"), (4, "g")})
+    trainer = train(Case(schedules=("step", "step"), skips=skips), max_epochs=1)
+    assert [config.scheduler.last_epoch for config in trainer.lr_scheduler_configs] == [6, 3]
+
+
+def test_a_loss_reaches_its_own_parameters_alone() -> None:
+    class Looks(Pair):
+        def on_after_backward(self) -> None:
+            self.heard.append(
+                str([network[0].weight.grad is not None for network in (self.discriminator, self.generator)])
+            )
+
+    model = Looks(Case(schedules=(None, None)))
+    pl.Trainer(fast_dev_run=1, **QUIET).fit(model, DataLoader(images(), 4))
+    assert model.heard[1:3] == ["[True, False]", "[True, True]"]
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_network_that_is_frozen_rests() -> None:
+    class Freezes(Pair):
+        def on_train_epoch_start(self) -> None:
+            self.discriminator.requires_grad_(self.current_epoch != 1)
+
+        def on_train_epoch_end(self) -> None:
+            self.ends.append([p.detach().clone() for p in self.discriminator.parameters()])
+
+    model = Freezes()
+    model.ends = []
+    pl.Trainer(max_epochs=3, **QUIET).fit(model, DataLoader(images(), 4))
+    first, second, third = model.ends
+    assert all(map(torch.equal, first, second)) and not any(map(torch.equal, second, third))
+    assert model.heard.count("Adam") == 12 and model.heard.count("SGD") == 18
+
+
+def test_by_hand_each_step_counts() -> None:
+    """Names change nothing for who steps the optimizers, and counts them, himself."""
+
+    class ByHimself(Pair):
+        automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            for optimizer, loss in zip(self.optimizers(), self.losses(batch[0]).values(), strict=True):
+                optimizer.zero_grad()
+                self.manual_backward(loss, retain_graph=True)
+                optimizer.step()
+                break
+
+    model = ByHimself()
+    trainer = pl.Trainer(max_epochs=1, **QUIET)
+    trainer.fit(model, DataLoader(images(), 4))
+    assert trainer.global_step == 6 and trainer.fit_loop.epoch_loop._batches_that_stepped == 6
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(accumulate=3, clip=("norm", 0.1), schedules=("step", "epoch"), skips=frozenset({(1, "g"), (3, "d")})),
+        Case(in_turn=True, precision="bf16-mixed", schedules=("step", "plateau step"), skips=frozenset({(0, "g")})),
+        Case(in_turn=True, accumulate=4, precision="16-mixed", schedules=("plateau epoch", None)),
+    ],
+)
+def test_resumes_from_every_point(case: Case, tmp_path: Path) -> None:
     def fit(record: Record, callbacks: list[pl.Callback], path: Any, number: int) -> pl.Trainer:
         seed(number)
-        trainer = pl.Trainer(
-            max_epochs=2, callbacks=callbacks, accumulate_grad_batches=accumulate, log_every_n_steps=1,
-            **{**QUIET, "logger": record.logger},
-        )  # fmt: skip
-        trainer.fit(kind(), DataLoader(images(), 4, shuffle=True), ckpt_path=path)
+        flags = {**case.flags(), "logger": record.logger, "log_every_n_steps": 1}
+        trainer = pl.Trainer(max_epochs=2, callbacks=callbacks, **flags)
+        model = (InTurn if case.in_turn else Pair)(case)
+        trainer.fit(model, DataLoader(images(), case.batch, shuffle=True), ckpt_path=path)
         return trainer
 
-    check_every_point(fit, tmp_path, lambda points: points, lambda *_: None)
+    tried = check_every_point(fit, tmp_path, lambda points: points, lambda *_: None)
+    assert len(tried) == 2 * 6 + 2
 
 
-def run(step: Callable[..., Any], configure: Callable[[Pair], Any] | None = None) -> None:
-    members: dict[str, Any] = {"training_step": step}
+def run(step: Callable[..., Any], configure: Callable[[Pair], Any] | None = None, **members: Any) -> None:
+    members["training_step"] = step
     if configure is not None:
         members["configure_optimizers"] = configure
     pl.Trainer(max_epochs=1, **QUIET).fit(type("Wrong", (Pair,), members)(), DataLoader(images(), 4))
@@ -309,6 +290,21 @@ def test_mistakes() -> None:
     for step in (other_key, a_tensor, a_number, not_a_pair, twice):
         with pytest.raises(MisconfigurationException, match=r'return \{"d": loss_0, "g": loss_1\}'):
             run(step)
+
+    def one_graph(self: Pair, batch: Any, batch_idx: int) -> Any:
+        yield from self.losses(batch[0]).items()
+
+    with pytest.raises(MisconfigurationException, match="Compute it after the other's `yield`"):
+        run(one_graph)
+
+    def many(self: Pair, batch: Any, batch_idx: int) -> Any:
+        return {"d": self.discriminator(batch[0])}
+
+    with pytest.raises(MisconfigurationException, match=r"Reduce it over the batch: `loss.mean\(\)`"):
+        run(many)
+
+    with pytest.raises(MisconfigurationException, match=r"Hand everything on: `def backward\(self, loss, \*args"):
+        run(Pair.training_step, backward=lambda self, loss: loss.backward())
 
     def shared(self: Pair) -> Any:
         both = list(self.parameters())

@@ -20,7 +20,8 @@ class LearningRateMonitor(Callback):
     """Sends learning rates to the loggers: ``lr-Adam``, ``lr-Adam/pg2``, or by the name in the scheduler's config.
 
     An optimizer with several groups of parameters has a line for each, named by the group's ``"name"`` if it has one.
-    A second optimizer of a class is counted: ``lr-Adam-1``.
+    A second optimizer of a class is counted: ``lr-Adam-1``. Optimizers that `configure_optimizers` names are called by
+    these names: ``lr-generator``.
 
     Args:
         logging_interval: ``"step"`` or ``"epoch"``; None logs each rate when its scheduler steps, and those without a
@@ -132,13 +133,16 @@ def _named(trainer: Trainer) -> Iterator[tuple[str, Optimizer, str]]:
     """For each scheduler, and each optimizer without one: when it steps, the optimizer, and its name."""
     seen: Counter[str] = Counter()
     scheduled: list[Optimizer] = []
+    names = getattr(trainer.strategy, "_optimizer_names", ())
+    given = {id(one): name for one, name in zip(trainer.optimizers, names, strict=False)}
     for config in trainer.lr_scheduler_configs:
         optimizer = config.scheduler.optimizer
         scheduled.append(optimizer)
-        yield config.interval, optimizer, _unique(config.name or f"lr-{type(optimizer).__name__}", seen)
+        own = given.get(id(optimizer), type(optimizer).__name__)
+        yield config.interval, optimizer, _unique(config.name or f"lr-{own}", seen)
     for optimizer in trainer.optimizers:
         if not any(optimizer is known for known in scheduled):
-            yield "any", optimizer, _unique(f"lr-{type(optimizer).__name__}", seen)
+            yield "any", optimizer, _unique(f"lr-{given.get(id(optimizer), type(optimizer).__name__)}", seen)
 
 
 def _unique(name: str, seen: Counter[str]) -> str:

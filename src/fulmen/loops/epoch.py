@@ -101,7 +101,7 @@ class EpochLoop(EpochViews):
             if resumed or fit.validation_plan.due(index, progress.batches - 1, progress.epoch, last, stopping):
                 fit.validate(resumed)
         if fit.rates.every_step_plateau and closed:
-            fit.rates.step("step", True, index)
+            fit.rates.step("step", True, index, fit.optimization.idle)
         if closed:
             progress.windows += 1
         progress.phase = "ready"
@@ -120,7 +120,7 @@ class EpochLoop(EpochViews):
         """Steps the schedulers that need no metric, before anybody hears of the batch's end."""
         fit = self.fit_loop
         if fit.optimization.closed and fit.rates.every_step:
-            fit.rates.step("step", False, index)
+            fit.rates.step("step", False, index, fit.optimization.idle)
         if last:
             fit.rates.step("epoch", False, fit.progress.epoch)
 

@@ -24,6 +24,8 @@ class Forward:
         optimization: What steps in other epochs.
     """
 
+    idle = ()
+
     def __init__(self, optimization: Automatic) -> None:
         self.optimization = optimization
         self.closed = True

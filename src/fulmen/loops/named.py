@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
+from fulmen.core.module import overridden
+from fulmen.core.optimization import OptimizationMixin
 from fulmen.loops.optimize import Automatic, closure_not_run
 from fulmen.loops.recipe import Recipe, needs_closure
 from fulmen.loops.window import Window
@@ -15,6 +18,9 @@ from fulmen.utilities.exceptions import MisconfigurationException, Misconfigured
 from fulmen.utilities.grads import gradients_of, put_gradients
 from fulmen.utilities.rank_zero import warn_once
 from fulmen.utilities.suggest import closest
+
+if TYPE_CHECKING:
+    from fulmen.core.module import LightningModule
 
 
 class _Part:
@@ -37,6 +43,21 @@ class _Part:
         return [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
 
 
+def check_backward(module: LightningModule) -> None:
+    """Raises if an override of ``backward`` cannot be told whose parameters a loss is for."""
+    own = overridden(module, "backward", OptimizationMixin)
+    if own is None:
+        return
+    try:
+        inspect.signature(own).bind(None, inputs=[], retain_graph=True)
+    except TypeError:
+        raise MisconfiguredRun(
+            "Where optimizers have names, `backward` is told whose parameters a loss is for.",
+            got=f"`{type(module).__name__}.backward{inspect.signature(own)}`",
+            fix="Hand everything on: `def backward(self, loss, *args, **kwargs): loss.backward(*args, **kwargs)`.",
+        ) from None
+
+
 class Named(Automatic):
     """``training_step`` gives a loss for each optimizer by name; each trains its own parameters, and no others.
 
@@ -49,8 +70,10 @@ class Named(Automatic):
         """Complains of optimizers that cannot be stepped in this way.
 
         Raises:
-            MisconfigurationException: If one computes its loss itself, or two share a parameter.
+            MisconfigurationException: If one computes its loss itself, two share a parameter, or an override of
+                `backward` cannot say whose parameters a loss is for.
         """
+        check_backward(self.module)
         names, optimizers = self.trainer.strategy._optimizer_names, self.trainer.optimizers
         owners: dict[int, str] = {}
         for name, optimizer in zip(names, optimizers, strict=True):
@@ -82,12 +105,14 @@ class Named(Automatic):
         for part in self.parts.values():
             part.wrapped._stepper = self.step_from_hook
         self.opens = self.closed = True
+        self.in_turn = False
 
     def step(self, batch: Any, index: int, last: bool) -> Any:
         """Runs one batch, and the updates where it closes a window; see ``Automatic.step``."""
         self.batch, self.index = batch, index
         self.closed = last or (index + 1) % self.planned == 0
         output = self._run(lambda: self.recipe.step(batch, index))
+        self.in_turn = isinstance(output, Generator)
         if self.opens:
             for part in self.parts.values():
                 part.used = False
@@ -102,7 +127,7 @@ class Named(Automatic):
             outputs = self._learn(self._losses(output))
         if self.closed:
             self._update(rest.values())
-            self.progress.steps += 1
+            self._count()
         self.opens = self.closed
         return outputs
 
@@ -110,18 +135,23 @@ class Named(Automatic):
         """Steps on what an open window has gathered, where the data ended sooner than was known."""
         if not self.closed:
             self._update(self.parts.values())
-            self.progress.steps += 1
+            self._count()
             self.closed = self.opens = True
 
     def state_dict(self, failed: bool = False) -> dict[str, Any]:
-        """What an accumulation window that is open has gathered; empty where none is."""
-        if self.closed or failed:
+        """What an accumulation window that is open has gathered; where none is, which optimizers did not step."""
+        if failed:
             return {}
+        if self.closed:
+            idle = [name for name, part in self.parts.items() if part.optimizer in self.idle]
+            return {"idle": idle} if idle else {}
         windows = {name: part.window.state_dict() for name, part in self.parts.items() if part.used}
         return {"windows": windows, "gradients": gradients_of(self.module)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what :meth:`state_dict` gave, after :meth:`begin_epoch`."""
+        named = zip(self.trainer.strategy._optimizer_names, self.trainer.optimizers, strict=True)
+        self.idle = tuple(optimizer for name, optimizer in named if name in state.get("idle", ()))
         if "windows" not in state:
             return
         factor = 1.0
@@ -131,6 +161,17 @@ class Named(Automatic):
                 self.parts[name].used = True
         put_gradients(self.module, state["gradients"], factor)
         self.opens = self.closed = False
+
+    def why_no_backward(self, loss: Tensor, error: RuntimeError, alone: bool) -> MisconfigurationException | None:
+        """What the user did, where torch says what it could not do; None if that says it all."""
+        if self.in_turn and ("second time" in str(error) or "inplace operation" in str(error)):
+            return MisconfiguredRun(
+                "A loss that is yielded is done with before the step goes on: its graph is freed, and the weights of "
+                "its optimizer may have changed. A loss that was computed before cannot follow it.",
+                got=f"the loss for {self.name!r}",
+                fix="Compute it after the other's `yield`, from the batch on; or return both in one dict.",
+            )
+        return super().why_no_backward(loss, error, alone=True)
 
     def _run(self, function: Any) -> Any:
         """Calls into ``training_step``: in the run's precision, with `self.log` open."""
@@ -191,10 +232,13 @@ class Named(Automatic):
             The losses, for those who hear of the batch.
         """
         given = [(self.parts[name], *self._read_one(loss)) for name, loss in losses.items() if loss is not None]
-        for part, loss, _ in given:
+        outputs = {part.name: loss.detach() for part, loss, _ in given}
+        # A network that is frozen at the moment rests, and does not step on gradients from before.
+        given = [(part, loss, weight) for part, loss, weight in given if part.parameters]
+        for part, _, _ in given:
             if not part.used:
                 self._open(part)
-            part.used, part.loss = True, loss.detach()
+            part.used, part.loss = True, outputs[part.name]
         for i, (part, loss, weight) in enumerate(given):
             self._turn_to(part)
             if self.planned > 1:
@@ -202,7 +246,7 @@ class Named(Automatic):
             if weight != 0 or not part.window.exact:
                 options = {"retain_graph": True} if i + 1 < len(given) else {}
                 self.backward(loss, part.optimizer, inputs=part.parameters, **options)
-        return {part.name: part.loss for part, _, _ in given}
+        return outputs
 
     def _read_one(self, given: Any) -> tuple[Tensor, float | None]:
         if isinstance(given, Tensor):
@@ -230,6 +274,10 @@ class Named(Automatic):
                 if part.used:
                     self._turn_to(part)
                     self._step(part)
+
+    def _count(self) -> None:
+        self.progress.steps += 1
+        self.idle = tuple(part.optimizer for part in self.parts.values() if not part.used)
 
     def _step(self, part: _Part) -> None:
         recipe, optimizer = self.recipe, part.optimizer

@@ -38,7 +38,12 @@ class Automatic:
         hooks: Who listens.
         book: Where logged values go.
         progress: Counts the steps.
+
+    Attributes:
+        idle: The optimizers that did not step where the last window ended; their schedulers by step wait with them.
     """
+
+    idle: tuple[Optimizer, ...] = ()
 
     def __init__(
         self, trainer: Trainer, module: LightningModule, hooks: Hooks, book: LogBook, progress: Progress
@@ -233,13 +238,23 @@ class Automatic:
                 else:
                     recipe.precision_backward(loss, self.module, optimizer, *args, **kwargs)
             except RuntimeError as error:
-                reason = _why_no_backward(loss, error, alone=not args and not kwargs)
+                reason = self.why_no_backward(loss, error, alone=not args and not kwargs)
                 if reason is None:
                     raise
                 raise reason from None
         if recipe.post_backward is not None:
             recipe.post_backward(loss, self.module)
         hooks.on_after_backward()
+
+    def why_no_backward(self, loss: Tensor, error: RuntimeError, alone: bool) -> MisconfigurationException | None:
+        """What the user did, where torch says what it could not do; None if that says it all.
+
+        Args:
+            loss: On which backward ran.
+            error: What torch says.
+            alone: Whether backward was called without arguments.
+        """
+        return _why_no_backward(loss, error, alone)
 
     def _finish(self) -> None:
         """What comes between the last backward of a window and the update."""
@@ -317,7 +332,6 @@ def closure_not_run(owner: object, optimizer: Optimizer) -> MisconfigurationExce
 
 
 def _why_no_backward(loss: Tensor, error: RuntimeError, alone: bool) -> MisconfigurationException | None:
-    """What the user did, where torch says what it could not do; None if that says it all."""
     if not loss.requires_grad:
         return MisconfiguredRun(
             "The loss has no graph, so there is nothing to run backward through: no parameter with `requires_grad` "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from fulmen.core.module import overridden
@@ -14,6 +14,8 @@ from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.rank_zero import warn_once
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
     from fulmen.core.module import LightningModule
     from fulmen.utilities.types import LRSchedulerConfig
 
@@ -45,15 +47,18 @@ class LearningRates:
         self.every_step = self._by_kind["step", False]
         self.every_step_plateau = self._by_kind["step", True]
 
-    def step(self, interval: str, plateau: bool, index: int) -> None:
+    def step(self, interval: str, plateau: bool, index: int, idle: Collection[Optimizer] = ()) -> None:
         """Steps the schedulers of a kind that are due.
 
         Args:
             interval: ``"step"`` or ``"epoch"``.
             plateau: Those that need a metric, or those that do not.
             index: The running batch (for steps) or epoch, from 0.
+            idle: The optimizers whose schedulers are left out.
         """
         for config in self._by_kind[interval, plateau]:
+            if idle and getattr(config.scheduler, "optimizer", None) in idle:
+                continue
             if (index + 1) % config.frequency == 0:
                 self._step_one(config)
 
