@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import fulmen as pl
 from fulmen.compat import v1
 from fulmen.compat.v1.hints import FormerInterfaceWarning
+from fulmen.demos.boring_classes import BoringModel
 from fulmen.precision.amp import MixedPrecision
 from fulmen.utilities.exceptions import MisconfigurationException
 
@@ -395,6 +396,14 @@ def test_mistakes() -> None:
 
     with pytest.raises(RuntimeError, match="write `def training_step"):
         run(training_step=modern)
+
+    class Boring(BoringModel):
+        def configure_optimizers(self) -> Any:
+            return [torch.optim.SGD(self.parameters(), lr=0.1)] * 2
+
+    v1.speak()
+    with pytest.raises(RuntimeError, match="Return them by name"):
+        pl.Trainer(max_epochs=1, **QUIET).fit(Boring())
 
     def half_of_them(self: Gan) -> Any:
         first, second = Gan.configure_optimizers(self)

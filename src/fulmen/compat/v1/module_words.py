@@ -52,7 +52,7 @@ class Word:
     def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None:
             return self if self.shown else self.value
-        if sys._getframe(1).f_globals.get("__name__", "").startswith("torch."):
+        if sys._getframe(1).f_globals.get("__name__", "").startswith(("torch.nn.modules", "torch.jit")):
             raise AttributeError(self.name)  # it asks whether the name is taken, or looks at all that there is
         for place in ("_modules", "_parameters", "_buffers"):
             if self.name in instance.__dict__.get(place, ()):

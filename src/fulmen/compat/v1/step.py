@@ -38,8 +38,8 @@ class FormerStep:
         self.counted = self.split = False
         self.optimizer_idx: int | None = None
         self.hiddens = self.left = None
-        method = users(module, "training_step")
-        assert method is not None
+        self.method = present(module, "training_step")
+        method = users(module, "training_step") or self.method
         parameters = list(inspect.signature(method).parameters.values())
         self._names = [one.name for one in parameters]
         takes = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
@@ -48,7 +48,6 @@ class FormerStep:
         self._anything = any(one.kind is one.VAR_POSITIONAL for one in parameters)
         self._numbered = self._anything or (len(takes) > 1 and takes[1].name not in EXTRAS)
         self.named = {name for name in EXTRAS if name in self._names}
-        self.method = present(module, "training_step")
 
     @property
     def old(self) -> bool:
