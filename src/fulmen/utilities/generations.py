@@ -10,6 +10,9 @@ functions:
   ``trainer.companions`` (callbacks that hear of everything first and that nobody sees), set ``_optimization_kind`` of
   a module (a class like ``loops.optimize.Automatic``), and put functions into ``owner._stand_ins``, which are called in
   place of the methods of these names.
+
+It names the Trainer's arguments that are gone in ``ARGUMENTS``, for variables of the environment; the aliases of import
+names call ``speak()`` and ``forget()``.
 """
 
 from __future__ import annotations

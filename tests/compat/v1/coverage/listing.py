@@ -95,4 +95,7 @@ def found(package: str, name: str) -> Any:
 
 def kind(owner: str) -> Any:
     """The class of ours that stands for one of the list."""
-    return found(PLACES[owner], owner)
+    try:
+        return found(PLACES[owner], owner)
+    except (AttributeError, ModuleNotFoundError):
+        return found(PLACES[owner].partition(".")[0], owner)
