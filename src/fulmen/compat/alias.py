@@ -251,7 +251,6 @@ def install() -> AliasFinder:
         )
     finder = AliasFinder()
     sys.meta_path.insert(0, finder)
-    importlib.import_module("fulmen.compat.v1.torchmetrics_help").watch()
     importlib.invalidate_caches()
     _speak()
     return finder
@@ -261,6 +260,7 @@ def _speak() -> None:
     generation = older()
     if generation is not None:  # code that imports these names may be of 1.x in whatever it does first
         generation.speak()
+        importlib.import_module("fulmen.compat.v1.torchmetrics_help").watch()
 
 
 def serve(package: dict[str, Any]) -> None:
@@ -278,7 +278,6 @@ def serve(package: dict[str, Any]) -> None:
 def uninstall() -> None:
     """Takes the names back: what is imported under them later is what is installed."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder) is not AliasFinder]
-    importlib.import_module("fulmen.compat.v1.torchmetrics_help").forget()
     for name in [name for name in sys.modules if name.split(".")[0] in PACKAGES]:
         del sys.modules[name]
     if "fulmen.compat.reader" in sys.modules:
@@ -286,6 +285,7 @@ def uninstall() -> None:
     generation = older()
     if generation is not None:
         generation.forget()
+        importlib.import_module("fulmen.compat.v1.torchmetrics_help").forget()
 
 
 def real_among(modules: Iterable[str]) -> list[str]:

@@ -36,7 +36,7 @@ class WORDS:
         hint("`ModelCheckpoint.save_checkpoint(trainer)`", "`trainer.save_checkpoint(path)`.")
         if trainer.fast_dev_run or self._is_saved(trainer):
             return
-        self._save(trainer)
+        self._save(trainer, self._monitor_candidates(trainer))
 
 
 class SIGNATURES:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fulmen.compat.paths import counterpart
+from fulmen.compat.view import find
 
 LIST = Path(__file__).parents[3] / "data" / "lightning-1.x.json"
 VERSIONS = {"1.5": "1.5.10", "1.9": "1.9.5"}
@@ -88,9 +87,7 @@ def found(package: str, name: str) -> Any:
         package: The module below ``pytorch_lightning``.
         name: The name in it.
     """
-    module = counterpart(f"pytorch_lightning.{package}")
-    assert module is not None
-    return getattr(importlib.import_module(module), name)
+    return find(package, name)
 
 
 def kind(owner: str) -> Any:

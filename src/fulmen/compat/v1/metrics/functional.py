@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 from fulmen.compat.v1.hints import hint
@@ -39,16 +41,22 @@ def precision_recall(preds: Any, target: Any, *args: Any, **settings: Any) -> tu
     )
 
 
+@functools.cache
+def _made(name: str) -> Callable[..., Any]:
+    """The function of a class; the same each time, and to be found by its name."""
+    kind = getattr(classification, _CLASSES[name])
+
+    def function(preds: Any, target: Any, *args: Any, **settings: Any) -> Any:
+        return kind(*args, **settings)(preds, target)
+
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
 def __getattr__(name: str) -> Any:
     if name in _CLASSES:
         hint("`pl.metrics.functional`", '`torchmetrics.functional`: `accuracy(preds, target, task="multiclass", ...)`.')
-        kind = getattr(classification, _CLASSES[name])
-
-        def function(preds: Any, target: Any, *args: Any, **settings: Any) -> Any:
-            return kind(*args, **settings)(preds, target)
-
-        function.__name__ = name
-        return function
+        return _made(name)
     if name in _FUNCTIONS:
         for place in ("torchmetrics.functional", "torchmetrics.utilities.compute"):
             found = getattr(importlib.import_module(place), _FUNCTIONS[name], None)
