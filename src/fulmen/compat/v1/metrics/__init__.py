@@ -7,7 +7,6 @@ from typing import Any
 
 from fulmen.compat.v1.hints import hint
 
-
 _PLACES = {
     **dict.fromkeys(
         (
