@@ -23,6 +23,7 @@ FEATURES = (
 )  # fmt: skip
 
 
+@pytest.mark.soak
 def test_it_trains_with_one_hint_a_feature(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "always", str(SCRIPT), "--max_epochs", "3", "--gpus", "0",

@@ -52,6 +52,38 @@ def test_save_checkpoint_saves_now(tmp_path: Path) -> None:
     assert checkpoint.best_model_path.endswith("epoch=0-step=2.ckpt")
 
 
+class Mine(EarlyStopping):
+    extra = 0
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> Any:
+        return {**super().on_save_checkpoint(trainer, pl_module, checkpoint), "extra": 7}  # type: ignore[func-returns-value]
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, callback_state: Any) -> None:
+        super().on_load_checkpoint(trainer, pl_module, callback_state)
+        self.extra = callback_state["extra"]
+
+
+def test_a_subclass_of_1_5_adds_to_the_state(tmp_path: Path) -> None:
+    class Old(Model):
+        def validation_epoch_end(self, outputs: Any) -> None:
+            self.log("loss", 1.0)
+
+    trainer = Trainer(**{**QUIET, "max_epochs": 3}, callbacks=[Mine("loss", patience=9)])
+    trainer.fit(Old(), loader(1), loader(1))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    again = Mine("loss", patience=9)
+    Trainer(**{**QUIET, "max_epochs": 4}, callbacks=[again]).fit(
+        Old(), loader(1), loader(1), ckpt_path=tmp_path / "a.ckpt"
+    )
+    assert again.extra == 7
+    assert again.wait_count == 3
+    checkpoint: Any = ModelCheckpoint(tmp_path)
+    checkpoint.on_load_checkpoint(
+        trainer, None, {**checkpoint.on_save_checkpoint(trainer, None, {}), "current_score": 2}
+    )
+    assert checkpoint.current_score == 2
+
+
 def test_early_stopping_without_a_metric_watches_early_stop_on() -> None:
     v1.speak()
     stopping = EarlyStopping(patience=0)  # type: ignore[call-arg]

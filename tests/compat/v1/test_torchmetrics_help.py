@@ -52,6 +52,7 @@ def test_it_is_taken_back() -> None:
         torchmetrics.Accuracy()  # type: ignore[call-arg]
 
 
+@pytest.mark.soak
 def test_it_waits_for_the_import() -> None:
     program = (
         "import sys, warnings\n"

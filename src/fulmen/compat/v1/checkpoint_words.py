@@ -23,8 +23,38 @@ def mode_of(monitor: str | None, mode: str) -> str:
     return "max" if "acc" in name or name.startswith("fmeasure") else "min"
 
 
+def give_state(self: Any, trainer: Any, pl_module: Any, checkpoint: Any) -> Any:
+    """What ``on_save_checkpoint`` returned in 1.5, for subclasses that add to it.
+
+    Args:
+        self: The callback.
+        trainer: The Trainer.
+        pl_module: The module.
+        checkpoint: The checkpoint.
+
+    Returns:
+        The callback's state.
+    """
+    return self.state_dict()
+
+
+def take_state(self: Any, trainer: Any, pl_module: Any, callback_state: Any) -> None:
+    """What ``on_load_checkpoint`` did in 1.5, where it got the callback's own state.
+
+    Args:
+        self: The callback.
+        trainer: The Trainer.
+        pl_module: The module.
+        callback_state: The state; a whole checkpoint is left to :meth:`load_state_dict`.
+    """
+    if "state_dict" not in callback_state:
+        self.load_state_dict(callback_state)
+
+
 class WORDS:
     """Names that today's class does not have."""
+
+    on_save_checkpoint, on_load_checkpoint = give_state, take_state
 
     def save_checkpoint(self: Any, trainer: Any) -> None:
         """Saves now, as if a save were due.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fulmen.compat.v1.checkpoint_words import mode_of
+from fulmen.compat.v1.checkpoint_words import give_state, mode_of, take_state
 from fulmen.compat.v1.hints import hint
 from fulmen.compat.v1.speech import before
 
 
 class WORDS:
     """Names that today's class does not have."""
+
+    on_save_checkpoint, on_load_checkpoint = give_state, take_state
 
 
 class SIGNATURES:
