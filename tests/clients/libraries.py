@@ -66,7 +66,7 @@ LIBRARIES = (
     ),
     Library(
         "pytorch-tabular",
-        "pytorch_tabular==1.2.0 pandas<3 tensorboard setuptools<81",
+        "pytorch_tabular==1.2.0 requests pandas<3 tensorboard setuptools<81",
         ours="with_pytorch_tabular.py",
     ),
     Library(
