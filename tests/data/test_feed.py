@@ -174,6 +174,17 @@ def test_epochs_are_those_of_a_hand_written_loop(name: str, seed: int | None, fa
     assert run(lambda loader: Feed(loader, fast=fast)) == run(lambda loader: loader)
 
 
+def test_a_loader_of_somebodys_own_is_asked_for_as_many_batches_as_it_says() -> None:
+    class Together(DataLoader[Any]):  # scvi-tools has one that raises where the longer half goes on
+        def __iter__(self) -> Any:
+            return zip(range(2), range(3), strict=True)
+
+        def __len__(self) -> int:
+            return 2
+
+    assert list(Feed(Together(Squares(12)))) == [(0, 0), (1, 1)]
+
+
 def test_combined_loaders_give_batches_alone() -> None:
     loaders = {"a": DataLoader(TensorDataset(torch.arange(4)), 2), "b": range(3)}
     feed = Feed(CombinedLoader(loaders, "max_size"))

@@ -201,8 +201,8 @@ class Feed:
         limited = itertools.islice(batches, total)
         if total + self.begun < self._length or not isinstance(self.loader, DataLoader):
             return limited
-        if isinstance(self.loader.dataset, IterableDataset):
-            return limited
+        if isinstance(self.loader.dataset, IterableDataset) or type(self.loader).__iter__ is not DataLoader.__iter__:
+            return limited  # a loader of somebody's own may not end where its length says
         # `for batch in loader` asks once more after the last batch, and a shuffling sampler with a generator of its own
         # draws from it then. Without that draw the next epoch's order would be another than in a hand-written loop.
         return itertools.chain(limited, _ended(batches))
