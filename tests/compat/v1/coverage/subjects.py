@@ -248,6 +248,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
             "watch": lambda one: one.watch(Model()),
         }.items()
     },
+    "LightningLoggerBase.log_text": lambda one: one.log_text("name", "text"),
 }  # fmt: skip
 """Calls of methods that need arguments."""
 
