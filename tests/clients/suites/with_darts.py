@@ -111,7 +111,7 @@ def test_early_stopping_callbacks_and_metrics(series, tmp_path, record_property)
         work_dir=str(tmp_path / "own"),
         save_checkpoints=True,
         torch_metrics=MetricCollection([MeanAbsoluteError()]),
-        pl_trainer_kwargs={**QUIET, "callbacks": callbacks},
+        pl_trainer_kwargs={**QUIET, "enable_progress_bar": True, "callbacks": callbacks},
     )
     model.fit(series[:-24], val_series=series[-36:])
     record_property("seen", listener.seen)
