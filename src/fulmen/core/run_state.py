@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 class RunStateMixin:
     """Views of the Trainer; each has a sensible value where there is none."""
 
-    _trainer: Trainer | None = None  # of the class as well: libraries take an instance's away after a run
     _fabric: Any
     device: Any
+    if TYPE_CHECKING:
+        _trainer: Trainer | None
+    else:
+        _trainer = None  # libraries take an instance's away after a run
 
     @property
     def trainer(self) -> Trainer:

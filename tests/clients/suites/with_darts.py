@@ -103,7 +103,9 @@ def test_early_stopping_callbacks_and_metrics(series, tmp_path, record_property)
 
     listener = Listener()
     stopping = EarlyStopping("val_loss", patience=1, min_delta=10.0)
-    checkpoint = ModelCheckpoint(tmp_path, monitor="val_loss", filename="{epoch}-{val_MeanAbsoluteError:.3f}")
+    checkpoint = ModelCheckpoint(
+        tmp_path, monitor="val_loss", filename="{epoch}-{val_MeanAbsoluteError:.3f}", mode="max"
+    )
     callbacks = [stopping, checkpoint, listener, TFMProgressBar()]
     model = NLinearModel(
         **{**SHAPE, "n_epochs": 10},
