@@ -24,7 +24,7 @@ def old(**more: Any) -> dict[str, Any]:
 
 
 def test_what_an_early_stopping_had_seen(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
-    """Row 86. With patience 3, two epochs had been without progress, and the next one is the third."""
+    """Row 83. With patience 3, two epochs had been without progress, and the next one is the third."""
     seen = {"wait_count": 2, "stopped_epoch": 0, "best_score": torch.tensor(-1.0), "patience": 3}
     torch.save(old(callbacks={"EarlyStopping": seen}), tmp_path / "old.ckpt")
 
@@ -45,7 +45,7 @@ def test_what_an_early_stopping_had_seen(lightning: ModuleType, fulmen: ModuleTy
 
 
 def test_the_scale_of_losses(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:
-    """Row 87. The scale is what the file says."""
+    """Row 84. The scale is what the file says."""
     state = torch.amp.GradScaler("cpu", init_scale=512.0)
     state.scale(torch.ones(1))
 
@@ -65,7 +65,7 @@ def test_the_scale_of_losses(lightning: ModuleType, fulmen: ModuleType, tmp_path
 def test_weights_beside_a_class_that_is_gone(
     lightning: ModuleType, fulmen: ModuleType, tmp_path: Path, recwarn: Any
 ) -> None:
-    """Row 88. The weights are those that were saved."""
+    """Row 85. The weights are those that were saved."""
     home = ModuleType("somebodys_old_metrics")
     home.Accuracy = type("Accuracy", (), {"__module__": home.__name__})  # type: ignore[attr-defined]
     content = old(hyper_parameters={"metric": home.Accuracy()})

@@ -26,6 +26,14 @@ QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summa
 SHAPE = {"input_chunk_length": 12, "output_chunk_length": 4, "n_epochs": 2, "random_state": 0, "batch_size": 16}
 
 
+class Listener(Callback):
+    def __init__(self):
+        self.seen = []
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.seen.append([trainer.current_epoch, float(trainer.callback_metrics["train_loss"])])
+
+
 @pytest.fixture
 def series():
     months = np.arange(96)
@@ -93,28 +101,29 @@ def test_checkpoints_of_the_best_and_the_last(series, tmp_path, record_property)
 def test_early_stopping_callbacks_and_metrics(series, tmp_path, record_property):
     from torchmetrics import MeanAbsoluteError, MetricCollection
 
-    seen = []
-
-    class Listener(Callback):
-        def on_train_epoch_end(self, trainer, pl_module):
-            seen.append((trainer.current_epoch, float(trainer.callback_metrics["train_loss"])))
-
+    listener = Listener()
     stopping = EarlyStopping("val_loss", patience=1, min_delta=10.0)
-    checkpoint = ModelCheckpoint(tmp_path, monitor="val_loss", filename="{epoch}-{val_MeanAbsoluteError:.3f}")
-    callbacks = [stopping, checkpoint, Listener(), TFMProgressBar()]
+    checkpoint = ModelCheckpoint(
+        tmp_path, monitor="val_loss", filename="{epoch}-{val_MeanAbsoluteError:.3f}", mode="max"
+    )
+    callbacks = [stopping, checkpoint, listener, TFMProgressBar()]
     model = NLinearModel(
         **{**SHAPE, "n_epochs": 10},
+        model_name="m",
+        work_dir=str(tmp_path / "own"),
+        save_checkpoints=True,
         torch_metrics=MetricCollection([MeanAbsoluteError()]),
-        pl_trainer_kwargs={**QUIET, "enable_checkpointing": True, "callbacks": callbacks},
+        pl_trainer_kwargs={**QUIET, "enable_progress_bar": True, "callbacks": callbacks},
     )
     model.fit(series[:-24], val_series=series[-36:])
-    record_property("seen", seen)
+    record_property("seen", listener.seen)
     record_property("stopped", stopping.stopped_epoch)
     record_property("best", checkpoint.best_model_path.split("/")[-1])
 
 
 def test_rates_are_found(series, record_property):
-    model = NLinearModel(**SHAPE, pl_trainer_kwargs=QUIET)
+    # Lightning's search ends with the epochs (row 61 of docs/differences.md), so there are enough of them.
+    model = NLinearModel(**{**SHAPE, "n_epochs": 20}, pl_trainer_kwargs=QUIET)
     found = model.lr_find(series, min_lr=1e-4, max_lr=0.1, num_training=40)
     record_property("rate", found.suggestion())
 
