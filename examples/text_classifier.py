@@ -11,6 +11,7 @@ import argparse
 import ast
 import re
 import sysconfig
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ TOPICS = {
 }  # fmt: skip
 
 
+@cache  # each stage sets the data up
 def docstrings(topic: str) -> list[str]:
     """What the modules of a topic say of themselves, their classes and functions, each once."""
     library = Path(sysconfig.get_path("stdlib"))

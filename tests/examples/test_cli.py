@@ -30,7 +30,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 def test_the_example(script: ModuleType) -> None:
     quiet = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
-    cli = script.main(["fit", "--config", str(EXAMPLES / "cli.yaml"), *quiet])
+    cli = script.main(["fit", "--config", str(EXAMPLES / "cli.yaml"), *quiet, "--trainer.max_epochs=5"])
     assert cli.trainer.callback_metrics["val_accuracy"] > 0.9
     folder = Path("runs/cli/version_0")
     last = folder / "checkpoints" / "last.ckpt"

@@ -17,7 +17,7 @@ pytest.importorskip("matplotlib", reason="the example draws its curves")
 def test_digits_reads_digits_and_keeps_everything(
     example: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    accuracy = example("digits").main(Path("runs"))
+    accuracy = example("digits").main(Path("runs"), max_epochs=10)
     assert accuracy >= 0.985
 
     said = dict(re.findall(r"^(\w+(?: \w+)*) {2,}(.+)$", capsys.readouterr().out, re.MULTILINE))

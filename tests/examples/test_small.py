@@ -36,7 +36,7 @@ def test_tabular(example: Example, tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_gan(example: Example, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib", reason="the example draws")
-    before, after = example("gan").main(tmp_path, max_epochs=6)
+    before, after = example("gan").main(tmp_path, max_epochs=4)
     assert after < 0.75 * before
     folder = tmp_path / "gan/version_0"
     assert (folder / "digits.png").read_bytes().startswith(b"\x89PNG")
