@@ -243,13 +243,15 @@ def a_trackers_patch(pl: Any) -> Any:
     return [*calls, trainer.global_step]
 
 
-@finds((True, None, 5))
+@finds((True, None, "own", 5))
 def the_model(pl: Any) -> Any:
     trainer, model = quiet(pl), net(pl)
     before = getattr(trainer, "_model", None)
+    trainer._model = "own"
     trainer.strategy.connect(model)
     trainer.strategy._lightning_module = model
-    return trainer.lightning_module is trainer.model is model, before, len(trainer.predict(model, loader(10)))
+    same, count = trainer.lightning_module is trainer.model is model, len(trainer.predict(model, loader(10)))
+    return same, before, trainer._model, count
 
 
 @finds((["epoch", "global_step", "state_dict"], True))

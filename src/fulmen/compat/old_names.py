@@ -196,8 +196,8 @@ OLD: dict[str, dict[str, str]] = {
     },
     "utilities.apply_func": {"compat.odds": "TransferableDataType"},
     "utilities.argparse": {
-        "compat.v1.argparse": "add_argparse_args from_argparse_args get_init_arguments_and_types=arguments_and_types parse_argparser "
-        "parse_env_variables=match_env_arguments"
+        "compat.v1.argparse": "add_argparse_args from_argparse_args parse_argparser "
+        "get_init_arguments_and_types=arguments_and_types parse_env_variables=match_env_arguments"
     },
     "utilities.cli": {
         "compat.v1.cli": "CALLBACK_REGISTRY DATAMODULE_REGISTRY LOGGER_REGISTRY LR_SCHEDULER_REGISTRY MODEL_REGISTRY "

@@ -14,7 +14,6 @@ from fulmen.utilities.exceptions import MisconfiguredRun
 from fulmen.utilities.states import TrainerFn, TrainerState
 
 if TYPE_CHECKING:
-    from fulmen.core.module import LightningModule
     from fulmen.loops.evaluate import EvaluationLoop
     from fulmen.trainer.connectors.accelerator_connector import _AcceleratorConnector
     from fulmen.trainer.connectors.callback_connector import _CallbackConnector
@@ -25,6 +24,16 @@ if TYPE_CHECKING:
     from fulmen.trainer.connectors.signal_connector import _SignalConnector
     from fulmen.trainer.execute import Job
     from fulmen.trainer.trainer import Trainer
+
+
+class _UntilSet:
+    """Shows another attribute until somebody sets this one; what is set is what is there then."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self if instance is None else getattr(instance, self.name)
 
 
 class InsideViews:
@@ -82,13 +91,7 @@ class InsideViews:
     def _detect_anomaly(self, value: bool) -> None:
         self.detect_anomaly = value
 
-    @property
-    def _model(self) -> LightningModule | None:
-        return self._trainer.lightning_module
-
-    @_model.setter
-    def _model(self, model: LightningModule) -> None:
-        self._trainer.strategy.connect(model)
+    _model = _UntilSet("lightning_module")  # libraries keep things of their own there
 
     @property
     def _active_loop(self) -> Any:
