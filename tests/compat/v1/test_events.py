@@ -284,3 +284,40 @@ def test_a_data_module_moves_batches_the_old_way() -> None:
     model = Old()
     Trainer(**QUIET).fit(model, datamodule=Data())
     assert model.heard == [2.0, 2.0]
+
+
+def test_what_the_user_calls_himself_is_called_once() -> None:
+    heard: list[str] = []
+
+    class Modern(Model):
+        def on_epoch_end(self) -> None:
+            heard.append("epoch")
+
+        def training_epoch_end(self) -> None:
+            heard.append("train")
+
+        def validation_epoch_end(self) -> None:
+            heard.append("validation")
+
+        def on_train_epoch_end(self) -> None:
+            self.on_epoch_end()
+            self.training_epoch_end()
+
+        def on_validation_epoch_end(self) -> None:
+            self.validation_epoch_end()
+
+    Trainer(**QUIET, num_sanity_val_steps=0).fit(Modern(), loader(1), loader(1))
+    assert heard == ["validation", "epoch", "train"]
+
+
+def test_a_step_end_that_gives_nothing_leaves_the_output() -> None:
+    seen: list[Any] = []
+
+    class Old(Model):
+        def training_step_end(self, output: Any) -> None:
+            seen.append(output)
+
+    trainer = Trainer(**QUIET)
+    trainer.fit(Old(), loader(2))
+    assert len(seen) == 2
+    assert trainer.global_step == 2

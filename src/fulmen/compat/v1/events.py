@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fulmen.compat.migrate.table import CALLBACK_METHODS, MODULE_METHODS
 from fulmen.compat.v1.former import Former, former_of
 from fulmen.compat.v1.heard import present, put, users
 from fulmen.compat.v1.hints import hint
@@ -16,27 +17,28 @@ from fulmen.utilities.states import TrainerFn
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
-_SETUP = "`setup(stage)`, or `on_fit_start`."
-_LOADER = "do it in the loader's own method, such as `train_dataloader`."
-
-TODAY = {
-    "on_epoch_start": "`on_train_epoch_start`, `on_validation_epoch_start`, `on_test_epoch_start`.",
-    "on_epoch_end": "`on_train_epoch_end`, `on_validation_epoch_end`, `on_test_epoch_end`.",
-    "on_batch_start": "`on_train_batch_start(batch, batch_idx)`.",
-    "on_batch_end": "`on_train_batch_end(outputs, batch, batch_idx)`.",
-    "on_pretrain_routine_start": "`on_fit_start`.",
-    "on_pretrain_routine_end": "`on_fit_start`.",
-    "on_before_accelerator_backend_setup": _SETUP,
-    "on_configure_sharded_model": "`setup(stage)`.",
-    "on_post_move_to_device": "`on_fit_start`, when the model is on its device.",
-    "on_train_dataloader": _LOADER,
-    "on_val_dataloader": _LOADER,
-    "on_test_dataloader": _LOADER,
-    "on_predict_dataloader": _LOADER,
-    "on_keyboard_interrupt": "`on_exception(trainer, pl_module, exception)`, with a look at the exception's type.",
-    "on_init_start": "the callback's `__init__`, or `setup`.",
-    "on_init_end": "the callback's `__init__`, or `setup`.",
-}
+_BOTH = (
+    "on_epoch_start",
+    "on_epoch_end",
+    "on_batch_start",
+    "on_batch_end",
+    "on_pretrain_routine_start",
+    "on_pretrain_routine_end",
+    "on_post_move_to_device",
+    "on_train_dataloader",
+    "on_val_dataloader",
+    "on_test_dataloader",
+    "on_predict_dataloader",
+)
+_OF_CALLBACKS = (
+    "on_before_accelerator_backend_setup",
+    "on_configure_sharded_model",
+    "on_keyboard_interrupt",
+    "on_init_start",
+    "on_init_end",
+)
+TODAY = {name: MODULE_METHODS[name] for name in _BOTH} | {name: CALLBACK_METHODS[name] for name in _OF_CALLBACKS}
+"""What to write in place of an event that is gone."""
 
 
 def adapt(trainer: Trainer, owner: Any) -> None:

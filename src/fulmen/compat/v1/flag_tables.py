@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fulmen.compat.migrate.table import TRAINER_FLAGS
+
 # Order and defaults of 1.9.5, whose arguments after `profiler` are those of 1.5.10 without the ones that went.
 _1_9: dict[str, Any] = {
     "logger": True, "enable_checkpointing": True, "callbacks": None, "default_root_dir": None,
@@ -59,35 +61,30 @@ RENAMED = {
 }  # fmt: skip
 """Arguments that have another name and the same meaning."""
 
-TODAY = {
-    "amp_backend": 'leave it out: `precision="16-mixed"` is PyTorch\'s own.',
-    "auto_lr_find": "`Tuner(trainer).lr_find(model)` before `trainer.fit(model)`, or the callback "
-    "`LearningRateFinder`.",
-    "auto_scale_batch_size": "`Tuner(trainer).scale_batch_size(model)` before `trainer.fit(model)`, or the callback "
-    "`BatchSizeFinder`.",
-    "auto_select_gpus": '`devices=find_usable_cuda_devices(2)` from `fulmen.accelerators`.',
-    "checkpoint_callback": "`enable_checkpointing=True` or `False`; a `ModelCheckpoint` goes among `callbacks`.",
-    "early_stop_callback": '`callbacks=[EarlyStopping("val_loss")]`.',
-    "flush_logs_every_n_steps": "give it to the logger: `CSVLogger(..., flush_logs_every_n_steps=100)`.",
-    "gpus": '`accelerator="gpu", devices=2`; `accelerator="auto"` takes what the machine has, and '
-    '`accelerator="cpu"` stands for `gpus=None` and `gpus=0`.',
-    "log_gpu_memory": "`callbacks=[DeviceStatsMonitor()]`.",
-    "move_metrics_to_cpu": "leave it out: each logged value is one number.",
-    "multiple_trainloader_mode": '`trainer.fit(model, CombinedLoader(loaders, mode="min_size"))`.',
-    "num_processes": '`accelerator="cpu", devices=2`.',
-    "prepare_data_per_node": "`self.prepare_data_per_node = True` in the `__init__` of the module or data module.",
-    "process_position": "`callbacks=[TQDMProgressBar(process_position=1)]`.",
-    "progress_bar_refresh_rate": "`callbacks=[TQDMProgressBar(refresh_rate=20)]`, or `enable_progress_bar=False` "
-    "for 0.",
-    "reload_dataloaders_every_epoch": "`reload_dataloaders_every_n_epochs=1`.",
-    "resume_from_checkpoint": "`trainer.fit(model, ckpt_path=...)`.",
-    "stochastic_weight_avg": "`callbacks=[StochasticWeightAveraging(swa_lrs=0.01)]`.",
-    "terminate_on_nan": "raise in `on_before_backward(self, loss)` where `loss` is not finite; `detect_anomaly=True` "
-    "finds the operation that made it so.",
-    "track_grad_norm": "`self.log_dict(grad_norm(self, norm_type=2))` in `on_before_optimizer_step`.",
-    "truncated_bptt_steps": "manual optimization, with a step for each split of the sequence.",
-    "weights_save_path": "`callbacks=[ModelCheckpoint(dirpath=...)]`.",
-    "weights_summary": "`enable_model_summary=False` for None, `callbacks=[ModelSummary(max_depth=-1)]` for "
-    '"full".',
-}  # fmt: skip
+_GONE = (
+    "amp_backend",
+    "auto_lr_find",
+    "auto_scale_batch_size",
+    "auto_select_gpus",
+    "checkpoint_callback",
+    "early_stop_callback",
+    "flush_logs_every_n_steps",
+    "gpus",
+    "log_gpu_memory",
+    "move_metrics_to_cpu",
+    "multiple_trainloader_mode",
+    "num_processes",
+    "prepare_data_per_node",
+    "process_position",
+    "progress_bar_refresh_rate",
+    "reload_dataloaders_every_epoch",
+    "resume_from_checkpoint",
+    "stochastic_weight_avg",
+    "terminate_on_nan",
+    "track_grad_norm",
+    "truncated_bptt_steps",
+    "weights_save_path",
+    "weights_summary",
+)
+TODAY = {name: TRAINER_FLAGS[name] for name in _GONE}
 """What to write in place of an argument that is gone."""

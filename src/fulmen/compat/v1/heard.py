@@ -8,6 +8,26 @@ from typing import Any
 
 from fulmen.utilities.generations import stand_in
 
+# A method of these names that a hook of today calls is the user's own: it would run twice.
+_ENDS = ("train", "validation", "test")
+_CALLERS: dict[str, tuple[str, ...]] = {
+    "on_epoch_start": tuple(f"on_{stage}_epoch_start" for stage in _ENDS),
+    "on_epoch_end": tuple(f"on_{stage}_epoch_end" for stage in _ENDS),
+    "on_batch_start": ("on_train_batch_start",),
+    "on_batch_end": ("on_train_batch_end",),
+    "on_pretrain_routine_start": ("on_fit_start",),
+    "on_pretrain_routine_end": ("on_fit_start",),
+    "on_keyboard_interrupt": ("on_exception",),
+    "on_init_start": ("__init__", "setup"),
+    "on_init_end": ("__init__", "setup"),
+    "training_epoch_end": ("on_train_epoch_end",),
+    "validation_epoch_end": ("on_validation_epoch_end",),
+    "test_epoch_end": ("on_test_epoch_end",),
+    "training_step_end": ("training_step",),
+    "validation_step_end": ("validation_step",),
+    "test_step_end": ("test_step",),
+}
+
 
 def users(owner: object, name: str) -> Callable[..., Any] | None:
     """A method that the user wrote.
@@ -17,13 +37,22 @@ def users(owner: object, name: str) -> Callable[..., Any] | None:
         name: The method's name.
 
     Returns:
-        The bound method; None where there is none, or where it is one of Fulmen's.
+        The bound method; None where there is none, where it is one of Fulmen's, and where the user calls it himself
+        from the hook of today.
     """
     method = getattr(owner, name, None)
     function = getattr(method, "__func__", method)
     if not callable(method) or str(getattr(function, "__module__", "")).startswith("fulmen."):
         return None
+    if any(_calls(owner, caller, name) for caller in _CALLERS.get(name, ())):
+        return None
     return method  # type: ignore[no-any-return]
+
+
+def _calls(owner: object, caller: str, name: str) -> bool:
+    function = getattr(getattr(owner, caller, None), "__func__", None)
+    code = getattr(function, "__code__", None)
+    return code is not None and name in code.co_names and not function.__module__.startswith("fulmen.")
 
 
 def put(owner: object, name: str, function: Callable[..., Any]) -> None:

@@ -18,7 +18,7 @@ def hint(feature: str, today: str) -> None:
         feature: What was used, as the user wrote it.
         today: What to write.
     """
-    text = f"{feature} is of Lightning 1.x; it works as it did then. Today: {today}"
+    text = f"{feature} is of Lightning 1.x; it works as it did then. Today: {today.rstrip('.')}."
     warn_once(text, FormerInterfaceWarning, stacklevel=3 + _frames_of_ours())
 
 

@@ -34,6 +34,7 @@ def _ended(former: Former, step: Callable[..., Any], name: str, end: Callable[..
     def ended(*args: Any, **kwargs: Any) -> Any:
         output = step(*args, **kwargs)
         with former.hook(name):
-            return end(output)
+            replaced = end(output)
+        return output if replaced is None else replaced
 
     return ended
