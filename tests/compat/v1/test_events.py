@@ -318,6 +318,6 @@ def test_a_step_end_that_gives_nothing_leaves_the_output() -> None:
             seen.append(output)
 
     trainer = Trainer(**QUIET)
-    trainer.fit(Old(), loader(2))
+    trainer.fit(Old(), loader(2), loader(1))
     assert len(seen) == 2
     assert trainer.global_step == 2
