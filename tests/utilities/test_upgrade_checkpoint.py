@@ -166,7 +166,7 @@ def test_a_kill_loses_nothing(old: Path, keep: bool) -> None:
         "import os, sys; from fulmen.utilities import upgrade_checkpoint as u\n"
         "name, words = sys.argv[1], sys.argv[2:]\n"
         "setattr(os, name, lambda *_: os._exit(9))\n"
-        "u.main(words)"
+        "u.command(words)"
     )
     before = old.read_bytes()
     for name in ("fsync", "link", "replace"):

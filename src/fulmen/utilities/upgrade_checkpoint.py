@@ -20,15 +20,15 @@ from fulmen.utilities.seal import Sealing
 from fulmen.utilities.unresolved import placeholders
 
 
-def main(words: Sequence[str] | None = None, prog: str = "python -m fulmen.utilities.upgrade_checkpoint") -> None:
+def main() -> None:
     """Rewrites checkpoints in the layout of today, and keeps each original beside its new file, with ``.bak`` after it.
 
     Files that have this layout already are left alone. Exits with 1 if one could not be rewritten.
-
-    Args:
-        words: The words of the command line; None for those of the program.
-        prog: What the command is called.
     """
+    _run(None, "python -m fulmen.utilities.upgrade_checkpoint")
+
+
+def _run(words: Sequence[str] | None, prog: str) -> None:
     options = _parser(prog).parse_args(words)
     failed = False
     for path in map(Path.absolute, options.path):
@@ -54,7 +54,7 @@ def main(words: Sequence[str] | None = None, prog: str = "python -m fulmen.utili
 
 def command(words: Sequence[str]) -> None:
     """Runs ``fulmen upgrade-checkpoint``."""
-    main(words, "fulmen upgrade-checkpoint")
+    _run(words, "fulmen upgrade-checkpoint")
 
 
 def _say(text: str) -> None:

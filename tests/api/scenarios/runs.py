@@ -75,7 +75,7 @@ class Asking(cb.Callback):
     def look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Reads every property."""
         for name in dir(type(trainer)):
-            if isinstance(getattr(type(trainer), name), property):
+            if isinstance(getattr(type(trainer), name), property) and not name.startswith("_"):
                 getattr(trainer, name)
         for name in ("current_epoch", "device_mesh", "fabric", "global_rank", "global_step", "local_rank", "logger"):
             getattr(module, name)
