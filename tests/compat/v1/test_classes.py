@@ -11,9 +11,9 @@ import torch
 from tests.compat.v1.test_outputs import QUIET, Model, loader
 
 from fulmen import Trainer
-from fulmen.callbacks import EarlyStopping, LambdaCallback, ModelCheckpoint
+from fulmen.callbacks import EarlyStopping, LambdaCallback, ModelCheckpoint, ProgressBar, TQDMProgressBar
 from fulmen.compat import v1
-from fulmen.compat.v1 import callbacks, loggers
+from fulmen.compat.v1 import callbacks, loggers, speech
 from fulmen.loggers import CSVLogger
 from fulmen.profilers import SimpleProfiler
 from fulmen.utilities.exceptions import MisconfigurationException
@@ -198,3 +198,39 @@ def test_modern_classes_take_modern_arguments_only_until_1_x_is_spoken() -> None
         ModelCheckpoint(nothing=1)  # type: ignore[call-arg]
     assert v1.speaking is False
     assert torch.is_tensor(EarlyStopping("a").best_score)
+
+
+def test_the_bar_of_1_x_is_drawn_with_tqdm() -> None:
+    v1.speak()
+    bar: Any = ProgressBar(refresh_rate=7)  # type: ignore[call-arg]
+    assert (type(bar), bar.refresh_rate) == (TQDMProgressBar, 7)
+
+    class Own(ProgressBar):
+        def init_validation_tqdm(self) -> Any:
+            drawn = super().init_validation_tqdm()  # type: ignore[misc]
+            drawn.set_description("held out")
+            return drawn
+
+    class Modern(ProgressBar):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heard = 0
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            self.heard += 1
+
+    assert isinstance(Own(), TQDMProgressBar)
+    assert not isinstance(Modern(), TQDMProgressBar)
+    for kind in (Own, Modern):
+        one: Any = kind()
+        Trainer(**{**QUIET, "enable_progress_bar": True}, callbacks=[one]).fit(Model(), loader(2), loader(1))
+        assert kind is Own or one.heard == 2
+
+
+def test_bars_are_as_today_once_it_is_forgotten() -> None:
+    v1.speak()
+    speech.forget()
+    assert type(TQDMProgressBar(refresh_rate=3)) is TQDMProgressBar
+    assert type(ProgressBar()) is ProgressBar
+    with pytest.raises(TypeError):
+        ProgressBar(refresh_rate=3)  # type: ignore[call-arg]

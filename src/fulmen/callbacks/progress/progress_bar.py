@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fulmen.callbacks.callback import Callback
 from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.generations import taught
 from fulmen.utilities.rank_zero import warn_once
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
 
+@taught
 class ProgressBar(Callback):
     """What every progress bar knows: the totals, the descriptions, and the values to show.
 

@@ -156,6 +156,7 @@ VOCABULARIES = {
     "Logger": "fulmen.compat.v1.logger_words",
     "ModelCheckpoint": "fulmen.compat.v1.checkpoint_words",
     "Profiler": "fulmen.compat.v1.profiler_words",
+    "ProgressBar": "fulmen.compat.v1.progress_words",
 }
 """Where the names of a class, and the methods that take more than today's, are written down."""
 

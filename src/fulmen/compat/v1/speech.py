@@ -9,6 +9,7 @@ from fulmen.compat import v1
 from fulmen.utilities.generations import TAUGHT
 
 _MISSING = object()
+_SPECIAL = ("__init__", "__init_subclass__")
 _undo: list[tuple[type, str, Any]] = []
 
 
@@ -43,7 +44,7 @@ def _owner(kind: type, name: str) -> type:
 def _names(source: type) -> dict[str, Any]:
     """What a class of names has, and what it has from its bases."""
     found = {name: value for base in reversed(source.__mro__[:-1]) for name, value in vars(base).items()}
-    return {name: value for name, value in found.items() if name == "__init__" or not name.startswith("__")}
+    return {name: value for name, value in found.items() if name in _SPECIAL or not name.startswith("__")}
 
 
 def before(kind: str, name: str) -> Any:
