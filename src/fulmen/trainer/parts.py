@@ -161,7 +161,8 @@ def make_loggers(given: Any, settings: Settings, folder: str) -> list[Logger]:
         return [DummyLogger()]
     if given is None or given is True:
         return [_default_logger(folder)]
-    given = getattr(given, "_members", given)  # a logger that stands for several
+    if getattr(type(given), "stands_for_several", False):
+        given = list(given)
     several = isinstance(given, Iterable) and not isinstance(given, str) and not hasattr(given, "log_metrics")
     loggers = list(given) if several else [given]
     for logger in loggers:

@@ -29,6 +29,8 @@ class LoggerCollection(Logger):
         logger_iterable: The loggers. A Trainer that is given the collection has each of them.
     """
 
+    stands_for_several = True
+
     def __init__(self, logger_iterable: Iterable[Logger]) -> None:
         hint("`LoggerCollection`", "`Trainer(logger=[...])`, and `trainer.loggers`.")
         v1.speak()
