@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,3 +70,5 @@ def _clean_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         torch.use_deterministic_algorithms(deterministic)
     os.environ.clear()
     os.environ.update(environment)
+    if "fulmen.compat.v1.speech" in sys.modules:  # code of Lightning 1.x has been run
+        sys.modules["fulmen.compat.v1.speech"].forget()

@@ -202,9 +202,9 @@ def _steps_until_error(runner: Any, module: Any, data: Any = None) -> tuple[int,
 
 
 def test_a_hook_with_the_wrong_arguments_is_found(lightning: ModuleType, fulmen: ModuleType) -> None:
-    """Row 34. The signature that this hook had in Lightning 1."""
+    """Row 34. An argument that this hook never had."""
 
-    def on_train_epoch_end(self: Any, outputs: Any) -> None: ...
+    def on_train_epoch_end(self: Any, losses: Any) -> None: ...
 
     def run(pl: Any) -> tuple[int, str]:
         return _steps_until_error(trainer(pl), model(pl, on_train_epoch_end=on_train_epoch_end))

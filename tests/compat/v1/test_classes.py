@@ -52,7 +52,7 @@ def test_save_checkpoint_saves_now(tmp_path: Path) -> None:
     assert checkpoint.best_model_path.endswith("epoch=0-step=2.ckpt")
 
 
-class Mine(EarlyStopping):
+class OldStopping(EarlyStopping):
     extra = 0
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> Any:
@@ -68,10 +68,10 @@ def test_a_subclass_of_1_5_adds_to_the_state(tmp_path: Path) -> None:
         def validation_epoch_end(self, outputs: Any) -> None:
             self.log("loss", 1.0)
 
-    trainer = Trainer(**{**QUIET, "max_epochs": 3}, callbacks=[Mine("loss", patience=9)])
+    trainer = Trainer(**{**QUIET, "max_epochs": 3}, callbacks=[OldStopping("loss", patience=9)])
     trainer.fit(Old(), loader(1), loader(1))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
-    again = Mine("loss", patience=9)
+    again = OldStopping("loss", patience=9)
     Trainer(**{**QUIET, "max_epochs": 4}, callbacks=[again]).fit(
         Old(), loader(1), loader(1), ckpt_path=tmp_path / "a.ckpt"
     )

@@ -63,6 +63,7 @@ def put(owner: object, name: str, function: Callable[..., Any]) -> None:
         name: Its name.
         function: The function.
     """
+    getattr(function, "__dict__", {}).pop("__signature__", None)  # a method's own, which names the object it is of
     owner.__dict__.setdefault("_stand_ins", {})[name] = function
 
 

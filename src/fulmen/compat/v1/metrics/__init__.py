@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from fulmen.compat import v1
 from fulmen.compat.v1.hints import hint
 
 _PLACES = {
@@ -35,7 +36,11 @@ def __getattr__(name: str) -> Any:
         if name.startswith("_") or not hasattr(functional, name):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(functional, name)
-    hint("`pl.metrics`", '`torchmetrics`, where a classification says what it is: `Accuracy(task="multiclass", ...)`.')
+    if v1.speaking:  # else somebody looks at all modules
+        hint(
+            "`pl.metrics`",
+            '`torchmetrics`, where a classification says what it is: `Accuracy(task="multiclass", ...)`.',
+        )
     return getattr(importlib.import_module(_PLACES[name]), name)
 
 

@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from fulmen.compat import v1
 from fulmen.compat.v1.hints import hint
 from fulmen.compat.v1.metrics import classification
 
@@ -55,7 +56,11 @@ def _made(name: str) -> Callable[..., Any]:
 
 def __getattr__(name: str) -> Any:
     if name in _CLASSES:
-        hint("`pl.metrics.functional`", '`torchmetrics.functional`: `accuracy(preds, target, task="multiclass", ...)`.')
+        if v1.speaking:  # else somebody looks at all modules
+            hint(
+                "`pl.metrics.functional`",
+                '`torchmetrics.functional`: `accuracy(preds, target, task="multiclass", ...)`.',
+            )
         return _made(name)
     if name in _FUNCTIONS:
         for place in ("torchmetrics.functional", "torchmetrics.utilities.compute"):
