@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,18 +41,17 @@ def run(
     process = _started.get(modules)
     if process is None or process.poll() is not None:
         process = _started[modules] = _start(modules)
-    out, err = (cwd / f".{name}" for name in ("stdout", "stderr"))
-    request = {
-        "code": code, "argv": ["-c", *arguments], "cwd": str(cwd), "env": dict(os.environ if env is None else env),
-        "out": str(out), "err": str(err), "timeout": timeout,
-    }  # fmt: skip
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(json.dumps(request) + "\n")
-    process.stdin.flush()
-    code_of_exit = int(process.stdout.readline())
-    texts = [file.read_text(errors="replace") for file in (out, err)]
-    out.unlink()
-    err.unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        request = {
+            "code": code, "argv": ["-c", *arguments], "cwd": str(cwd), "env": dict(os.environ if env is None else env),
+            "out": str(out), "err": str(err), "timeout": timeout,
+        }  # fmt: skip
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        code_of_exit = int(process.stdout.readline())
+        texts = [file.read_text(errors="replace") for file in (out, err)]
     return subprocess.CompletedProcess(["python", "-c", code, *arguments], code_of_exit, *texts)
 
 
@@ -103,6 +103,7 @@ def _become(request: dict[str, Any]) -> dict[str, Any]:
     import types
 
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    tempfile.tempdir = None  # where the environment says
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
