@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterable
@@ -12,10 +11,11 @@ from importlib import import_module
 from pathlib import Path
 from types import CodeType
 
+from tests import warm
+
 from . import calls
 from .scenarios import services
 
-ROOT = Path(__file__).parents[2]
 # Imported before anything is recorded, which would take long.
 PACKAGES = {"comet": "comet_ml", "mlflow": "mlflow", "wandb": "wandb"}
 Place = tuple[str, str, int]
@@ -28,15 +28,9 @@ def called(names: Iterable[str], folder: Path) -> set[Place]:
         names: Some of ``scenarios/services.py``.
         folder: Their folder.
     """
-    paths = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.api.elsewhere", str(folder), *names],
-        env={**os.environ, "PYTHONPATH": paths, "HOME": str(folder)},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    code = "import runpy; runpy.run_module('tests.api.elsewhere', run_name='__main__')"
+    environment = {**os.environ, "HOME": str(folder)}
+    done = warm.run(code, str(folder), *names, cwd=folder, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return {(file, function, line) for file, function, line in json.loads(done.stdout.splitlines()[-1])}
 

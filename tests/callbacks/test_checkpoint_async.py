@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests import warm
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -262,6 +261,7 @@ def test_what_the_run_saved_last_can_be_used_at_once() -> None:
 # Processes
 
 SCRIPT = """
+import warnings; warnings.simplefilter("ignore")
 import os, resource, sys, time, torch
 from torch.utils.data import DataLoader, TensorDataset
 from fulmen import LightningModule, Trainer
@@ -299,7 +299,7 @@ run(ModelCheckpoint(dirpath="out", filename="{step}", every_n_train_steps=2), As
 def test_a_process_whose_disk_is_full_does_not_end_with_0(steps: int) -> None:
     """Whether the file that fails is the last of the run or not."""
     code = SCRIPT + FULL.replace("EVERY", str(steps))
-    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120)
+    ended = warm.run(code, cwd=Path.cwd())
     assert ended.returncode == 1
     assert "step=4.ckpt" in ended.stderr and "What to do" in ended.stderr and "File too large" in ended.stderr
     assert names() == ["step=2.ckpt"]
@@ -343,8 +343,8 @@ for number in range(times):
 def test_a_killed_process_leaves_the_newest_complete_file(tmp_path: Path) -> None:
     """At most two intervals are lost: that of the file in the making, and the one that waits for it."""
     times, seed = (100 if SOAK else 10), random.Random(7).randrange(10**6)
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT + KILLED, str(tmp_path), str(times), str(seed)]
-    subprocess.run(command, check=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    ended = warm.run(SCRIPT + KILLED, str(tmp_path), str(times), str(seed), cwd=tmp_path, timeout=600)
+    assert ended.returncode == 0, ended.stderr
     interrupted = 0
     for number in range(times):
         place = tmp_path / str(number)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests import warm
 
 from fulmen.checkpoint.async_io import AsyncCheckpointIO, CheckpointNotSavedError
 from fulmen.checkpoint.io import CheckpointIO, TorchCheckpointIO, join, poll, when_saved
@@ -270,7 +270,7 @@ def test_writes_on_this_thread_where_there_is_no_other(monkeypatch: pytest.Monke
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120)
+    return warm.run("import warnings; warnings.simplefilter('ignore')\n" + code, cwd=Path.cwd())
 
 
 SLOW = """

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests import warm
 
 KILLS = int(os.environ.get("FULMEN_KILLS", 0)) or (200 if os.environ.get("FULMEN_SOAK") == "1" else 20)
 ELSEWHERE = Path("/dev/shm")
@@ -35,11 +34,9 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 def test_a_run_that_is_killed_goes_on_from_its_newest_save(root: Path, tmp_path: Path) -> None:
     """On the same disk, a logger opens a new version at each start. What must hold is in ``killed.py``."""
-    top = Path(__file__).parents[2]
     env = {**os.environ, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    env["PYTHONPATH"] = os.pathsep.join([str(top), *filter(None, [env.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "tests.checkpoint.killed", str(root), str(KILLS), "4", str(int(root == tmp_path))]
-    done = subprocess.run(command, env=env, cwd=top, capture_output=True, text=True)
+    code = "import runpy; runpy.run_module('tests.checkpoint.killed', run_name='__main__')"
+    done = warm.run(code, str(root), str(KILLS), "4", str(int(root == tmp_path)), cwd=tmp_path, env=env, timeout=3600)
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)
     assert counts["started"] > KILLS // 2 and counts["steps"] > KILLS, counts

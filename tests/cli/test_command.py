@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tomllib
+from tests import warm
 
 from fulmen.cli import command
 
@@ -93,8 +94,8 @@ try:
 except ModuleNotFoundError as error:
     print(error)
 """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    ran = warm.run(code, cwd=Path.cwd())
+    assert ran.returncode == 0, ran.stderr
     assert "pip install fulmen[cli]" in ran.stdout
 
 

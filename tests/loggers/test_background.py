@@ -4,17 +4,17 @@ import copy
 import gc
 import os
 import pickle
-import subprocess
-import sys
 import threading
 import time
 import warnings
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests import warm
 
 from fulmen.loggers import work
 from fulmen.loggers.background import Background, LoggingFailedError
@@ -330,7 +330,7 @@ def write(records):
 machine.gather(write, 1)
 machine.gather(write, 2)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = warm.run(code, cwd=Path.cwd())
     assert done.returncode == 0
     if patience > 1:
         assert "2]" in done.stdout

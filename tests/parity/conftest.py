@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from types import ModuleType
 
 import pytest
@@ -12,6 +13,8 @@ def lightning() -> ModuleType:
     """PyTorch Lightning, the reference."""
     with quiet():
         module: ModuleType = pytest.importorskip("pytorch_lightning", reason="the reference of the parity tests")
+    gc.collect()
+    gc.freeze()  # as the conftest above does after its imports
     return module
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
+
+from tests import warm
 
 WRITE = """
 import argparse, collections, pathlib, warnings
@@ -71,6 +71,6 @@ assert not [name for name in sys.modules if "lightning" in name.split(".")[0]]
 
 
 def test_files_of_lightning_are_read_without_it(lightning: ModuleType, tmp_path: Path) -> None:
-    for code in (WRITE, READ):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    for code, modules in ((WRITE, ("torch", "fulmen", "pytorch_lightning")), (READ, ("torch", "fulmen"))):
+        done = warm.run(code, cwd=tmp_path, modules=modules)
         assert done.returncode == 0, done.stderr

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from tests import warm
 
 from .differing import both, model, quiet, rows, trainer
 
@@ -45,15 +45,8 @@ trainer.fit(Model(), torch.utils.data.DataLoader(torch.ones(16, 2), 2))
 
 def run(pl: ModuleType, folder: Path, signal: str, **environment: str) -> subprocess.CompletedProcess[str]:
     folder.mkdir()
-    return subprocess.run(
-        [sys.executable, "-c", SCRIPT, pl.__name__, signal],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    modules = ("torch", "fulmen", "pytorch_lightning")
+    return warm.run(SCRIPT, pl.__name__, signal, cwd=folder, env={**os.environ, **environment}, modules=modules)
 
 
 def test_sigterm(lightning: ModuleType, fulmen: ModuleType, tmp_path: Path) -> None:

@@ -10,8 +10,6 @@ import functools
 import io
 import pathlib
 import re
-import subprocess
-import sys
 import threading
 import zoneinfo
 from pathlib import Path
@@ -22,6 +20,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests import warm
 
 from fulmen.utilities.codec import decode, decode_checkpoint, encode, encode_checkpoint, is_trusted
 from fulmen.utilities.exceptions import MisconfigurationException
@@ -289,7 +288,7 @@ assert is_whole(trusted) and trusted['data'].made == 7
 
 
 def run(code: str, folder: Path) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+    done = warm.run(code, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests import warm
 
 import fulmen
 from fulmen.cli import command
@@ -40,12 +40,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> int:
 
 def test_a_file_is_rewritten_and_kept(old: Path) -> None:
     before = old.read_bytes()
-    done = subprocess.run(
-        [sys.executable, "-m", "fulmen.utilities.upgrade_checkpoint", str(old)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(fulmen.__file__).parents[1])},
-    )
+    code = "import runpy; runpy.run_module('fulmen.utilities.upgrade_checkpoint', run_name='__main__')"
+    done = warm.run(code, str(old), cwd=old.parent)
     assert done.returncode == 0 and "the original is old.ckpt.bak" in done.stdout, done.stderr
     assert (old.parent / "old.ckpt.bak").read_bytes() == before
     made = torch.load(old, weights_only=True)
