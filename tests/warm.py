@@ -67,7 +67,7 @@ def _start(modules: tuple[str, ...]) -> subprocess.Popen[str]:
 
 def _stop(process: subprocess.Popen[str]) -> None:
     process.kill()
-    process.wait()
+    process.communicate()  # closes its pipes
 
 
 def _serve(modules: list[str]) -> dict[str, Any]:
