@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests import warm
 
+import fulmen
 from fulmen.utilities import upgrade_checkpoint
 from fulmen.utilities.migration.utils import CURRENT
 from fulmen.utilities.seal import check_seal
@@ -36,8 +37,12 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> int:
 
 def test_a_file_is_rewritten_and_kept(old: Path) -> None:
     before = old.read_bytes()
-    code = "import runpy; runpy.run_module('fulmen.utilities.upgrade_checkpoint', run_name='__main__')"
-    done = warm.run(code, str(old), cwd=old.parent)
+    done = subprocess.run(
+        [sys.executable, "-m", "fulmen.utilities.upgrade_checkpoint", str(old)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(fulmen.__file__).parents[1])},
+    )
     assert done.returncode == 0 and "the original is old.ckpt.bak" in done.stdout, done.stderr
     assert (old.parent / "old.ckpt.bak").read_bytes() == before
     made = torch.load(old, weights_only=True)
