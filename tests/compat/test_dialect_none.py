@@ -19,7 +19,7 @@ LONG = ("core", "loops", "trainer", "callbacks", "data", "checkpoint", "resume")
 def _run(command: list[str], dialect: str) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ, "FULMEN_DIALECT": dialect, "PYTHONPATH": str(Path(fulmen.__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1", "FULMEN_SOAK": "",
     }  # fmt: skip
     return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=TESTS.parent, check=False)
 
@@ -32,8 +32,9 @@ def _pytest(*paths: str) -> None:
 
 
 @pytest.mark.soak
-def test_the_modern_tests_pass() -> None:
-    _pytest(*LONG)
+@pytest.mark.parametrize("folder", LONG)
+def test_the_modern_tests_pass(folder: str) -> None:
+    _pytest(folder)
 
 
 def test_a_handful_of_them_pass() -> None:
