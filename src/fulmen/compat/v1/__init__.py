@@ -240,7 +240,7 @@ def made(trainer: Trainer) -> None:
     Args:
         trainer: The Trainer.
     """
-    _announce(trainer, trainer._given_callbacks, "on_init_end")
+    _announce(trainer, getattr(trainer, "_given_callbacks", ()), "on_init_end")
 
 
 def _announce(trainer: Trainer, callbacks: Any, event: str) -> None:
