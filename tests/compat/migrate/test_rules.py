@@ -38,7 +38,12 @@ FLAGS = {
     "gpus=[1, 2]": 'devices=[1, 2], accelerator="gpu"',
     "gpus=-1": 'devices=-1, accelerator="gpu"',
     "gpus=0": 'accelerator="cpu"',
-    "gpus=None": "",
+    "gpus=None": 'accelerator="cpu"',
+    'gpus=None, accelerator="gpu"': 'accelerator="gpu"',
+    'gpus=None, accelerator="ddp"': 'accelerator="cpu", strategy="ddp"',
+    "gpus=None, accelerator=mine": None,
+    "gpus=None, tpu_cores=8": 'devices=8, accelerator="tpu"',
+    "gpus=None, num_processes=2": 'accelerator="cpu", devices=2',
     "gpus=n": None,
     'gpus="3"': None,
     'gpus=1, accelerator="gpu"': 'devices=1, accelerator="gpu"',
@@ -70,7 +75,8 @@ FLAGS = {
     "auto_scale_batch_size=False": "",
     "track_grad_norm=2": None,
     "track_grad_norm=-1": "",
-    "terminate_on_nan=True": "detect_anomaly=True",
+    "terminate_on_nan=True": None,
+    "terminate_on_nan=False": "",
     "stochastic_weight_avg=True": None,
     "stochastic_weight_avg=False": "",
     "flush_logs_every_n_steps=10": None,
@@ -358,7 +364,7 @@ def comments_of(text: str) -> list[str]:
 
 
 RUNS = ("gpus=0", "gpus=None", "num_processes=1", "checkpoint_callback=False", "progress_bar_refresh_rate=0",
-        "progress_bar_refresh_rate=5", 'weights_summary="full"', "weights_summary=None", "terminate_on_nan=True",
+        "progress_bar_refresh_rate=5", 'weights_summary="full"', "weights_summary=None", "terminate_on_nan=False",
         "reload_dataloaders_every_epoch=True", "replace_sampler_ddp=False", "accumulate_grad_batches={4: 2}",
         'precision="bf16"', "profiler=True", "max_steps=None", "track_grad_norm=-1")  # fmt: skip
 

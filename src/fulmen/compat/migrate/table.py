@@ -72,7 +72,6 @@ IDLE_FLAGS: dict[str, tuple[object, ...]] = {
     "distributed_backend": (None,),
     "early_stop_callback": (False, None),
     "flush_logs_every_n_steps": (None,),
-    "gpus": (None,),
     "ipus": (None,),
     "log_gpu_memory": (None, False),
     "max_steps": (None,),
