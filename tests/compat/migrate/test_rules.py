@@ -195,8 +195,11 @@ def test_parameters() -> None:
     def classes(used: bool) -> str:
         text = "import fulmen as pl\n"
         for number, (kind, method, name) in enumerate(PARAMETERS):
-            text += f"class Mine{number}(pl.{CLASS[kind]}):\n    def {method}(self, a, {name}):\n"
-            text += f"        return {name if used else 'a'}\n"
+            first = "closure" if method == "optimizer_step" else "a"
+            text += f"class Mine{number}(pl.{CLASS[kind]}):\n    def {method}(self, {first}, {name}):\n"
+            text += (
+                f"        {'closure()' if first == 'closure' else 'pass'}\n        return {name if used else first}\n"
+            )
         return text
 
     notes, new = migrated(classes(used=True))
@@ -208,7 +211,7 @@ def test_parameters() -> None:
         for _, method, name in PARAMETERS
     ]
     assert [note.safe for note in notes] == [not one for one in telling]
-    assert new.count("(self, a):") == telling.count(False)
+    assert new.count("(self, a):") + new.count("(self, closure):") == telling.count(False)
 
 
 def test_what_a_trainer_had() -> None:

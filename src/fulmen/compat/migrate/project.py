@@ -7,6 +7,8 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from fulmen.compat.migrate.uses import Use, Uses, dotted
+
 ROOTS = ("lightning.pytorch", "pytorch_lightning", "lightning", "fulmen")
 _KINDS = {
     "LightningModule": "module",
@@ -54,6 +56,7 @@ class File:
         trainers: The names that hold a Trainer, by the place of their scope.
         moves: Expressions for ``ckpt_path=``, by the places of the calls that get them.
         moved: Places of the Trainers that such an expression leaves.
+        uses: What it uses of methods, by their names.
     """
 
     name: str
@@ -64,6 +67,7 @@ class File:
     trainers: dict[tuple[int, int], set[str]] = field(default_factory=dict)
     moves: dict[tuple[int, int], str] = field(default_factory=dict)
     moved: set[tuple[int, int]] = field(default_factory=set)
+    uses: dict[str, list[Use]] = field(default_factory=dict)
 
     def settings(self, name: str) -> Iterator[tuple[str, tuple[int, int]]]:
         """The keys, each with its place, of the dictionaries that a name holds somewhere in the file."""
@@ -97,7 +101,7 @@ class Project:
             module = path.removesuffix(".py").removesuffix("/__init__").replace("\\", "/").replace("/", ".")
             self.files[path] = File(module, tree, text)
         for file in self.files.values():
-            file.classes = dict(_classes(file.tree, _imports(file.tree)))
+            _read(file)
         for path in self.files:
             self._learn_kinds(path)
         for path in self.files:
@@ -110,7 +114,7 @@ class Project:
         made = copy.copy(self)
         made.files = dict(self.files)
         file = made.files[path] = File(self.files[path].name, ast.parse(text), text)
-        file.classes = dict(_classes(file.tree, _imports(file.tree)))
+        _read(file)
         made._learn_kinds(path)
         _find_trainers(made, path)
         return made
@@ -157,6 +161,15 @@ class Project:
                         queue += [base.rpartition(".")[2] for base in map(dotted, node.bases) if base]
         return found
 
+    def uses(self, name: str) -> list[Use]:
+        """The places that use a method, by its name; without what goes to a class of Lightning's."""
+        return [use for file in self.files.values() for use in file.uses.get(name, ())]
+
+    def is_called_as_of_old(self, name: str, parameters: dict[str, bool], gone: list[str]) -> bool:
+        """Whether somebody passes a method what it takes no more; see :meth:`Use.reaches`."""
+        classes = {one.rpartition(".")[2] for file in self.files.values() for one in file.classes}
+        return any(use.reaches(parameters, gone, classes) for use in self.uses(name))
+
     def _kind(self, file: File, name: str, seen: tuple[object, ...]) -> str | None:
         if (id(file), name) in seen:
             return None
@@ -195,16 +208,6 @@ def _own(node: ast.ClassDef) -> Iterator[str]:
             yield part.id
 
 
-def dotted(node: ast.AST) -> str | None:
-    """A name with dots; None if it is another expression."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        value = dotted(node.value)
-        return None if value is None else f"{value}.{node.attr}"
-    return None
-
-
 def _imports(tree: ast.AST) -> dict[str, str]:
     found: dict[str, str] = {}
     for node in ast.walk(tree):
@@ -236,6 +239,19 @@ def _classes(node: ast.AST, imports: Mapping[str, str], prefix: str = "") -> Ite
             yield from _classes(child, imports, f"{name}.")
         else:
             yield from _classes(child, imports, prefix)
+
+
+def _read(file: File) -> None:
+    """Notes the classes of a file, and which methods it uses."""
+    imports = _imports(file.tree)
+    file.classes = dict(_classes(file.tree, imports))
+
+    def is_first(name: str) -> bool:
+        bases = file.classes.get(name)
+        return bool(bases) and all(kind_of_name(base) is not None for base in bases or ())
+
+    for use in Uses(file.tree, is_first, lambda name: kind_of_name(_resolved(name, imports)) is not None).found:
+        file.uses.setdefault(use.name, []).append(use)
 
 
 def _find_trainers(project: Project, path: str) -> None:

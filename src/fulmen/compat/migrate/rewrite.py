@@ -125,7 +125,8 @@ class Rewrite(Imports):
                 hook = outputs.methods_of(original_node).get(f"{stage}_epoch_end")
                 if hook is None:
                     continue
-                safe = self._stands_alone(original_node) and outputs.can_collect(original_node, stage)
+                used = self.project.uses(hook.name.value) or self.project.uses(f"{stage}_step")
+                safe = not used and self._stands_alone(original_node) and outputs.can_collect(original_node, stage)
                 self.note(hook.name, hook.name.value, table.MODULE_METHODS[hook.name.value], safe)
                 if safe:
                     updated_node = outputs.collect(updated_node, stage)
@@ -153,10 +154,17 @@ class Rewrite(Imports):
         remedy = methods.METHODS.get(kind, {}).get(name)
         if remedy is not None and not collected:
             new = methods.renamed(updated_node, kind, set(outputs.methods_of(self.classes[-1])))
+            new = None if self.project.uses(name) else new
             self.note(original_node.name, name, remedy, new is not None)
             return updated_node if new is None else new
-        for what, advice in methods.old_parameters(original_node, kind):
-            made = methods.without(updated_node, what)
+        old = dict(methods.old_parameters(original_node, kind))
+        gone = [what for what in old if methods.without(original_node, what) is not None]
+        if gone and self.project.is_called_as_of_old(name, methods.parameters(original_node), gone):
+            gone = []
+        if kind == "module" and name == "optimizer_step" and not methods.runs_closure(original_node):
+            gone = []
+        for what, advice in old.items():
+            made = methods.without(updated_node, what) if what in gone else None
             self.note(original_node.name, f"{name}({what})", advice, made is not None)
             updated_node = updated_node if made is None else made
         return updated_node
