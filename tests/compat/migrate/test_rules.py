@@ -95,6 +95,8 @@ FLAGS = {
     "prepare_data_per_node=True": "",
     "prepare_data_per_node=False": None,
     "max_steps=None": "",
+    "max_nb_epochs=3, min_nb_epochs=1": "max_epochs=3, min_epochs=1",
+    "overfit_pct=0.1": None,
     "profiler=True": 'profiler="simple"',
     "truncated_bptt_steps=4": None,
     "gpus=1, **more": None,
@@ -126,6 +128,12 @@ def test_a_callback_is_imported_where_the_trainer_was() -> None:
     _, new = migrated(text)
     assert "from pytorch_lightning.callbacks import TQDMProgressBar\n" in new
     assert "Trainer(callbacks=[TQDMProgressBar(refresh_rate=5)])" in new
+
+
+def test_flags_in_a_dictionary_on_the_spot() -> None:
+    text = "import fulmen\nfulmen.Trainer(**{'gpus': 1, 'max_epochs': 1}, **dict(amp_level='O2', precision=16))\n"
+    assert found(text) == {"gpus": False, "amp_level": False}
+    assert migrated(text)[1] == text
 
 
 def test_flags_in_a_dictionary() -> None:
@@ -260,6 +268,8 @@ STATEMENTS = [
         ("m = torchmetrics.functional.accuracy(a, b)", "torchmetrics.functional.accuracy", False),
         ("m = pl.metrics.F1()", "metrics.F1", False),
         ("pl.callbacks.ModelCheckpoint(period=2)", "ModelCheckpoint(period)", True),
+        ("pl.callbacks.EarlyStopping('a', mode='auto')", "EarlyStopping(mode)", False),
+        ("pl.callbacks.ModelCheckpoint(mode='auto')", "ModelCheckpoint(mode)", False),
         ("pl.callbacks.ModelCheckpoint(filepath='x')", "ModelCheckpoint(filepath)", False),
         ("pl.Trainer.add_argparse_args(p)", "Trainer.add_argparse_args", False),
         ("t = pl.Trainer()\nt.test(test_dataloaders=d)", "test(test_dataloaders)", True),

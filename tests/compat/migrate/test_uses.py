@@ -96,6 +96,19 @@ def test_a_hook_that_is_called_by_its_old_name_keeps_it(call: str) -> None:
     assert "def on_train_batch_end(" in migrated(RENAMED, "on_batch_end = 1\n")[1][0]
 
 
+def test_old_hooks_of_a_mixin_are_found() -> None:
+    """Also of one behind another, in another file; and never rewritten."""
+    first = (
+        "class First:\n    def training_epoch_end(self, outputs): ...\n    def backward(self, loss, optimizer): ...\n"
+    )
+    mix = "from f0 import First\nclass Mix(First):\n    def on_batch_end(self): ...\n    def other(self): ...\n"
+    use = "import f1\nclass B(pl.LightningModule): ...\nclass K(f1.Mix, B): ...\n"
+    notes, texts = migrated(first, mix, use)
+    assert [note.what for note in notes] == ["training_epoch_end", "backward(optimizer)", "on_batch_end"]
+    assert not any(note.safe for note in notes) and texts == [first, mix, use]
+    assert migrated(first, mix, use.replace("f1.Mix, ", ""))[0] == []
+
+
 COLLECTS = """class N(pl.LightningModule):
     def __init__(self):
         super().__init__()

@@ -57,6 +57,7 @@ class File:
         moves: Expressions for ``ckpt_path=``, by the places of the calls that get them.
         moved: Places of the Trainers that such an expression leaves.
         uses: What it uses of methods, by their names.
+        mixed: What the classes are into which a class is mixed that is not Lightning's itself.
     """
 
     name: str
@@ -68,6 +69,7 @@ class File:
     moves: dict[tuple[int, int], str] = field(default_factory=dict)
     moved: set[tuple[int, int]] = field(default_factory=set)
     uses: dict[str, list[Use]] = field(default_factory=dict)
+    mixed: dict[str, str] = field(default_factory=dict)
 
     def settings(self, name: str) -> Iterator[tuple[str, tuple[int, int]]]:
         """The keys, each with its place, of the dictionaries that a name holds somewhere in the file."""
@@ -106,6 +108,9 @@ class Project:
             self._learn_kinds(path)
         for path in self.files:
             _find_trainers(self, path)
+        for file in self.files.values():
+            for name, kind in file.kinds.items():
+                self._mix(file, name, kind)
         found = [base for file in self.files.values() for bases in file.classes.values() for base in bases]
         self.bases = {base.rpartition(".")[2] for base in found}
 
@@ -114,6 +119,7 @@ class Project:
         made = copy.copy(self)
         made.files = dict(self.files)
         file = made.files[path] = File(self.files[path].name, ast.parse(text), text)
+        file.mixed = self.files[path].mixed
         _read(file)
         made._learn_kinds(path)
         _find_trainers(made, path)
@@ -184,18 +190,35 @@ class Project:
                 return known
         return None
 
-    def _elsewhere(self, file: File, name: str, seen: tuple[object, ...]) -> str | None:
-        """What a class of another file of the project is; relative imports may go up any number of folders."""
+    def _mix(self, file: File, name: str, kind: str) -> None:
+        """Notes what the bases of a class are mixed into."""
+        for base in file.classes.get(name, ()):
+            for other, last in self._homes(file, base):
+                if other.kinds.get(last) is None and last not in other.mixed:
+                    other.mixed[last] = kind
+                    self._mix(other, last, kind)
+
+    def _homes(self, file: File, name: str) -> list[tuple[File, str]]:
+        """The classes of the project that a name may mean."""
+        if name in file.classes:
+            return [(file, name)]
         module, _, last = name.lstrip(".").rpartition(".")
         if not module and not name.startswith("."):
-            return None  # a name of the file itself
-        for other in self.files.values():
-            same = other.name == module or other.name.endswith(f".{module}") or not module
-            if other is not file and last in other.classes and same:
-                kind = self._kind(other, last, seen)
-                if kind is not None:
-                    return kind
-        return None
+            return []
+        return [
+            (other, last)
+            for other in self.files.values()
+            if other is not file
+            and last in other.classes
+            and (other.name == module or other.name.endswith(f".{module}") or not module)
+        ]
+
+    def _elsewhere(self, file: File, name: str, seen: tuple[object, ...]) -> str | None:
+        """What a class of another file of the project is; relative imports may go up any number of folders."""
+        if name in file.classes and not name.startswith("."):
+            return None
+        kinds = (self._kind(other, last, seen) for other, last in self._homes(file, name))
+        return next((kind for kind in kinds if kind is not None), None)
 
 
 def _own(node: ast.ClassDef) -> Iterator[str]:

@@ -148,7 +148,10 @@ class Rewrite(Imports):
         """Brings a hook up to date."""
         self.functions.pop()
         kind, name = self.kind, original_node.name.value
-        if kind is None or (self.functions and self.functions[-1][0] == len(self.classes)):
+        if self.functions and self.functions[-1][0] == len(self.classes):
+            return updated_node
+        if kind is None:
+            self._look_at_mixin(original_node)
             return updated_node
         collected = any(name == f"{stage}_epoch_end" for stage in outputs.STAGES) and kind == "module"
         remedy = methods.METHODS.get(kind, {}).get(name)
@@ -168,6 +171,16 @@ class Rewrite(Imports):
             self.note(original_node.name, f"{name}({what})", advice, made is not None)
             updated_node = updated_node if made is None else made
         return updated_node
+
+    def _look_at_mixin(self, node: cst.FunctionDef) -> None:
+        """Names what is old in a class that others mix in; it may serve something else, too."""
+        name = node.name.value
+        kind = self.file.mixed.get(".".join(one.name.value for one in self.classes), "")
+        remedy = methods.METHODS.get(kind, {}).get(name)
+        if remedy is not None:
+            self.note(node.name, name, remedy)
+        for what, advice in methods.old_parameters(node, kind):
+            self.note(node.name, f"{name}({what})", advice)
 
     # -- attributes and statements
 
