@@ -59,6 +59,22 @@ def test_a_signature_stays_while_somebody_calls_it_as_of_old(hook: str) -> None:
             assert (new == par) == stays and same == other, other
 
 
+def test_parameters_with_defaults_may_have_been_left_out() -> None:
+    """Four arguments in a row are the old ones then; with another name for the fourth, today's."""
+    given = "epoch, i, optimizer, optimizer_idx=0, closure=None, on_tpu=False"
+    par = f"class N(pl.LightningModule):\n    def optimizer_step(self, {given}):\n        closure()\n"
+    for call, stays in (("(1, 2, opt, 0)", True), ("(1, 2, opt, closure=f)", False), ("(1, 2, opt)", False)):
+        notes, _ = migrated(par, f"def run(model, opt, f): model.optimizer_step{call}\n")
+        assert [note.safe for note in notes] == [not stays] * 2, call
+
+
+def test_a_toggling_of_its_own_is_called_as_it_is_defined() -> None:
+    own = "class Base(pl.LightningModule):\n    def toggle_optimizer(self, optimizer, optimizer_idx): ...\n"
+    use = "from f0 import Base\nclass N(Base):\n    def f(self, opt): self.toggle_optimizer(opt, 0)\n"
+    notes, texts = migrated(own, use)
+    assert [note.safe for note in notes] == [False, False] and texts == [own, use]
+
+
 CLOSURES = {
     "closure()": True,
     "loss = closure()\noptimizer.step()": True,

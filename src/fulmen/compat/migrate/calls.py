@@ -47,6 +47,7 @@ class Calls(cst.CSTTransformer):
         def note(self, node: cst.CSTNode, what: str, remedy: str, safe: bool = False) -> None: ...
         def place(self, node: cst.CSTNode) -> tuple[int, int]: ...
         def imported(self, node: cst.CSTNode) -> str | None: ...
+        def own_names(self) -> set[str]: ...
         def is_trainer(self, node: cst.BaseExpression) -> bool: ...
 
     def change_call(self, original_node: cst.Call, updated_node: cst.Call) -> Any:
@@ -152,8 +153,10 @@ class Calls(cst.CSTTransformer):
                     safe = old != "sync_dist_op" and not arguments.starred and arguments.remove(old)
                     self.note(original_node, f"self.{method}({old})", remedy, safe)
         elif owner == "self" and self.kind == "module" and method == "toggle_optimizer" and len(arguments.args) == 2:
-            self.note(original_node, "toggle_optimizer(optimizer_idx)", "`toggle_optimizer(optimizer)`", True)
-            arguments.args = [arguments.args[0].with_changes(comma=cst.MaybeSentinel.DEFAULT)]
+            safe = method not in self.own_names()
+            self.note(original_node, "toggle_optimizer(optimizer_idx)", "`toggle_optimizer(optimizer)`", safe)
+            if safe:
+                arguments.args = [arguments.args[0].with_changes(comma=cst.MaybeSentinel.DEFAULT)]
         elif self.kind == "data" and method == "__init__" and _is_super(func.value):
             for old in ("train_transforms", "val_transforms", "test_transforms", "dims"):
                 if arguments.get(old) is not None:

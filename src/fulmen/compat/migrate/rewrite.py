@@ -204,7 +204,7 @@ class Rewrite(Imports):
             return self._of_trainer(original_node, updated_node)
         elif self.kind in _SELF and get_full_name_for_node(original_node.value) == "self":
             advice = _SELF[self.kind].get(attribute)
-            if advice is not None and attribute not in self._own_names():
+            if advice is not None and attribute not in self.own_names():
                 self.note(original_node, f"self.{attribute}", advice)
         return updated_node
 
@@ -226,7 +226,7 @@ class Rewrite(Imports):
         self.note(original_node, f"trainer.{attribute}", advice, new is not None)
         return updated_node if new is None else updated_node.with_changes(attr=cst.Name(new))
 
-    def _own_names(self) -> set[str]:
+    def own_names(self) -> set[str]:
         """What the class, or one of the project from which it derives, defines or sets itself."""
         return self.project.own_names(self.path, ".".join(one.name.value for one in self.classes))
 
