@@ -130,6 +130,18 @@ def test_a_callback_is_imported_where_the_trainer_was() -> None:
     assert "Trainer(callbacks=[TQDMProgressBar(refresh_rate=5)])" in new
 
 
+def test_what_comes_of_everything_is_known() -> None:
+    text = "from pytorch_lightning import *\nclass N(LightningModule):\n    def on_hpc_save(self, c): ...\n"
+    assert found(f"{text}t = Trainer(gpus=0)\nt.tune()\n") == {
+        "on_hpc_save": False,
+        "gpus": True,
+        "trainer.tune": False,
+    }
+    assert found(f"{text.replace('pytorch_', 'other_')}t = Trainer(gpus=0)\nt.tune()\n") == {}
+    text = "from pytorch_lightning.callbacks import *\nclass C(Callback):\n    def on_init_end(self, t): ...\n"
+    assert found(f"{text}Trainer(gpus=1)\n") == {"on_init_end": False}
+
+
 def test_flags_in_a_dictionary_on_the_spot() -> None:
     text = "import fulmen\nfulmen.Trainer(**{'gpus': 1, 'max_epochs': 1}, **dict(amp_level='O2', precision=16))\n"
     assert found(text) == {"gpus": False, "amp_level": False}

@@ -49,6 +49,7 @@ class File:
 
     Attributes:
         name: Its dotted name as a module, as far as folders tell.
+        imports: What its names mean that are imported.
         tree: Its syntax tree.
         text: Its content.
         classes: The dotted names of the bases of each class, by its dotted name in the file.
@@ -63,6 +64,7 @@ class File:
     name: str
     tree: ast.Module
     text: str
+    imports: dict[str, str] = field(default_factory=dict)
     classes: dict[str, list[str]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     trainers: dict[tuple[int, int], set[str]] = field(default_factory=dict)
@@ -241,6 +243,11 @@ def _imports(tree: ast.AST) -> dict[str, str]:
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 module = "." * node.level + (node.module or "")
+                if alias.name == "*":
+                    inner = below_root(module)
+                    names = _KINDS if inner == "" else ("Callback",) if inner == "callbacks" else ()
+                    found |= {name: f"{module}.{name}" for name in names}
+                    continue
                 found[alias.asname or alias.name] = f"{module}.{alias.name}" if module.strip(".") else f".{alias.name}"
     return found
 
@@ -266,7 +273,7 @@ def _classes(node: ast.AST, imports: Mapping[str, str], prefix: str = "") -> Ite
 
 def _read(file: File) -> None:
     """Notes the classes of a file, and which methods it uses."""
-    imports = _imports(file.tree)
+    imports = file.imports = _imports(file.tree)
     file.classes = dict(_classes(file.tree, imports))
 
     def is_first(name: str) -> bool:
@@ -280,7 +287,7 @@ def _read(file: File) -> None:
 def _find_trainers(project: Project, path: str) -> None:
     """Notes which names of which scope hold a Trainer, and where a path to go on from can move to."""
     file = project.files[path]
-    imports = _imports(file.tree)
+    imports = file.imports
 
     def makes_trainer(node: ast.AST | None) -> bool:
         if not isinstance(node, ast.Call):

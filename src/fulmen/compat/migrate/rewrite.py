@@ -50,7 +50,10 @@ class Imports(Calls):
     def imported(self, node: cst.CSTNode) -> str | None:
         """The full name of what a name or attribute means, if it was imported."""
         found = self.get_metadata(metadata.QualifiedNameProvider, node, set())
-        return next((one.name for one in found if one.source is metadata.QualifiedNameSource.IMPORT), None)
+        known = next((one.name for one in found if one.source is metadata.QualifiedNameSource.IMPORT), None)
+        if known is None and not found and isinstance(node, cst.Name):  # it may come of `import *`
+            return self.file.imports.get(node.value)
+        return known
 
     def leave_ImportFrom(self, original_node: cst.ImportFrom, updated_node: cst.ImportFrom) -> Any:
         """Brings import paths up to date."""
