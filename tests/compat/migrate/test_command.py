@@ -134,6 +134,21 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixt
     assert run(folder / "nothing.py") == 2 and "What to do: pass files" in capsys.readouterr().out
 
 
+def test_the_encoding_of_a_file_stays(tmp_path: Path) -> None:
+    """A mark at the start, and what PEP 263 allows; line ends, too."""
+    text = "import pytorch_lightning as pl  # ü\r\npl.Trainer(gpus=0)\r\n"
+    new = text.replace("gpus=0", 'accelerator="cpu"')
+    heads = {"utf-8-sig": "", "latin-1": "# -*- coding: latin-1 -*-\r\n", "utf-8": "", "cp1252": "# coding: cp1252\r\n"}
+    for coding, head in heads.items():
+        (tmp_path / f"{coding}.py").write_bytes((head + text).encode(coding))
+    (tmp_path / "c.yaml").write_bytes("trainer:\n  callbacks: pytorch_lightning.callbacks.Timer\n".encode("utf-8-sig"))
+    assert run(tmp_path, "--write", "--imports") == 0
+    for coding, head in heads.items():
+        wanted = head + new.replace("pytorch_lightning", "fulmen")
+        assert (tmp_path / f"{coding}.py").read_bytes() == wanted.encode(coding), coding
+    assert (tmp_path / "c.yaml").read_bytes().startswith(b"\xef\xbb\xbftrainer:\n  callbacks: fulmen.")
+
+
 def test_notebooks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Cells are one program; what is for the notebook alone stays."""
     code = [
@@ -191,6 +206,9 @@ IMPORTS = {
     "from pytorch_lightning.callbacks import (\n    EarlyStopping,  # early\n    Timer,\n)":
         "from fulmen.callbacks import (\n    EarlyStopping,  # early\n    Timer,\n)",
     "from lightning.pytorch.loggers import CSVLogger as Log": "from fulmen.loggers import CSVLogger as Log",
+    "from pytorch_lightning.callbacks import *": "from fulmen.callbacks import *",
+    "from pytorch_lightning import *  # all": "from fulmen import *  # all",
+    "from lightning.fabric import *": None,
     "import pytorch_lightning.callbacks": None,
     "from lightning.fabric import Fabric": None,
 }  # fmt: skip

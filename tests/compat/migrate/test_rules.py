@@ -38,7 +38,12 @@ FLAGS = {
     "gpus=[1, 2]": 'devices=[1, 2], accelerator="gpu"',
     "gpus=-1": 'devices=-1, accelerator="gpu"',
     "gpus=0": 'accelerator="cpu"',
-    "gpus=None": "",
+    "gpus=None": 'accelerator="cpu"',
+    'gpus=None, accelerator="gpu"': 'accelerator="gpu"',
+    'gpus=None, accelerator="ddp"': 'accelerator="cpu", strategy="ddp"',
+    "gpus=None, accelerator=mine": None,
+    "gpus=None, tpu_cores=8": 'devices=8, accelerator="tpu"',
+    "gpus=None, num_processes=2": 'accelerator="cpu", devices=2',
     "gpus=n": None,
     'gpus="3"': None,
     'gpus=1, accelerator="gpu"': 'devices=1, accelerator="gpu"',
@@ -70,7 +75,8 @@ FLAGS = {
     "auto_scale_batch_size=False": "",
     "track_grad_norm=2": None,
     "track_grad_norm=-1": "",
-    "terminate_on_nan=True": "detect_anomaly=True",
+    "terminate_on_nan=True": None,
+    "terminate_on_nan=False": "",
     "stochastic_weight_avg=True": None,
     "stochastic_weight_avg=False": "",
     "flush_logs_every_n_steps=10": None,
@@ -89,6 +95,8 @@ FLAGS = {
     "prepare_data_per_node=True": "",
     "prepare_data_per_node=False": None,
     "max_steps=None": "",
+    "max_nb_epochs=3, min_nb_epochs=1": "max_epochs=3, min_epochs=1",
+    "overfit_pct=0.1": None,
     "profiler=True": 'profiler="simple"',
     "truncated_bptt_steps=4": None,
     "gpus=1, **more": None,
@@ -120,6 +128,24 @@ def test_a_callback_is_imported_where_the_trainer_was() -> None:
     _, new = migrated(text)
     assert "from pytorch_lightning.callbacks import TQDMProgressBar\n" in new
     assert "Trainer(callbacks=[TQDMProgressBar(refresh_rate=5)])" in new
+
+
+def test_what_comes_of_everything_is_known() -> None:
+    text = "from pytorch_lightning import *\nclass N(LightningModule):\n    def on_hpc_save(self, c): ...\n"
+    assert found(f"{text}t = Trainer(gpus=0)\nt.tune()\n") == {
+        "on_hpc_save": False,
+        "gpus": True,
+        "trainer.tune": False,
+    }
+    assert found(f"{text.replace('pytorch_', 'other_')}t = Trainer(gpus=0)\nt.tune()\n") == {}
+    text = "from pytorch_lightning.callbacks import *\nclass C(Callback):\n    def on_init_end(self, t): ...\n"
+    assert found(f"{text}Trainer(gpus=1)\n") == {"on_init_end": False}
+
+
+def test_flags_in_a_dictionary_on_the_spot() -> None:
+    text = "import fulmen\nfulmen.Trainer(**{'gpus': 1, 'max_epochs': 1}, **dict(amp_level='O2', precision=16))\n"
+    assert found(text) == {"gpus": False, "amp_level": False}
+    assert migrated(text)[1] == text
 
 
 def test_flags_in_a_dictionary() -> None:
@@ -189,8 +215,11 @@ def test_parameters() -> None:
     def classes(used: bool) -> str:
         text = "import fulmen as pl\n"
         for number, (kind, method, name) in enumerate(PARAMETERS):
-            text += f"class Mine{number}(pl.{CLASS[kind]}):\n    def {method}(self, a, {name}):\n"
-            text += f"        return {name if used else 'a'}\n"
+            first = "closure" if method == "optimizer_step" else "a"
+            text += f"class Mine{number}(pl.{CLASS[kind]}):\n    def {method}(self, {first}, {name}):\n"
+            text += (
+                f"        {'closure()' if first == 'closure' else 'pass'}\n        return {name if used else first}\n"
+            )
         return text
 
     notes, new = migrated(classes(used=True))
@@ -202,7 +231,7 @@ def test_parameters() -> None:
         for _, method, name in PARAMETERS
     ]
     assert [note.safe for note in notes] == [not one for one in telling]
-    assert new.count("(self, a):") == telling.count(False)
+    assert new.count("(self, a):") + new.count("(self, closure):") == telling.count(False)
 
 
 def test_what_a_trainer_had() -> None:
@@ -251,6 +280,8 @@ STATEMENTS = [
         ("m = torchmetrics.functional.accuracy(a, b)", "torchmetrics.functional.accuracy", False),
         ("m = pl.metrics.F1()", "metrics.F1", False),
         ("pl.callbacks.ModelCheckpoint(period=2)", "ModelCheckpoint(period)", True),
+        ("pl.callbacks.EarlyStopping('a', mode='auto')", "EarlyStopping(mode)", False),
+        ("pl.callbacks.ModelCheckpoint(mode='auto')", "ModelCheckpoint(mode)", False),
         ("pl.callbacks.ModelCheckpoint(filepath='x')", "ModelCheckpoint(filepath)", False),
         ("pl.Trainer.add_argparse_args(p)", "Trainer.add_argparse_args", False),
         ("t = pl.Trainer()\nt.test(test_dataloaders=d)", "test(test_dataloaders)", True),
@@ -358,7 +389,7 @@ def comments_of(text: str) -> list[str]:
 
 
 RUNS = ("gpus=0", "gpus=None", "num_processes=1", "checkpoint_callback=False", "progress_bar_refresh_rate=0",
-        "progress_bar_refresh_rate=5", 'weights_summary="full"', "weights_summary=None", "terminate_on_nan=True",
+        "progress_bar_refresh_rate=5", 'weights_summary="full"', "weights_summary=None", "terminate_on_nan=False",
         "reload_dataloaders_every_epoch=True", "replace_sampler_ddp=False", "accumulate_grad_batches={4: 2}",
         'precision="bf16"', "profiler=True", "max_steps=None", "track_grad_norm=-1")  # fmt: skip
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fulmen.compat.migrate import table
 from fulmen.compat.migrate.findings import Finding
-from fulmen.compat.migrate.flags import Arguments, Flags
+from fulmen.compat.migrate.flags import Arguments, Flags, literal
 from fulmen.compat.migrate.library import cst, get_full_name_for_node
 from fulmen.compat.migrate.project import below_root
 
@@ -46,6 +47,7 @@ class Calls(cst.CSTTransformer):
         def note(self, node: cst.CSTNode, what: str, remedy: str, safe: bool = False) -> None: ...
         def place(self, node: cst.CSTNode) -> tuple[int, int]: ...
         def imported(self, node: cst.CSTNode) -> str | None: ...
+        def own_names(self) -> set[str]: ...
         def is_trainer(self, node: cst.BaseExpression) -> bool: ...
 
     def change_call(self, original_node: cst.Call, updated_node: cst.Call) -> Any:
@@ -56,6 +58,10 @@ class Calls(cst.CSTTransformer):
             return self._trainer(original_node, updated_node)
         if name is not None:
             inner = below_root(name)
+            if inner and inner.startswith("callbacks.") and inner.endswith((".ModelCheckpoint", ".EarlyStopping")):
+                mode = Arguments(original_node.args).get("mode")
+                if mode is not None and literal(mode.value) == "auto":
+                    self.note(mode, f"{inner.rpartition('.')[2]}(mode)", '`mode="min"` or `mode="max"`')
             if inner and inner.startswith("callbacks.") and inner.endswith(".ModelCheckpoint"):
                 return self._checkpoint(original_node, updated_node)
             self._metric(original_node, name)
@@ -93,6 +99,9 @@ class Calls(cst.CSTTransformer):
                 for key, (line, column) in self.file.settings(get_full_name_for_node(arg.value) or ""):
                     if key in table.TRAINER_FLAGS and key not in _TODAY:
                         self.findings.append(Finding(self.path, line, column, key, table.TRAINER_FLAGS[key]))
+                for node, key in _keys(arg.value):
+                    if key in table.TRAINER_FLAGS and key not in _TODAY:
+                        self.note(node, key, table.TRAINER_FLAGS[key])
         return updated_node.with_changes(args=arguments.args)
 
     def _callback(self, func: cst.BaseExpression, name: str, text: str, needed: list[tuple[str, str]]) -> Any:
@@ -144,13 +153,27 @@ class Calls(cst.CSTTransformer):
                     safe = old != "sync_dist_op" and not arguments.starred and arguments.remove(old)
                     self.note(original_node, f"self.{method}({old})", remedy, safe)
         elif owner == "self" and self.kind == "module" and method == "toggle_optimizer" and len(arguments.args) == 2:
-            self.note(original_node, "toggle_optimizer(optimizer_idx)", "`toggle_optimizer(optimizer)`", True)
-            arguments.args = [arguments.args[0].with_changes(comma=cst.MaybeSentinel.DEFAULT)]
+            safe = method not in self.own_names()
+            self.note(original_node, "toggle_optimizer(optimizer_idx)", "`toggle_optimizer(optimizer)`", safe)
+            if safe:
+                arguments.args = [arguments.args[0].with_changes(comma=cst.MaybeSentinel.DEFAULT)]
         elif self.kind == "data" and method == "__init__" and _is_super(func.value):
             for old in ("train_transforms", "val_transforms", "test_transforms", "dims"):
                 if arguments.get(old) is not None:
                     self.note(original_node, f"LightningDataModule({old})", table.DATAMODULE_ATTRIBUTES[old])
         return updated_node.with_changes(args=arguments.args)
+
+
+def _keys(node: cst.BaseExpression) -> Iterator[tuple[cst.CSTNode, str]]:
+    """The keys of a dictionary that is written down on the spot."""
+    if isinstance(node, cst.Dict):
+        for element in node.elements:
+            if isinstance(element, cst.DictElement) and isinstance(element.key, cst.SimpleString):
+                yield element.key, str(element.key.evaluated_value)
+    elif isinstance(node, cst.Call) and get_full_name_for_node(node.func) == "dict":
+        for arg in node.args:
+            if arg.keyword is not None:
+                yield arg, arg.keyword.value
 
 
 def _is_super(node: cst.BaseExpression) -> bool:

@@ -72,7 +72,7 @@ def look(
     for path in files.find(paths):
         try:
             if path.suffix in (".yaml", ".yml"):
-                text = path.read_text(encoding="utf-8")
+                text = path.read_text(encoding=files.encoding_of(path))
                 notes, content = files.look_at_yaml(str(path), text, roots)
                 found += notes
                 if content != text:
@@ -108,14 +108,15 @@ def _settled(project: Project, name: str, text: str, roots: bool, old: bool) -> 
 
 def _may_be_of_interest(text: str, project: Project, name: str) -> bool:
     words = ("lightning", "torchmetrics", "fulmen")
-    return bool(project.files[name].kinds) or any(word in text for word in words)
+    file = project.files[name]
+    return bool(file.kinds or file.mixed) or any(word in text for word in words)
 
 
 def write(path: Path, content: str) -> None:
-    """Puts a file in the place of another, whole or not at all, with its rights."""
+    """Puts a file in the place of another, whole or not at all, with its rights and in its encoding."""
     part = path.with_name(f".{path.name}.part")
     try:
-        with open(part, "w", encoding="utf-8", newline="") as file:
+        with open(part, "w", encoding=files.encoding_of(path), newline="") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
+import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,13 +78,28 @@ def find(paths: Iterable[Path]) -> Iterator[Path]:
                     yield Path(folder, name)
 
 
+def encoding_of(path: Path) -> str:
+    """How a file is encoded, by its first bytes and, of a program, what its first lines say.
+
+    Raises:
+        ValueError: If it says something that there is not.
+    """
+    with open(path, "rb") as file:
+        if path.suffix in (".ipynb", ".yaml", ".yml"):
+            return "utf-8-sig" if file.read(3) == codecs.BOM_UTF8 else "utf-8"
+        try:
+            return tokenize.detect_encoding(file.readline)[0]
+        except SyntaxError as error:
+            raise ValueError(str(error)) from error
+
+
 def read(path: Path) -> Source:
     """Reads a program or a notebook.
 
     Raises:
         ValueError: If it is none.
     """
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding=encoding_of(path), newline="") as file:
         text = file.read()
     if path.suffix != ".ipynb":
         return Source(str(path), text)

@@ -158,7 +158,9 @@ class Flags:
         return True
 
     def _gpus(self, name: str, value: Any, node: cst.BaseExpression) -> bool:
-        if value == 0 and type(value) is int:
+        if value is None and self._names_device():
+            return self.arguments.remove(name)
+        if value is None or (value == 0 and type(value) is int):
             if self.arguments.get("accelerator") is not None:
                 return False
             self.arguments.value(name, _text("cpu"))
@@ -166,6 +168,13 @@ class Flags:
         if type(value) is int or (isinstance(value, list) and value):
             return self._device("gpu", name, value)
         return False
+
+    def _names_device(self) -> bool:
+        """Whether other flags say on what the Trainer runs."""
+        accelerator, cores = (self.arguments.get(name) for name in ("accelerator", "tpu_cores"))
+        if accelerator is not None:
+            return literal(accelerator.value) in ("auto", "cpu", "cuda", "gpu", "mps", "tpu")
+        return cores is not None and literal(cores.value) not in (None, UNKNOWN)
 
     def _tpu_cores(self, name: str, value: Any, node: cst.BaseExpression) -> bool:
         return type(value) in (int, list) and self._device("tpu", name, value)
@@ -225,9 +234,6 @@ class Flags:
         made = self.callback("GradientAccumulationScheduler", "scheduling={}")
         assert isinstance(made, cst.Call)
         return self._replace(name, made.with_changes(args=[made.args[0].with_changes(value=node)]))
-
-    def _terminate_on_nan(self, name: str, value: Any, node: cst.BaseExpression) -> bool:
-        return value is True and self.arguments.rename(name, "detect_anomaly")
 
     def _reload_dataloaders_every_epoch(self, name: str, value: Any, node: cst.BaseExpression) -> bool:
         if value is not True or self.arguments.get("reload_dataloaders_every_n_epochs") is not None:

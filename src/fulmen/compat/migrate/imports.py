@@ -49,8 +49,10 @@ def import_from(node: cst.ImportFrom, note: Note, roots: bool) -> Any:
     """
     module = get_full_name_for_node(node.module) if node.module is not None and not node.relative else None
     inner = None if module is None else below_root(module)
-    if module is None or inner is None or isinstance(node.names, cst.ImportStar):
+    if module is None or inner is None:
         return node
+    if isinstance(node.names, cst.ImportStar):
+        return _everything(node, module, note, roots)
     kept: list[cst.ImportAlias] = []
     moved: dict[str, list[cst.ImportAlias]] = {}
     root = root_of(module)
@@ -77,6 +79,19 @@ def import_from(node: cst.ImportFrom, note: Note, roots: bool) -> Any:
     if new_root:
         statements = [_renamed(one, root) for one in statements]
     return statements[0] if len(statements) == 1 else cst.FlattenSentinel(statements)
+
+
+def _everything(node: cst.ImportFrom, module: str, note: Note, roots: bool) -> cst.ImportFrom:
+    """Brings ``from ... import *`` up to date."""
+    root, inner = root_of(module), below_root(module) or ""
+    remedy = remedy_of(inner) if inner else None
+    if remedy is not None:
+        note(node, f"{inner}.*", remedy, False)
+    if not roots or root == "fulmen":
+        return node
+    new_root = remedy is None and not inner.startswith("fabric")
+    note(node, f"{module}.*", f"`from fulmen{'.' if inner else ''}{inner} import *`", new_root)
+    return _renamed(node, root) if new_root else node
 
 
 def _statement(node: cst.ImportFrom, module: str, aliases: list[cst.ImportAlias]) -> cst.ImportFrom:

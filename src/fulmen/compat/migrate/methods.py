@@ -78,6 +78,31 @@ def old_parameters(function: cst.FunctionDef, kind: str) -> Iterator[tuple[str, 
             yield what, table.PARAMETERS.get(what, "leave it out: it is not passed any more")
 
 
+def parameters(function: cst.FunctionDef) -> dict[str, bool]:
+    """What a method takes by position, after `self`; of each, whether it has to be passed."""
+    return {parameter.name.value: parameter.default is None for parameter in function.params.params[1:]}
+
+
+def runs_closure(function: cst.FunctionDef) -> bool:
+    """Whether an ``optimizer_step`` calls its closure, or hands it to a step, whatever happens.
+
+    The old signature asks for the rule of old, by which a closure may stay uncalled.
+    """
+    closure = next((name for name in parameters(function) if "closure" in name), "")
+    step = m.Call(
+        func=m.Attribute(attr=m.Name("step")) | m.Attribute(m.Call(m.Name("super")), m.Name("optimizer_step")),
+        args=[m.ZeroOrMore(), m.Arg(value=m.Name(closure)), m.ZeroOrMore()],
+    )
+    runs: Any = step | m.Call(func=m.Name(closure))
+    line = m.SimpleStatementLine(body=[m.Expr(runs) | m.Assign(value=runs) | m.Return(runs)])
+    for part in function.body.body:
+        if m.matches(part, line):
+            return True
+        if m.findall(part, m.Return() | m.Raise() | m.Yield()):
+            return False
+    return False
+
+
 def without(function: cst.FunctionDef, name: str) -> cst.FunctionDef | None:
     """A hook without a parameter that it does not use; None if it does."""
     if (function.name.value, name) in _TELLING or m.findall(function.body, m.Name(name)):

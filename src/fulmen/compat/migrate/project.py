@@ -7,6 +7,8 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from fulmen.compat.migrate.uses import Use, Uses, dotted
+
 ROOTS = ("lightning.pytorch", "pytorch_lightning", "lightning", "fulmen")
 _KINDS = {
     "LightningModule": "module",
@@ -47,6 +49,7 @@ class File:
 
     Attributes:
         name: Its dotted name as a module, as far as folders tell.
+        imports: What its names mean that are imported.
         tree: Its syntax tree.
         text: Its content.
         classes: The dotted names of the bases of each class, by its dotted name in the file.
@@ -54,16 +57,21 @@ class File:
         trainers: The names that hold a Trainer, by the place of their scope.
         moves: Expressions for ``ckpt_path=``, by the places of the calls that get them.
         moved: Places of the Trainers that such an expression leaves.
+        uses: What it uses of methods, by their names.
+        mixed: What the classes are into which a class is mixed that is not Lightning's itself.
     """
 
     name: str
     tree: ast.Module
     text: str
+    imports: dict[str, str] = field(default_factory=dict)
     classes: dict[str, list[str]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     trainers: dict[tuple[int, int], set[str]] = field(default_factory=dict)
     moves: dict[tuple[int, int], str] = field(default_factory=dict)
     moved: set[tuple[int, int]] = field(default_factory=set)
+    uses: dict[str, list[Use]] = field(default_factory=dict)
+    mixed: dict[str, str] = field(default_factory=dict)
 
     def settings(self, name: str) -> Iterator[tuple[str, tuple[int, int]]]:
         """The keys, each with its place, of the dictionaries that a name holds somewhere in the file."""
@@ -97,11 +105,14 @@ class Project:
             module = path.removesuffix(".py").removesuffix("/__init__").replace("\\", "/").replace("/", ".")
             self.files[path] = File(module, tree, text)
         for file in self.files.values():
-            file.classes = dict(_classes(file.tree, _imports(file.tree)))
+            _read(file)
         for path in self.files:
             self._learn_kinds(path)
         for path in self.files:
             _find_trainers(self, path)
+        for file in self.files.values():
+            for name, kind in file.kinds.items():
+                self._mix(file, name, kind)
         found = [base for file in self.files.values() for bases in file.classes.values() for base in bases]
         self.bases = {base.rpartition(".")[2] for base in found}
 
@@ -110,7 +121,8 @@ class Project:
         made = copy.copy(self)
         made.files = dict(self.files)
         file = made.files[path] = File(self.files[path].name, ast.parse(text), text)
-        file.classes = dict(_classes(file.tree, _imports(file.tree)))
+        file.mixed = self.files[path].mixed
+        _read(file)
         made._learn_kinds(path)
         _find_trainers(made, path)
         return made
@@ -157,6 +169,15 @@ class Project:
                         queue += [base.rpartition(".")[2] for base in map(dotted, node.bases) if base]
         return found
 
+    def uses(self, name: str) -> list[Use]:
+        """The places that use a method, by its name; without what goes to a class of Lightning's."""
+        return [use for file in self.files.values() for use in file.uses.get(name, ())]
+
+    def is_called_as_of_old(self, name: str, parameters: dict[str, bool], gone: list[str]) -> bool:
+        """Whether somebody passes a method what it takes no more; see :meth:`Use.reaches`."""
+        classes = {one.rpartition(".")[2] for file in self.files.values() for one in file.classes}
+        return any(use.reaches(parameters, gone, classes) for use in self.uses(name))
+
     def _kind(self, file: File, name: str, seen: tuple[object, ...]) -> str | None:
         if (id(file), name) in seen:
             return None
@@ -171,18 +192,35 @@ class Project:
                 return known
         return None
 
-    def _elsewhere(self, file: File, name: str, seen: tuple[object, ...]) -> str | None:
-        """What a class of another file of the project is; relative imports may go up any number of folders."""
+    def _mix(self, file: File, name: str, kind: str) -> None:
+        """Notes what the bases of a class are mixed into."""
+        for base in file.classes.get(name, ()):
+            for other, last in self._homes(file, base):
+                if other.kinds.get(last) is None and last not in other.mixed:
+                    other.mixed[last] = kind
+                    self._mix(other, last, kind)
+
+    def _homes(self, file: File, name: str) -> list[tuple[File, str]]:
+        """The classes of the project that a name may mean."""
+        if name in file.classes:
+            return [(file, name)]
         module, _, last = name.lstrip(".").rpartition(".")
         if not module and not name.startswith("."):
-            return None  # a name of the file itself
-        for other in self.files.values():
-            same = other.name == module or other.name.endswith(f".{module}") or not module
-            if other is not file and last in other.classes and same:
-                kind = self._kind(other, last, seen)
-                if kind is not None:
-                    return kind
-        return None
+            return []
+        return [
+            (other, last)
+            for other in self.files.values()
+            if other is not file
+            and last in other.classes
+            and (other.name == module or other.name.endswith(f".{module}") or not module)
+        ]
+
+    def _elsewhere(self, file: File, name: str, seen: tuple[object, ...]) -> str | None:
+        """What a class of another file of the project is; relative imports may go up any number of folders."""
+        if name in file.classes and not name.startswith("."):
+            return None
+        kinds = (self._kind(other, last, seen) for other, last in self._homes(file, name))
+        return next((kind for kind in kinds if kind is not None), None)
 
 
 def _own(node: ast.ClassDef) -> Iterator[str]:
@@ -195,16 +233,6 @@ def _own(node: ast.ClassDef) -> Iterator[str]:
             yield part.id
 
 
-def dotted(node: ast.AST) -> str | None:
-    """A name with dots; None if it is another expression."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        value = dotted(node.value)
-        return None if value is None else f"{value}.{node.attr}"
-    return None
-
-
 def _imports(tree: ast.AST) -> dict[str, str]:
     found: dict[str, str] = {}
     for node in ast.walk(tree):
@@ -215,6 +243,11 @@ def _imports(tree: ast.AST) -> dict[str, str]:
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 module = "." * node.level + (node.module or "")
+                if alias.name == "*":
+                    inner = below_root(module)
+                    names = _KINDS if inner == "" else ("Callback",) if inner == "callbacks" else ()
+                    found |= {name: f"{module}.{name}" for name in names}
+                    continue
                 found[alias.asname or alias.name] = f"{module}.{alias.name}" if module.strip(".") else f".{alias.name}"
     return found
 
@@ -238,10 +271,23 @@ def _classes(node: ast.AST, imports: Mapping[str, str], prefix: str = "") -> Ite
             yield from _classes(child, imports, prefix)
 
 
+def _read(file: File) -> None:
+    """Notes the classes of a file, and which methods it uses."""
+    imports = file.imports = _imports(file.tree)
+    file.classes = dict(_classes(file.tree, imports))
+
+    def is_first(name: str) -> bool:
+        bases = file.classes.get(name)
+        return bool(bases) and all(kind_of_name(base) is not None for base in bases or ())
+
+    for use in Uses(file.tree, is_first, lambda name: kind_of_name(_resolved(name, imports)) is not None).found:
+        file.uses.setdefault(use.name, []).append(use)
+
+
 def _find_trainers(project: Project, path: str) -> None:
     """Notes which names of which scope hold a Trainer, and where a path to go on from can move to."""
     file = project.files[path]
-    imports = _imports(file.tree)
+    imports = file.imports
 
     def makes_trainer(node: ast.AST | None) -> bool:
         if not isinstance(node, ast.Call):

@@ -50,7 +50,10 @@ class Imports(Calls):
     def imported(self, node: cst.CSTNode) -> str | None:
         """The full name of what a name or attribute means, if it was imported."""
         found = self.get_metadata(metadata.QualifiedNameProvider, node, set())
-        return next((one.name for one in found if one.source is metadata.QualifiedNameSource.IMPORT), None)
+        known = next((one.name for one in found if one.source is metadata.QualifiedNameSource.IMPORT), None)
+        if known is None and not found and isinstance(node, cst.Name):  # it may come of `import *`
+            return self.file.imports.get(node.value)
+        return known
 
     def leave_ImportFrom(self, original_node: cst.ImportFrom, updated_node: cst.ImportFrom) -> Any:
         """Brings import paths up to date."""
@@ -125,7 +128,8 @@ class Rewrite(Imports):
                 hook = outputs.methods_of(original_node).get(f"{stage}_epoch_end")
                 if hook is None:
                     continue
-                safe = self._stands_alone(original_node) and outputs.can_collect(original_node, stage)
+                used = self.project.uses(hook.name.value) or self.project.uses(f"{stage}_step")
+                safe = not used and self._stands_alone(original_node) and outputs.can_collect(original_node, stage)
                 self.note(hook.name, hook.name.value, table.MODULE_METHODS[hook.name.value], safe)
                 if safe:
                     updated_node = outputs.collect(updated_node, stage)
@@ -147,19 +151,39 @@ class Rewrite(Imports):
         """Brings a hook up to date."""
         self.functions.pop()
         kind, name = self.kind, original_node.name.value
-        if kind is None or (self.functions and self.functions[-1][0] == len(self.classes)):
+        if self.functions and self.functions[-1][0] == len(self.classes):
+            return updated_node
+        if kind is None:
+            self._look_at_mixin(original_node)
             return updated_node
         collected = any(name == f"{stage}_epoch_end" for stage in outputs.STAGES) and kind == "module"
         remedy = methods.METHODS.get(kind, {}).get(name)
         if remedy is not None and not collected:
             new = methods.renamed(updated_node, kind, set(outputs.methods_of(self.classes[-1])))
+            new = None if self.project.uses(name) else new
             self.note(original_node.name, name, remedy, new is not None)
             return updated_node if new is None else new
-        for what, advice in methods.old_parameters(original_node, kind):
-            made = methods.without(updated_node, what)
+        old = dict(methods.old_parameters(original_node, kind))
+        gone = [what for what in old if methods.without(original_node, what) is not None]
+        if gone and self.project.is_called_as_of_old(name, methods.parameters(original_node), gone):
+            gone = []
+        if kind == "module" and name == "optimizer_step" and not methods.runs_closure(original_node):
+            gone = []
+        for what, advice in old.items():
+            made = methods.without(updated_node, what) if what in gone else None
             self.note(original_node.name, f"{name}({what})", advice, made is not None)
             updated_node = updated_node if made is None else made
         return updated_node
+
+    def _look_at_mixin(self, node: cst.FunctionDef) -> None:
+        """Names what is old in a class that others mix in; it may serve something else, too."""
+        name = node.name.value
+        kind = self.file.mixed.get(".".join(one.name.value for one in self.classes), "")
+        remedy = methods.METHODS.get(kind, {}).get(name)
+        if remedy is not None:
+            self.note(node.name, name, remedy)
+        for what, advice in methods.old_parameters(node, kind):
+            self.note(node.name, f"{name}({what})", advice)
 
     # -- attributes and statements
 
@@ -183,7 +207,7 @@ class Rewrite(Imports):
             return self._of_trainer(original_node, updated_node)
         elif self.kind in _SELF and get_full_name_for_node(original_node.value) == "self":
             advice = _SELF[self.kind].get(attribute)
-            if advice is not None and attribute not in self._own_names():
+            if advice is not None and attribute not in self.own_names():
                 self.note(original_node, f"self.{attribute}", advice)
         return updated_node
 
@@ -205,7 +229,7 @@ class Rewrite(Imports):
         self.note(original_node, f"trainer.{attribute}", advice, new is not None)
         return updated_node if new is None else updated_node.with_changes(attr=cst.Name(new))
 
-    def _own_names(self) -> set[str]:
+    def own_names(self) -> set[str]:
         """What the class, or one of the project from which it derives, defines or sets itself."""
         return self.project.own_names(self.path, ".".join(one.name.value for one in self.classes))
 

@@ -26,10 +26,14 @@ TRAINER_FLAGS = {
     "ipus": "nothing: IPUs are not supported any more",
     "log_gpu_memory": "`callbacks=[DeviceStatsMonitor()]`",
     "log_save_interval": "leave it out",
+    "max_nb_epochs": "`max_epochs=`",
     "max_steps": "`max_steps=-1` in place of None",
+    "min_nb_epochs": "`min_epochs=`",
     "move_metrics_to_cpu": "leave it out: each logged value is one number",
     "multiple_trainloader_mode": '`trainer.fit(model, CombinedLoader(loaders, mode="min_size"))`',
+    "nb_sanity_val_steps": "`num_sanity_val_steps=`",
     "num_processes": '`accelerator="cpu", devices=2`',
+    "overfit_pct": "`overfit_batches=`",
     "precision": '`precision="16-mixed"`, `"bf16-mixed"`, `"32-true"` or `"64-true"`',
     "prepare_data_per_node": "`self.prepare_data_per_node = True` in the `__init__` of the module or data module",
     "process_position": "`callbacks=[TQDMProgressBar(process_position=1)]`",
@@ -54,6 +58,9 @@ TRAINER_FLAGS = {
 }
 # Flags that have another name and take the same values.
 RENAMED_FLAGS = {
+    "max_nb_epochs": "max_epochs",
+    "min_nb_epochs": "min_epochs",
+    "nb_sanity_val_steps": "num_sanity_val_steps",
     "replace_sampler_ddp": "use_distributed_sampler",
     "row_log_interval": "log_every_n_steps",
     "train_percent_check": "limit_train_batches",
@@ -72,7 +79,6 @@ IDLE_FLAGS: dict[str, tuple[object, ...]] = {
     "distributed_backend": (None,),
     "early_stop_callback": (False, None),
     "flush_logs_every_n_steps": (None,),
-    "gpus": (None,),
     "ipus": (None,),
     "log_gpu_memory": (None, False),
     "max_steps": (None,),
