@@ -148,12 +148,19 @@ class _Unreadable(Exception):
 
 def _partly(file: IO[bytes], map_location: Any, refused: list[str], name: str, whole: bool) -> Any:
     """What of a file can be read without the classes and functions that it names."""
-    from fulmen.utilities.stand_in_forms import is_data  # few files need it
+    from fulmen.utilities.oldest_format import holds_modules, load_without_sources  # few files need it
+    from fulmen.utilities.stand_in_forms import is_data
     from fulmen.utilities.stand_ins import is_gone, read_with_stand_ins
 
     def read() -> Any:
         file.seek(0)
-        return torch.load(file, map_location=map_location, weights_only=True)
+        try:
+            return torch.load(file, map_location=map_location, weights_only=True)
+        except pickle.UnpicklingError as error:
+            if not holds_modules(error):
+                raise
+        file.seek(0)
+        return load_without_sources(file, map_location)
 
     try:
         found, names = read_with_stand_ins(read, refused)
