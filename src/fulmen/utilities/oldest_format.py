@@ -34,7 +34,7 @@ def load_without_sources(file: IO[bytes], map_location: Any) -> Any:
     """
     pickles: Any = ModuleType("fulmen_safe_pickles")
     pickles.Unpickler = _Unpickler
-    pickles.load = lambda source, **options: _Unpickler(source, **options).load()
+    pickles.load = lambda source, **options: _Unpickler(source, **options).read_all()
     # The switch chooses who reads, and what reads here is torch's own safe reader.
     return torch.load(file, map_location=map_location, weights_only=False, pickle_module=pickles)
 
@@ -67,9 +67,13 @@ class _Unpickler(safe.Unpickler):  # type: ignore[misc, unused-ignore]
 
         self.read = remember
 
+    def read_all(self) -> Any:
+        """What the next pickle of the file holds."""
+        return self.load()  # type: ignore[no-untyped-call]
+
     def pop_mark(self) -> Any:
         """The items of a tuple; those of a reference to a module's class are marked."""
-        items = super().pop_mark()
+        items = super().pop_mark()  # type: ignore[no-untyped-call]
         if self._last == _TUPLE and len(items) == 4 and items[0] == "module" and isinstance(items[1], type):
             items[0] = _Module(items[0])
         return items

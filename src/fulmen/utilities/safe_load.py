@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import struct
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import IO, Any, TypeAlias
 
@@ -70,11 +71,11 @@ def load(
     """
     place = where_it_was if map_location is None else map_location
     if not isinstance(source, (str, os.PathLike)):
-        return _load(source, place, weights_only, describe(source), whole)
+        return _versions(_load(source, place, weights_only, describe(source), whole))
     path = plain_path(source)
     try:
         with opened(path) as file:
-            return _load(file, place, weights_only, path, whole)
+            return _versions(_load(file, place, weights_only, path, whole))
     except OSError as error:
         if error.errno is None or is_remote(path):
             raise
@@ -140,6 +141,23 @@ def _load(file: IO[bytes], map_location: Any, weights_only: bool | None, name: s
         if "PytorchStreamReader" in str(error) or "legacy .tar" in str(error):
             raise _damaged(name, error) from error
         raise
+
+
+def _versions(found: Any) -> Any:
+    """What was read, without what is no version of a module where torch looks for these, beside the weights."""
+    state = found.get("state_dict") if isinstance(found, dict) else None
+    kept = vars(state).get("_metadata") if type(state) is OrderedDict else None
+    if kept is None or _are_versions(kept):
+        return found
+    good = {name: one for name, one in kept.items() if _are_versions({name: one})} if isinstance(kept, dict) else None
+    vars(state)["_metadata"] = good
+    return found
+
+
+def _are_versions(kept: Any) -> bool:
+    return isinstance(kept, dict) and all(
+        isinstance(one, dict) and isinstance(one.get("version"), (int, type(None))) for one in kept.values()
+    )
 
 
 class _Unreadable(Exception):
