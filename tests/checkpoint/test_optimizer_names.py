@@ -108,3 +108,34 @@ def test_the_schedule_of_another_optimizer() -> None:
     fit("d", epochs=1, save="one.ckpt")
     with pytest.raises(MisconfigurationException, match=r"(?s)schedulers of \['g'\] in the file.*Return them by the"):
         fit("g", path="one.ckpt")
+
+
+class Joins(pl.callbacks.BaseFinetuning):
+    """The first layer of the discriminator joins its optimizer in the second epoch."""
+
+    def freeze_before_training(self, pl_module: Any) -> None:
+        self.freeze(pl_module.discriminator[0])
+
+    def finetune_function(self, pl_module: Any, epoch: int, optimizer: Any) -> None:
+        if epoch == 1 and optimizer.param_groups[0]["params"][0] is pl_module.discriminator[2].weight:
+            self.unfreeze_and_add_param_group(pl_module.discriminator[0], optimizer, lr=0.001)
+
+
+class Part(Alike):
+    """The discriminator's optimizer begins with its last layer."""
+
+    def configure_optimizers(self) -> Any:
+        networks = {"d": self.discriminator[2], "g": self.generator}
+        return {name: torch.optim.Adam(networks[name].parameters(), lr=0.01) for name in self.names}
+
+
+def test_groups_that_joined_find_their_optimizer() -> None:
+    def fit(names: str, epochs: int, path: Any = None) -> pl.Trainer:
+        trainer = pl.Trainer(max_epochs=epochs, callbacks=[Joins()], **Case().flags())
+        trainer.fit(Part(Case(), tuple(names)), DataLoader(images(), 4), ckpt_path=path)
+        return trainer
+
+    fit("dg", 2).save_checkpoint("half.ckpt")
+    whole, again = fit("dg", 4), fit("gd", 4, "half.ckpt")
+    assert_equal(again.lightning_module.state_dict(), whole.lightning_module.state_dict())
+    assert_equal(again.optimizers[1].state_dict(), whole.optimizers[0].state_dict())
