@@ -291,6 +291,13 @@ def test_mistakes() -> None:
         with pytest.raises(MisconfigurationException, match=r'return \{"d": loss_0, "g": loss_1\}'):
             run(step)
 
+    def returned(self: Pair, batch: Any, batch_idx: int) -> Any:
+        yield "d", self.losses(batch[0])["d"]
+        return {"g": self.losses(batch[0])["g"]}
+
+    with pytest.raises(MisconfigurationException, match=r"(?s)dict with the keys \['g'\].*Yield every loss"):
+        run(returned)
+
     def one_graph(self: Pair, batch: Any, batch_idx: int) -> Any:
         yield from self.losses(batch[0]).items()
 
@@ -327,3 +334,46 @@ def test_mistakes() -> None:
 
     with pytest.raises(RuntimeError, match="Return them by name"):
         run(Pair.training_step, unnamed)
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_a_loss_that_trains_nothing_is_said_once(in_turn: bool) -> None:
+    def returns(self: Pair, batch: Any, batch_idx: int) -> Any:
+        losses = self.losses(batch[0])
+        return {"d": losses["d"], "g": self.discriminator(batch[0]).mean()}
+
+    def only_real(self: Pair, batch: Any, batch_idx: int) -> Any:
+        yield "g", self.discriminator(batch[0]).mean()
+
+    with pytest.warns(UserWarning, match="The loss for 'g' gave no parameter.*see that the loss has the right") as said:
+        run(only_real if in_turn else returns)
+    assert len([one for one in said if "gave no parameter" in str(one.message)]) == 1
+
+
+def test_a_step_that_fails_names_who_had_stepped(tmp_path: Path) -> None:
+    """The file holds their new weights, and the batch comes again."""
+
+    class Fails(InTurn):
+        fails = True
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            for name, loss in super().training_step(batch, batch_idx):
+                if name == "g" and batch_idx == 2 and self.fails:
+                    raise ValueError("boo")
+                yield name, loss
+
+    def fit(path: Path | None) -> pl.Trainer:
+        saving = ModelCheckpoint(tmp_path, "{step}", save_on_exception=True)
+        trainer = pl.Trainer(max_epochs=1, callbacks=saving, **{**QUIET, "enable_checkpointing": True})
+        trainer.fit(Fails(), DataLoader(images(), 4), ckpt_path=path)
+        return trainer
+
+    with pytest.raises(ValueError, match="boo"):
+        fit(None)
+    (path,) = tmp_path.glob("*.ckpt")
+    Fails.fails = False
+    with pytest.warns(
+        UserWarning, match=r"weights of the optimizers that had stepped in its last batch \(d\), buffers"
+    ):
+        trainer = fit(path)
+    assert trainer.global_step == 6

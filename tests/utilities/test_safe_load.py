@@ -101,3 +101,31 @@ def test_a_folder_that_cannot_be_listed_hides_no_damage(good: Path, monkeypatch:
     monkeypatch.setattr(os, "listdir", refuse)
     with pytest.raises(DamagedCheckpointError, match="Load another checkpoint of the same run"):
         load(good)
+
+
+class Odd:
+    """No version of anything."""
+
+
+@pytest.mark.parametrize("trusted", [None, False])
+@pytest.mark.parametrize("odd", [Odd(), "x", [1], {"": Odd()}, {"": "x"}, {"": {"version": Odd()}}])
+@pytest.mark.filterwarnings("ignore:.*names classes or functions")
+def test_what_is_no_version_of_a_module_is_ignored(odd: Any, trusted: bool | None, tmp_path: Path) -> None:
+    """torch looks for these beside the weights, and fails on anything else."""
+    norm = torch.nn.BatchNorm1d(2)
+    state: Any = norm.state_dict()
+    state._metadata = odd
+    torch.save({"pytorch-lightning_version": "1.8.0", "state_dict": state}, tmp_path / "odd.ckpt")
+    found = load(tmp_path / "odd.ckpt", weights_only=trusted)["state_dict"]
+    assert list(found) == list(state)
+    torch.nn.BatchNorm1d(2).load_state_dict(found)
+
+
+def test_versions_of_modules_are_kept(tmp_path: Path) -> None:
+    """Also beside an odd one."""
+    state: Any = torch.nn.Sequential(torch.nn.BatchNorm1d(2)).state_dict()
+    for odd in ({}, {"1": "x"}):
+        state._metadata = {"": {"version": 1}, "0": {"version": 2, "more": "x"}, **odd}
+        torch.save({"state_dict": state}, tmp_path / "a.ckpt")
+        found = load(tmp_path / "a.ckpt")["state_dict"]
+        assert found._metadata == {"": {"version": 1}, "0": {"version": 2, "more": "x"}}

@@ -162,3 +162,45 @@ def test_whether_a_name_is_gone(name: str, gone: bool) -> None:
     before = set(sys.modules)
     assert is_gone(name) is gone
     assert set(sys.modules) == before
+
+
+def test_modules_in_the_oldest_format(tmp_path: Path) -> None:
+    """It keeps the source code of modules beside them, which is passed over."""
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2))
+    plain = {"module": torch.nn.ReLU, "a": "b", "c": ("module", 1, "x", "y")}
+    for version in ("1.8.0", "2.6.6"):
+        content = {"pytorch-lightning_version": version, "state_dict": net.state_dict(), "x": [net, plain, net]}
+        torch.save(content, tmp_path / f"{version}.ckpt", _use_new_zipfile_serialization=False)
+    found = load(tmp_path / "1.8.0.ckpt")
+    assert all(map(torch.equal, found["state_dict"].values(), net.state_dict().values()))
+    first, plain_found, again = decode_checkpoint(found)["x"]
+    assert type(first) is Unresolved and again is first
+    assert "torch.nn.modules.container:Sequential" in first._what
+    assert plain_found == plain and all(type(key) is str for key in plain_found)
+    with pytest.raises(UnsafeCheckpointError, match="weights_only=False"):
+        load(tmp_path / "2.6.6.ckpt")
+
+
+def _break_in() -> None:
+    Path("broken_in").touch()
+
+
+class _Breaks(torch.nn.Module):
+    """Would write a file, were it made or told apart by its source code."""
+
+    dump_patches = True
+
+    def __reduce__(self) -> Any:
+        return _break_in, ()
+
+
+def test_the_oldest_format_runs_nothing(tmp_path: Path) -> None:
+    evil = {"pytorch-lightning_version": "1.8.0", "w": torch.ones(2), "x": [_Breaks, _Breaks(), torch.nn.ReLU()]}
+    torch.save(evil, tmp_path / "a.ckpt", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "a.ckpt").read_bytes()
+    changed = content.replace(b"Would write a file", b"Would write 1 file")
+    assert changed != content
+    (tmp_path / "a.ckpt").write_bytes(changed)
+    before = sorted(os.listdir("."))
+    found = load(tmp_path / "a.ckpt")
+    assert torch.equal(found["w"], torch.ones(2)) and sorted(os.listdir(".")) == before

@@ -207,8 +207,10 @@ class BaseFinetuning(Callback):
         loaded, self._loaded = self._loaded, None
         if loaded is None:
             return
+        names, saved = trainer.strategy._optimizer_names, loaded.get("optimizer_names", ())
         for index, optimizer in enumerate(trainer.optimizers):
-            groups = loaded["internal_optimizer_metadata"].get(index)
+            place = saved.index(names[index]) if names and sorted(names) == sorted(saved) else index
+            groups = loaded["internal_optimizer_metadata"].get(place)
             if groups is not None:
                 count = len(optimizer.param_groups)
                 joined = load_groups(pl_module, optimizer, groups)
@@ -245,6 +247,8 @@ class BaseFinetuning(Callback):
         state["internal_optimizer_metadata"] = {
             index: dump_groups(pl_module, optimizer) for index, optimizer in enumerate(trainer.optimizers)
         }
+        if trainer.strategy._optimizer_names:
+            state["optimizer_names"] = list(trainer.strategy._optimizer_names)
 
 
 def _parameters_of(optimizer: Optimizer) -> set[int]:

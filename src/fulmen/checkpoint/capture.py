@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fulmen.checkpoint.lightning_layout import loops_of, progress_of
 from fulmen.checkpoint.old_states import catch_up, precision_state, recount, states_by_callback
+from fulmen.checkpoint.optimizer_names import dump_names, in_order
 from fulmen.utilities.codec import encode_checkpoint
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
 from fulmen.utilities.generations import stand_in
@@ -45,6 +46,7 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
         course = trainer.fit_loop.state_dict()
         checkpoint["fulmen"]["course"] = course
         checkpoint["fulmen"]["optimizers"] = [type(optimizer).__name__ for optimizer in trainer.optimizers]
+        checkpoint["fulmen"].update(dump_names(trainer))
         checkpoint["loops"] = loops_of(course["progress"])
         checkpoint["callbacks"] = {
             callback.state_key: state for callback in trainer.callbacks if (state := callback.state_dict())
@@ -140,6 +142,7 @@ def restore_training(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
             f"{len(trainer.lr_scheduler_configs)} from `configure_optimizers`",
             fix="Return the same ones, or start anew from the weights with `load_from_checkpoint`.",
         )
+    checkpoint = in_order(trainer, checkpoint)
     _check_kinds(checkpoint, optimizers)
     try:
         trainer.strategy.load_optimizer_state_dict(checkpoint)
@@ -150,7 +153,7 @@ def restore_training(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
             fix="Return optimizers with the same groups of parameters, or start anew from the weights with "
             "`load_from_checkpoint`.",
         ) from None
-    for config, state in zip(trainer.lr_scheduler_configs, schedulers, strict=True):
+    for config, state in zip(trainer.lr_scheduler_configs, checkpoint.get("lr_schedulers", []), strict=True):
         config.scheduler.load_state_dict(state)
     catch_up(trainer, checkpoint)
 

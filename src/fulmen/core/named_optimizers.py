@@ -32,3 +32,8 @@ def _has_optimizer(value: Any) -> bool:
     if isinstance(value, Mapping):
         value = value.get("optimizer")
     return isinstance(value, Optimizer)
+
+
+def has_scheduler(returned: Any) -> bool:
+    """Whether what stands by the name of an optimizer brings a scheduler."""
+    return isinstance(returned, Mapping) and returned.get("lr_scheduler") is not None

@@ -78,6 +78,7 @@ def _split(returned: Any) -> tuple[list[Optimizer], list[Any], str | None]:
     if isinstance(returned, Optimizer):
         return [returned], [], None
     if (named := named_optimizers(returned)) is not None:
+        _check_owners(named)
         return _from_dicts([{"optimizer": one} if isinstance(one, Optimizer) else one for one in named.values()])
     if isinstance(returned, Mapping):
         return _from_dicts([returned])
@@ -112,9 +113,11 @@ def _from_dicts(dicts: list[Mapping[str, Any]]) -> tuple[list[Optimizer], list[A
     for config in dicts:
         if not isinstance(config.get("optimizer"), Optimizer):
             raise MisconfigurationException(
-                'A dict from `configure_optimizers` needs the key "optimizer" with an optimizer.',
+                'A dict from `configure_optimizers` needs the key "optimizer" with an optimizer; names begin with two '
+                "optimizers.",
                 got=_shape(config),
-                fix='`return {"optimizer": optimizer, "lr_scheduler": scheduler}`.',
+                fix='`return {"optimizer": optimizer, "lr_scheduler": scheduler}` for one, which needs no name, or '
+                '`{"generator": ..., "critic": ...}` for several.',
             )
         unknown = set(config) - {"optimizer", "lr_scheduler", "monitor"}
         if unknown:
@@ -127,6 +130,23 @@ def _from_dicts(dicts: list[Mapping[str, Any]]) -> tuple[list[Optimizer], list[A
         if scheduler is not None:
             schedulers.append(_with_monitor(scheduler, config.get("monitor")))
     return optimizers, schedulers, None
+
+
+def _check_owners(named: dict[str, Any]) -> None:
+    """Raises if by the name of an optimizer stands the scheduler of another."""
+    owners = {name: one if isinstance(one, Optimizer) else one["optimizer"] for name, one in named.items()}
+    for name, one in named.items():
+        scheduler = one.get("lr_scheduler") if isinstance(one, Mapping) else None
+        if isinstance(scheduler, Mapping):
+            scheduler = scheduler.get("scheduler")
+        attached = getattr(scheduler, "optimizer", None)
+        other = next((key for key, owner in owners.items() if owner is attached), None)
+        if other is not None and owners[name] is not attached:
+            raise MisconfigurationException(
+                "A scheduler stands by the name of its own optimizer, since it steps when that one does.",
+                got=f"under {name!r} a {type(scheduler).__name__} of the optimizer {other!r}",
+                fix=f"Return it under {other!r}, or make it with the optimizer {name!r}.",
+            )
 
 
 def _with_monitor(scheduler: Any, monitor: str | None) -> Any:

@@ -112,10 +112,13 @@ def load_course(fit: FitLoop, state: dict[str, Any]) -> None:
     """
     trainer = fit.trainer
     if not state["exact"]:
+        stepped = state["optimization"].get("stepped", [])
+        weights = f"the weights of the optimizers that had stepped in its last batch ({', '.join(stepped)}), "
         rank_zero_warn(
             "The checkpoint was made in the middle of a step, or after a failure. Training goes on with the first "
             "batch of the accumulation window that was under way, so that none is left out; not as they were at that "
-            "point are buffers, random states, means of the running epoch and what callbacks keep."
+            f"point are {weights if stepped else ''}buffers, random states, means of the running epoch and what "
+            "callbacks keep."
         )
     fit.data.loaded_at, fit.validation.data.loaded_at = state["loaded_at"]
     fit.inherited = load_loaders([fit.data.loader], state["train_loaders"])

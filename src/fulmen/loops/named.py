@@ -29,18 +29,29 @@ class _Part:
     Attributes:
         window: What its losses weigh in the accumulation window.
         used: Whether it was given a loss in the window.
+        reached: Whether it was looked whether its losses reach its parameters.
         loss: The last.
     """
 
     def __init__(self, name: str, optimizer: Optimizer, wrapped: Any, window: Window) -> None:
         self.name, self.optimizer, self.wrapped, self.window = name, optimizer, wrapped, window
-        self.used = False
+        self.used = self.reached = False
         self.loss: Tensor
 
     @property
     def parameters(self) -> list[Tensor]:
         """Those that it trains at the moment."""
         return [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
+
+    def look(self) -> None:
+        """Says if the first loss trains nothing."""
+        self.reached = True
+        if all(parameter.grad is None for parameter in self.parameters):
+            warn_once(
+                f"The loss for {self.name!r} gave no parameter of this optimizer a gradient, so it trains nothing. "
+                "What to do: see that the loss has the right name, and depends on the parameters that "
+                "`configure_optimizers` gives this optimizer."
+            )
 
 
 def check_backward(module: LightningModule) -> None:
@@ -106,10 +117,11 @@ class Named(Automatic):
             part.wrapped._stepper = self.step_from_hook
         self.opens = self.closed = True
         self.in_turn = False
+        self.stepped: list[str] = []
 
     def step(self, batch: Any, index: int, last: bool) -> Any:
         """Runs one batch, and the updates where it closes a window; see ``Automatic.step``."""
-        self.batch, self.index = batch, index
+        self.batch, self.index, self.stepped = batch, index, []
         self.closed = last or (index + 1) % self.planned == 0
         output = self._run(lambda: self.recipe.step(batch, index))
         self.in_turn = isinstance(output, Generator)
@@ -139,9 +151,13 @@ class Named(Automatic):
             self.closed = self.opens = True
 
     def state_dict(self, failed: bool = False) -> dict[str, Any]:
-        """What an accumulation window that is open has gathered; where none is, which optimizers did not step."""
+        """What an accumulation window that is open has gathered; where none is, which optimizers did not step.
+
+        Args:
+            failed: Whether the batch failed; which optimizers had stepped in it is all that is known then.
+        """
         if failed:
-            return {}
+            return {"stepped": self.stepped} if self.stepped else {}
         if self.closed:
             idle = [name for name, part in self.parts.items() if part.optimizer in self.idle]
             return {"idle": idle} if idle else {}
@@ -189,7 +205,16 @@ class Named(Automatic):
         """Goes through a step that yields its losses, each by a name that comes once."""
         seen: set[str] = set()
         end = object()
-        while (pair := self._run(lambda: next(steps, end))) is not end:
+
+        def advance() -> Any:
+            try:
+                return next(steps)
+            except StopIteration as stop:
+                if stop.value is not None:
+                    raise self._returned(stop.value) from None
+                return end
+
+        while (pair := self._run(advance)) is not end:
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise self._wrong(pair, f"a {type(pair).__name__}, yielded")
             [(name, loss)] = self._losses({pair[0]: pair[1]}).items()
@@ -197,6 +222,14 @@ class Named(Automatic):
                 raise self._wrong(pair, f"a second loss for {name!r}")
             seen.add(name)
             yield name, loss
+
+    def _returned(self, value: Any) -> MisconfigurationException:
+        shown = f"a dict with the keys {list(value)}" if isinstance(value, Mapping) else f"a {type(value).__name__}"
+        return MisconfigurationException(
+            "A `training_step` that yields losses returns nothing: what it returns would be lost.",
+            got=f"{shown}, returned by a step that has a `yield`",
+            fix='Yield every loss, `yield "name", loss`; or return all in one dict, with no `yield` in the step.',
+        )
 
     def _losses(self, output: Any) -> dict[str, Any]:
         """Checks what ``training_step`` returned."""
@@ -246,6 +279,8 @@ class Named(Automatic):
             if weight != 0 or not part.window.exact:
                 options = {"retain_graph": True} if i + 1 < len(given) else {}
                 self.backward(loss, part.optimizer, inputs=part.parameters, **options)
+                if not part.reached:
+                    part.look()
         return outputs
 
     def _read_one(self, given: Any) -> tuple[Tensor, float | None]:
@@ -274,6 +309,7 @@ class Named(Automatic):
                 if part.used:
                     self._turn_to(part)
                     self._step(part)
+                    self.stepped.append(part.name)
 
     def _count(self) -> None:
         self.progress.steps += 1

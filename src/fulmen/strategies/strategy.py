@@ -59,6 +59,7 @@ class Strategy(StrategyHooks, ABC):
         self._optimizers: list[Optimizer] = []
         self._lightning_optimizers: list[Any] = []
         self._optimizer_names: tuple[str, ...] = ()
+        self._scheduler_names: tuple[str, ...] = ()
         self.lr_scheduler_configs: list[LRSchedulerConfig] = []
 
     # What it is made of.

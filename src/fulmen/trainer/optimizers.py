@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fulmen.core.named_optimizers import named_optimizers
+from fulmen.core.named_optimizers import has_scheduler, named_optimizers
 from fulmen.core.optimizer import LightningOptimizer
 from fulmen.core.optimizer_config import read_optimizers
 from fulmen.loops.watch import watch_hook
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def set_up_optimizers(trainer: Trainer) -> None:
     """Asks the module for its optimizers, by way of the strategy, and lets the precision see them."""
     strategy = trainer.strategy
-    strategy._optimizer_names = ()
+    strategy._optimizer_names = strategy._scheduler_names = ()
     strategy.setup_optimizers(trainer)
     wrapped = [one.optimizer for one in strategy._lightning_optimizers]
     if [id(one) for one in wrapped] != [id(one) for one in strategy.optimizers]:  # a strategy of the user's made them
@@ -33,7 +33,9 @@ def configured_optimizers(trainer: Any) -> tuple[list[Optimizer], list[LRSchedul
     module = trainer.lightning_module
     returned = watch_hook(trainer, module, "configure_optimizers")()
     optimizers, configs = read_optimizers(returned, manual=not module.automatic_optimization)
-    trainer.strategy._optimizer_names = tuple(named_optimizers(returned) or ())
+    named = named_optimizers(returned) or {}
+    trainer.strategy._optimizer_names = tuple(named)
+    trainer.strategy._scheduler_names = tuple(name for name, one in named.items() if has_scheduler(one))
     return optimizers, configs, _wrapped(optimizers, module)
 
 

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import struct
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import IO, Any, TypeAlias
 
@@ -70,11 +71,11 @@ def load(
     """
     place = where_it_was if map_location is None else map_location
     if not isinstance(source, (str, os.PathLike)):
-        return _load(source, place, weights_only, describe(source), whole)
+        return _versions(_load(source, place, weights_only, describe(source), whole))
     path = plain_path(source)
     try:
         with opened(path) as file:
-            return _load(file, place, weights_only, path, whole)
+            return _versions(_load(file, place, weights_only, path, whole))
     except OSError as error:
         if error.errno is None or is_remote(path):
             raise
@@ -142,18 +143,42 @@ def _load(file: IO[bytes], map_location: Any, weights_only: bool | None, name: s
         raise
 
 
+def _versions(found: Any) -> Any:
+    """What was read, without what is no version of a module where torch looks for these, beside the weights."""
+    state = found.get("state_dict") if isinstance(found, dict) else None
+    kept = vars(state).get("_metadata") if type(state) is OrderedDict else None
+    if kept is None or _are_versions(kept):
+        return found
+    good = {name: one for name, one in kept.items() if _are_versions({name: one})} if isinstance(kept, dict) else None
+    vars(state)["_metadata"] = good
+    return found
+
+
+def _are_versions(kept: Any) -> bool:
+    return isinstance(kept, dict) and all(
+        isinstance(one, dict) and isinstance(one.get("version"), (int, type(None))) for one in kept.values()
+    )
+
+
 class _Unreadable(Exception):
     """A file holds what may not be left out."""
 
 
 def _partly(file: IO[bytes], map_location: Any, refused: list[str], name: str, whole: bool) -> Any:
     """What of a file can be read without the classes and functions that it names."""
-    from fulmen.utilities.stand_in_forms import is_data  # few files need it
+    from fulmen.utilities.oldest_format import holds_modules, load_without_sources  # few files need it
+    from fulmen.utilities.stand_in_forms import is_data
     from fulmen.utilities.stand_ins import is_gone, read_with_stand_ins
 
     def read() -> Any:
         file.seek(0)
-        return torch.load(file, map_location=map_location, weights_only=True)
+        try:
+            return torch.load(file, map_location=map_location, weights_only=True)
+        except pickle.UnpicklingError as error:
+            if not holds_modules(error):
+                raise
+        file.seek(0)
+        return load_without_sources(file, map_location)
 
     try:
         found, names = read_with_stand_ins(read, refused)
