@@ -247,7 +247,7 @@ def _announce(trainer: Trainer, callbacks: Any, event: str) -> None:
     """Calls an event around the Trainer's ``__init__`` of those callbacks that have one."""
     for callback in callbacks if isinstance(callbacks, (list, tuple)) else (callbacks,):
         if callback is not None and (is_old(type(callback)) or event in getattr(callback, "__dict__", ())):
-            listener = getattr(callback, event, None)
+            listener = importlib.import_module("fulmen.compat.v1.heard").users(callback, event)
             if listener is not None:
                 speak()
                 listener(trainer)
