@@ -63,7 +63,7 @@ class HyperparametersMixin:
     def hparams(self) -> Any:
         """The hyper-parameters, as keys and as attributes; changes go into later checkpoints.
 
-        A dictionary or ``argparse.Namespace`` that ``__init__`` assigns is saved as :meth:`save_hyperparameters` would save it.
+        A dictionary or ``argparse.Namespace`` that ``__init__`` assigns is saved as by :meth:`save_hyperparameters`.
         """
         if not hasattr(self, "_hparams"):
             self._hparams = AttributeDict()

@@ -53,5 +53,5 @@ def test_loggers_get_what_is_assigned_and_a_data_module_may_too(tmp_path: Path) 
 
 @pytest.mark.parametrize("wrong", ["lr", 3])
 def test_what_holds_no_names_is_refused(wrong: Any) -> None:
-    with pytest.raises(MisconfiguredValue, match="or a dict or `argparse.Namespace`"):
+    with pytest.raises(MisconfiguredValue, match=r"or a dict or `argparse\.Namespace`"):
         Old(wrong)

@@ -62,7 +62,8 @@ def users(owner: object, name: str) -> Callable[..., Any] | None:
             return None
         if not _fits(function, hasattr(method, "__func__"), _places(owner, name)):
             return None
-    if any(_calls(type(owner), caller, name) for caller in _CALLERS.get(name, ())):
+    kind: Any = type(owner)
+    if any(_calls(kind, caller, name) for caller in _CALLERS.get(name, ())):
         return None
     return method  # type: ignore[no-any-return]
 
@@ -140,10 +141,29 @@ def taken(method: Callable[..., Any]) -> tuple[list[str], int]:
     """
     parameters = [
         parameter
-        for parameter in inspect.signature(method).parameters.values()
+        for parameter in inspect.signature(described(method)).parameters.values()
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
     return [one.name for one in parameters], sum(one.default is one.empty for one in parameters)
+
+
+def described(method: Callable[..., Any]) -> Callable[..., Any]:
+    """What tells the arguments of a method: where it hands on whatever it gets, the user's own that it overrides.
+
+    Args:
+        method: The method, bound.
+    """
+    while True:
+        kinds = {parameter.kind for parameter in inspect.signature(method).parameters.values()}
+        function, owner = getattr(method, "__func__", None), getattr(method, "__self__", None)
+        if function is None or inspect.Parameter.VAR_POSITIONAL not in kinds:
+            return method
+        users_classes = [base for base in type(owner).__mro__ if not base.__module__.startswith(_OURS)]
+        having = [vars(base)[function.__name__] for base in users_classes if function.__name__ in vars(base)]
+        place = next((place for place, one in enumerate(having) if one is function), len(having))
+        if place + 1 >= len(having) or not inspect.isfunction(having[place + 1]):
+            return method
+        method = having[place + 1].__get__(owner)
 
 
 def present(owner: object, name: str) -> Callable[..., Any]:

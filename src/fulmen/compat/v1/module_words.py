@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from fulmen.compat.v1.hints import hint
 from fulmen.compat.v1.hook_words import MODULE, add_hooks
+from fulmen.compat.v1.super_words import DATA, MODEL
 from fulmen.core.logging import LogOptions
 from fulmen.core.optimization import OptimizationMixin, require_manual
 from fulmen.utilities.compile import from_compiled, to_uncompiled
@@ -166,7 +167,7 @@ class WORDS:
     to_uncompiled = Word(to_uncompiled, bound=False)
 
 
-class SIGNATURES:
+class SIGNATURES(DATA, MODEL):
     """Methods of today's class that take more than it does, in place of its own once 1.x is spoken."""
 
     def log(
