@@ -135,6 +135,7 @@ OLD: dict[str, dict[str, str]] = {
     "metrics": {"*": "compat.v1.metrics"},
     "metrics.classification": {"*": "compat.v1.metrics"},
     "metrics.functional": {"*": "compat.v1.metrics"},
+    "metrics.functional.classification": {"*": "compat.v1.metrics"},
     "metrics.metric": {"*": "compat.v1.metrics"},
     "metrics.regression": {"*": "compat.v1.metrics"},
     "metrics.utils": {"*": "compat.v1.metrics"},

@@ -27,7 +27,7 @@ ARGUMENTS = frozenset({
     "prepare_data_per_node", "process_position", "progress_bar_refresh_rate", "reload_dataloaders_every_epoch",
     "replace_sampler_ddp", "resume_from_checkpoint", "row_log_interval", "log_save_interval", "stochastic_weight_avg",
     "terminate_on_nan", "tpu_cores", "track_grad_norm", "truncated_bptt_steps", "weights_save_path",
-    "weights_summary",
+    "weights_summary", "automatic_optimization", "enable_pl_optimizer", "show_progress_bar",
 })  # fmt: skip
 """Arguments of the Trainer that are gone."""
 
