@@ -56,6 +56,7 @@ REMEDIES = {
     "compat.v1.argparse": "Add the arguments to your parser and write `Trainer(**vars(args))`, or use `LightningCLI`.",
     "compat.v1.callbacks": "`DeviceStatsMonitor` watches devices of every kind; `torch.ao.quantization` quantizes.",
     "compat.v1.cli": "`LightningCLI` takes classes by their paths; none has to be registered.",
+    "compat.v1.decorators": "Move the data: `batch = self.transfer_batch_to_device(batch, self.device, 0)`.",
     "compat.v1.lite": "Write a `LightningModule` and use a `Trainer`.",
     "compat.v1.loggers": "Derive from `Logger`; for several loggers write `Trainer(logger=[...])`.",
     "compat.v1.metrics": 'Use `torchmetrics`: `torchmetrics.Accuracy(task="multiclass", num_classes=10)`.',
@@ -83,7 +84,7 @@ OLD: dict[str, dict[str, str]] = {
     "callbacks.progress.progress": {"callbacks.progress.progress_bar": "ProgressBar ProgressBarBase=ProgressBar"},
     "callbacks.quantization": {"compat.v1.callbacks": "QuantizationAwareTraining"},
     "callbacks.xla_stats_monitor": {"compat.v1.callbacks": "XLAStatsMonitor"},
-    "core.decorators": {"compat.gone": "auto_move_data parameter_validation"},
+    "core.decorators": {"compat.gone": "parameter_validation", "compat.v1.decorators": "auto_move_data"},
     "core.grads": {"compat.gone": "GradInformation"},
     "core.memory": {
         "utilities.model_summary.model_summary": "LayerSummary ModelSummary parse_batch_shape summarize",
