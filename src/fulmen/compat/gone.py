@@ -66,7 +66,6 @@ _CLASSES = {
     "XLADeviceUtils": ("", _DEVICE),
 }
 _FUNCTIONS = {
-    "auto_move_data": "Move the data yourself: `batch = self.transfer_batch_to_device(batch, self.device, 0)`.",
     "get_gpu_memory_map": _MEMORY,
     "get_memory_profile": _MEMORY,
     "parameter_validation": "Tie shared weights in `__init__`; they stay shared.",

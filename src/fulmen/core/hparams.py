@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from fulmen.utilities.exceptions import MisconfiguredValue
-from fulmen.utilities.parsing import AttributeDict, save_hyperparameters
+from fulmen.utilities.parsing import AttributeDict, is_being_made, save_hyperparameters
 
 
 class HyperparametersMixin:
@@ -61,10 +61,27 @@ class HyperparametersMixin:
 
     @property
     def hparams(self) -> Any:
-        """The hyper-parameters, as keys and as attributes; changes go into later checkpoints."""
+        """The hyper-parameters, as keys and as attributes; changes go into later checkpoints.
+
+        A dictionary or ``argparse.Namespace`` that ``__init__`` assigns is saved as by :meth:`save_hyperparameters`.
+        """
         if not hasattr(self, "_hparams"):
             self._hparams = AttributeDict()
         return self._hparams
+
+    @hparams.setter
+    def hparams(self, hp: Any) -> None:
+        current = inspect.currentframe()
+        frame = current.f_back if current is not None else None
+        if not is_being_made(self, frame):
+            raise AttributeError(
+                f"`hparams` of a `{type(self).__name__}` is assigned in `__init__` alone.\n"
+                "What to do: Write `model.hparams.update(...)`, or `model.save_hyperparameters(...)` of a dictionary."
+            )
+        if isinstance(hp, str):
+            self._to_hparams_dict(hp)  # raises: here it is no name of an argument
+        self._log_hyperparams = True
+        save_hyperparameters(self, hp, frame=frame)
 
     @property
     def hparams_initial(self) -> Any:

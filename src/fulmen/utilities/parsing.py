@@ -252,6 +252,16 @@ def _init_frames(frame: FrameType | None) -> Iterator[tuple[Any, dict[str, Any]]
         frame = frame.f_back
 
 
+def is_being_made(obj: object, frame: FrameType | None) -> bool:
+    """Whether a frame, or one further out, runs an ``__init__`` of an object.
+
+    Args:
+        obj: The object.
+        frame: Where to start.
+    """
+    return any(instance is obj for instance, _ in _init_frames(frame))
+
+
 def _instance_and_arguments(frame: FrameType) -> tuple[Any, dict[str, Any]]:
     if frame.f_code.co_name != "__init__":
         return None, {}

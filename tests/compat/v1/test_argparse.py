@@ -121,3 +121,16 @@ def test_what_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert "invalid int value: 'many'" in capsys.readouterr().err
     with pytest.raises(ValueError, match="no bool or int"):
         reader((bool, int))("maybe")
+
+
+def test_a_command_line_of_another_1_x_is_read_too() -> None:
+    line = "--progress_bar_refresh_rate 20 --weights_summary top --checkpoint_callback False --gpus 0"
+    trainer = Trainer.from_argparse_args(parse(line), logger=False)
+    assert trainer.progress_bar_callback.refresh_rate == 20
+    assert trainer.checkpoint_callbacks == []
+
+
+def test_a_script_may_have_options_that_another_1_x_had() -> None:
+    parser = Trainer.add_argparse_args(ArgumentParser())
+    parser.add_argument("--weights_save_path", type=int)
+    assert parser.parse_args(["--weights_save_path", "3"]).weights_save_path == 3

@@ -321,3 +321,103 @@ def test_a_step_end_that_gives_nothing_leaves_the_output() -> None:
     trainer.fit(Old(), loader(2), loader(1))
     assert len(seen) == 2
     assert trainer.global_step == 2
+
+
+def test_an_event_comes_also_where_the_hook_of_today_gets_outputs() -> None:
+    heard: list[str] = []
+
+    class Watch(Callback):
+        def on_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            heard.append("callback")
+
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any, outputs: Any) -> None:  # type: ignore[override]
+            heard.append(f"callback {len(outputs)}")
+
+        def on_batch_end(self, trainer: Any, pl_module: Any) -> None:
+            heard.append("callback batch")
+
+    class Old(Model):
+        def training_epoch_end(self, outputs: Any) -> None:
+            heard.append("training_epoch_end")
+
+        def on_train_epoch_end(self, outputs: Any) -> None:  # type: ignore[override]
+            heard.append(f"module {len(outputs)}")
+
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:  # type: ignore[override]
+            heard.append("module batch")
+
+        def on_epoch_end(self) -> None:
+            heard.append("module")
+
+    Trainer(**QUIET, num_sanity_val_steps=0, limit_val_batches=0, callbacks=[Watch()]).fit(Old(), loader(1), loader(1))
+    assert heard == [
+        "module batch", "callback batch", "training_epoch_end", "callback 1", "module 1", "callback", "module",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", ["validation", "test"])
+def test_an_event_comes_also_at_the_end_of_an_evaluation_that_gets_outputs(stage: str) -> None:
+    heard: list[str] = []
+
+    def end(self: Any, outputs: Any) -> None:
+        heard.append(f"{len(outputs)}")
+
+    body = {**noting(heard, "", f"{stage}_epoch_end", "on_epoch_end"), f"on_{stage}_epoch_end": end}
+    model = type("Old", (Model,), body)()
+    trainer = Trainer(**QUIET)
+    (trainer.validate if stage == "validation" else trainer.test)(model, loader(2), verbose=False)
+    assert heard == [f"{stage}_epoch_end", "2", "on_epoch_end"]
+
+
+def test_a_method_that_cannot_take_what_1_x_passed_is_the_users_own() -> None:
+    heard: list[str] = []
+
+    class Own(Model):
+        def on_epoch_end(self, value: Any) -> None:
+            heard.append("on_epoch_end")
+
+        def on_batch_start(self, z: Any) -> None:
+            heard.append("on_batch_start")
+
+        def validation_step_end(self, a: Any, b: Any) -> None:
+            heard.append("validation_step_end")
+
+        def training_epoch_end(self) -> None:
+            heard.append("training_epoch_end")
+
+    class Watch(Callback):
+        def on_init_start(self) -> None:
+            heard.append("on_init_start")
+
+        def on_init_end(self) -> None:
+            heard.append("on_init_end")
+
+        def on_batch_end(self, trainer: Any) -> None:
+            heard.append("on_batch_end")
+
+        def on_epoch_start(self) -> None:
+            heard.append("on_epoch_start")
+
+    Trainer(**QUIET, callbacks=[Watch()]).fit(Own(), loader(1), loader(1))
+    assert heard == []
+
+
+def test_what_the_user_calls_by_way_of_another_method_is_called_once() -> None:
+    heard: list[str] = []
+
+    class Base(Model):
+        def on_train_epoch_end(self) -> None:
+            self.finish()
+
+        def finish(self) -> None:
+            self.on_epoch_end()
+
+        def on_epoch_end(self) -> None:
+            heard.append("epoch")
+
+    class Modern(Base):
+        def on_train_epoch_end(self) -> None:
+            super().on_train_epoch_end()
+
+    Trainer(**QUIET).fit(Modern(), loader(1), loader(1))
+    assert heard == ["epoch"]

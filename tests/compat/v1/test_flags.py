@@ -116,7 +116,7 @@ def test_where_it_runs(given: dict[str, Any], expected: dict[str, Any]) -> None:
         ({"tpu_cores": 8}, 'accelerator="auto"'),
         ({"ipus": 4}, 'accelerator="auto"'),
         ({"amp_backend": "apex"}, 'precision="16-mixed"'),
-        ({"amp_level": "O2"}, 'precision="16-mixed"'),
+        ({"amp_backend": "apex", "amp_level": "O2"}, 'precision="16-mixed"'),
         ({"gpus": "first"}, r"devices=\[0, 2\]"),
         ({"weights_summary": "all"}, r"ModelSummary\(max_depth=-1\)"),
         ({"multiple_trainloader_mode": "longest"}, "CombinedLoader"),
@@ -318,3 +318,25 @@ def test_left_out_altogether(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "FULMEN_DIALECT" not in os.environ
     with pytest.raises(TypeError, match=r"no argument 'gpus'"):
         Trainer(gpus=1)
+
+
+def test_the_level_of_apex_is_passed_over_without_it() -> None:
+    assert Trainer(amp_level="O2", accelerator="cpu", logger=False).precision == "32-true"
+
+
+def test_manual_optimization_may_be_an_argument() -> None:
+    from tests.compat.v1.test_outputs import QUIET, Model, loader
+
+    class Old(Model):
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            optimizer = self.optimizers(use_pl_optimizer=False)
+            self.manual_backward(self.layer(batch).sum(), optimizer)  # type: ignore[arg-type]
+            self.manual_optimizer_step(optimizer)  # type: ignore[operator]
+            self.heard.append(self.layer.weight.grad)
+
+    trainer = Trainer(**QUIET, automatic_optimization=False, enable_pl_optimizer=True)  # type: ignore[call-arg]
+    model = Old()
+    trainer.fit(model, loader(2), loader(1))
+    assert trainer.global_step == 2
+    assert model.heard == [None, None]
+    assert Trainer(accelerator="cpu", show_progress_bar=False).progress_bar_callback is None  # type: ignore[call-arg]

@@ -455,3 +455,19 @@ def test_profilers_watch_what_stands_in() -> None:
     profiler = SimpleProfiler()
     fit(model, profiler=profiler)
     assert model.heard == [0] * 6 == [0] * len(profiler.recorded_durations["[LightningModule]Old.backward"])
+
+
+def test_auto_move_data_moves_arguments_to_the_modules_device() -> None:
+    from fulmen.compat.v1.decorators import auto_move_data
+
+    class Old(pl.LightningModule):
+        @auto_move_data
+        def forward(self, x: Any, *, more: Any) -> Any:
+            """Says where they are."""
+            return x["a"].device, more.device
+
+    model = Old().to("meta")
+    assert model({"a": torch.zeros(1)}, more=torch.ones(1)) == (
+        torch.device("meta"), torch.device("meta"),
+    )  # fmt: skip
+    assert Old.forward.__doc__ == "Says where they are."

@@ -233,11 +233,27 @@ def test_mistakes() -> None:
             return self.loss(batch, None)[0]
 
     with pytest.raises(MisconfigurationException, match="batch, batch_idx, optimizer_idx, hiddens"):
-        pl.Trainer(max_epochs=1, **QUIET).fit(Deaf(), sequences())
+        pl.Trainer(max_epochs=1, truncated_bptt_steps=3, **QUIET).fit(Deaf(), sequences())
 
     class Today(Recurrent):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             return self.loss(batch, None)[0]
 
     with pytest.raises(MisconfigurationException, match="or leave `truncated_bptt_steps` out"):
-        pl.Trainer(max_epochs=1, **QUIET).fit(Today(), sequences())
+        pl.Trainer(max_epochs=1, truncated_bptt_steps=3, **QUIET).fit(Today(), sequences())
+
+
+@pytest.mark.parametrize("automatic", [True, False])
+def test_the_number_is_the_users_own_where_the_step_takes_no_hidden_state(automatic: bool) -> None:
+    class Today(Recurrent):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.heard.append(batch[0].shape[1])
+            return self.loss(batch, None)[0]
+
+        def on_epoch_end(self) -> None:
+            self.heard.append("on_epoch_end")
+
+    model = Today()
+    model.automatic_optimization = automatic
+    pl.Trainer(max_epochs=1, **QUIET).fit(model, sequences())
+    assert model.heard == [7, 7, "on_epoch_end"]

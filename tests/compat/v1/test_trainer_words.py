@@ -255,3 +255,26 @@ def test_the_alias_speaks_from_the_start() -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(fulmen.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_names_of_the_trainer_up_to_1_4() -> None:
+    from tests.compat.v1.test_outputs import QUIET, Model, loader
+
+    from fulmen.compat import v1
+
+    seen: list[Any] = []
+
+    class Old(Model):
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            trainer: Any = self.trainer
+            seen.append((trainer.batch_idx, trainer.total_batch_idx, trainer.fitting, trainer.tested_ckpt_path))
+
+    v1.speak()
+    trainer: Any = Trainer(**{**QUIET, "max_epochs": 2}, reload_dataloaders_every_epoch=True)  # type: ignore[call-arg]
+    trainer.fit(Old(), loader(2), loader(1))
+    assert seen == [(0, 0, True, None), (1, 1, True, None), (0, 2, True, None), (1, 3, True, None)]
+    assert trainer.reload_dataloaders_every_epoch
+    assert (trainer.on_tpu, trainer.distributed_backend, trainer.is_slurm_managing_tasks) == (False, None, False)
+    assert (trainer.flush_logs_every_n_steps, trainer.truncated_bptt_steps) == (None, None)
+    for name in ("logger_connector", "data_connector", "checkpoint_connector"):
+        assert getattr(trainer, name) is not None

@@ -27,7 +27,7 @@ ARGUMENTS = frozenset({
     "prepare_data_per_node", "process_position", "progress_bar_refresh_rate", "reload_dataloaders_every_epoch",
     "replace_sampler_ddp", "resume_from_checkpoint", "row_log_interval", "log_save_interval", "stochastic_weight_avg",
     "terminate_on_nan", "tpu_cores", "track_grad_norm", "truncated_bptt_steps", "weights_save_path",
-    "weights_summary",
+    "weights_summary", "automatic_optimization", "enable_pl_optimizer", "show_progress_bar",
 })  # fmt: skip
 """Arguments of the Trainer that are gone."""
 
@@ -247,7 +247,7 @@ def _announce(trainer: Trainer, callbacks: Any, event: str) -> None:
     """Calls an event around the Trainer's ``__init__`` of those callbacks that have one."""
     for callback in callbacks if isinstance(callbacks, (list, tuple)) else (callbacks,):
         if callback is not None and (is_old(type(callback)) or event in getattr(callback, "__dict__", ())):
-            listener = getattr(callback, event, None)
+            listener = importlib.import_module("fulmen.compat.v1.heard").users(callback, event)
             if listener is not None:
                 speak()
                 listener(trainer)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from ast import literal_eval
 from collections.abc import Callable
 from typing import Any, get_args, get_origin, get_type_hints
@@ -106,6 +107,16 @@ def arguments_and_types(kind: type) -> list[tuple[str, tuple[type, ...], Any]]:
     return [(name, kinds, default) for name, (kinds, default) in found.items()]
 
 
+def _others() -> list[tuple[str, tuple[type, ...], Any]]:
+    """Arguments of the Trainer that another 1.x had: a script may be of either."""
+    return [
+        (name, _KINDS.get(name) or _kinds_of(default), SUPPRESS)
+        for known in DEFAULTS.values()
+        for name, default in known.items()
+        if name not in DEFAULTS[v1.version()] and name not in _OBJECTS
+    ]
+
+
 def _is_trainer(base: type) -> bool:
     return base.__name__ == "Trainer" and base.__module__ == "fulmen.trainer.trainer"
 
@@ -156,8 +167,15 @@ def add_argparse_args(kind: type, parent_parser: ArgumentParser, use_argument_gr
         )
     parser = parent_parser if use_argument_group else ArgumentParser(parents=[parent_parser], add_help=False)
     group: Any = parser.add_argument_group(f"pl.{kind.__name__}" if _is_trainer(kind) else kind.__qualname__)
+    _add(parser, group, arguments_and_types(kind))
+    if any(_is_trainer(base) for base in kind.__mro__):
+        _add_late(parser, group, _others())
+    return parser
+
+
+def _add(parser: Any, group: Any, arguments: list[tuple[str, tuple[type, ...], Any]]) -> None:
     taken = {option for action in parser._actions for option in action.option_strings}
-    for name, kinds, default in arguments_and_types(kind):
+    for name, kinds, default in arguments:
         option = f"--{name}"
         if option in taken or not kinds:
             continue
@@ -166,7 +184,18 @@ def add_argparse_args(kind: type, parent_parser: ArgumentParser, use_argument_gr
             option, dest=name, type=reader(kinds), default=None if default is inspect.Parameter.empty else default,
             help=" or ".join(one.__name__ for one in kinds), required=default is inspect.Parameter.empty, **values,
         )  # fmt: skip
-    return parser
+
+
+def _add_late(parser: Any, group: Any, arguments: list[tuple[str, tuple[type, ...], Any]]) -> None:
+    """Adds arguments when the parser is used, as a script may have options of its own by their names."""
+    parse = parser.parse_known_args
+
+    @functools.wraps(parse)
+    def parse_known_args(*args: Any, **kwargs: Any) -> Any:
+        _add(parser, group, arguments)
+        return parse(*args, **kwargs)
+
+    parser.parse_known_args = parse_known_args
 
 
 def from_argparse_args(kind: type, args: Namespace | ArgumentParser, **named: Any) -> Any:
@@ -183,9 +212,10 @@ def from_argparse_args(kind: type, args: Namespace | ArgumentParser, **named: An
     hint(f"`{kind.__name__}.from_argparse_args`", _BY_HAND)
     if isinstance(args, ArgumentParser):
         args = parse_argparser(kind, args)
-    known = {name: default for name, _, default in arguments_and_types(kind)}
+    of_trainer = any(_is_trainer(base) for base in kind.__mro__)
+    known = {name: default for name, _, default in [*(_others() if of_trainer else ()), *arguments_and_types(kind)]}
     given = {name: value for name, value in vars(args).items() if name in known}
-    if any(_is_trainer(base) for base in kind.__mro__):  # the defaults of then are not worth a hint
+    if of_trainer:  # the defaults of then are not worth a hint
         given = {name: value for name, value in given.items() if name == "gpus" or not same(value, known[name])}
     return kind(**{**given, **named})
 

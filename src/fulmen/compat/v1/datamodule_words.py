@@ -7,6 +7,7 @@ from typing import Any
 
 from fulmen.compat.v1.datamodule_state import add_state, begin
 from fulmen.compat.v1.hook_words import DATAMODULE, add_hooks
+from fulmen.compat.v1.super_words import DATA
 
 
 def _argparse() -> Any:
@@ -39,7 +40,7 @@ class WORDS:
         return _argparse().arguments_and_types(cls)
 
 
-class SIGNATURES:
+class SIGNATURES(DATA):
     """Methods of today's class that take more than it does, in place of its own once 1.x is spoken."""
 
     def __init__(

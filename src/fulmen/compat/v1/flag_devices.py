@@ -162,8 +162,9 @@ def _read_processes(named: dict[str, Any]) -> None:
 def _read_precision(named: dict[str, Any]) -> None:
     backend = named.pop("amp_backend", None)
     level = named.pop("amp_level", None)
-    if level is not None or (backend is not None and str(backend).lower().split(".")[-1] != "native"):
-        given = f"amp_backend={backend!r}" if level is None else f"amp_level={level!r}"
+    # without Apex, `amp_level` had no effect
+    if backend is not None and str(backend).lower().split(".")[-1] != "native":
+        given = f"amp_backend={backend!r}" + ("" if level is None else f", amp_level={level!r}")
         raise MisconfigurationException(
             "Apex no longer exists: mixed precision is PyTorch's own.",
             got=given,

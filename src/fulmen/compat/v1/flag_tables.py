@@ -47,6 +47,7 @@ QUIET: dict[str, tuple[Any, ...]] = {
     "multiple_trainloader_mode": ("max_size_cycle",), "num_processes": (1,), "process_position": (0,),
     "reload_dataloaders_every_epoch": (False,), "replace_sampler_ddp": (True,), "stochastic_weight_avg": (False,),
     "terminate_on_nan": (False,), "track_grad_norm": (-1,), "weights_summary": ("top",),
+    "automatic_optimization": (True,), "show_progress_bar": (True,),
 }  # fmt: skip
 """Values that ask for nothing, beside None, which does so except as `LOUD_NONE`."""
 LOUD_NONE = frozenset({"gpus", "weights_summary"})
@@ -58,6 +59,7 @@ RENAMED = {
     "val_percent_check": "limit_val_batches", "test_percent_check": "limit_test_batches",
     "overfit_pct": "overfit_batches", "nb_sanity_val_steps": "num_sanity_val_steps",
     "default_save_path": "default_root_dir", "nb_gpu_nodes": "num_nodes", "gradient_clip": "gradient_clip_val",
+    "show_progress_bar": "enable_progress_bar",
 }  # fmt: skip
 """Arguments that have another name and the same meaning."""
 
@@ -88,3 +90,8 @@ _GONE = (
 )
 TODAY = {name: TRAINER_FLAGS[name] for name in _GONE}
 """What to write in place of an argument that is gone."""
+EARLIER = {
+    "automatic_optimization": "`self.automatic_optimization = False` in the module's `__init__`.",
+    "enable_pl_optimizer": "leave it out; `self.optimizers(use_pl_optimizer=False)` gives PyTorch's own.",
+}
+"""The same for arguments that went before 1.5."""

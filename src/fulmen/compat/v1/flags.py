@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fulmen.compat import v1
 from fulmen.compat.v1.flag_devices import place
-from fulmen.compat.v1.flag_tables import DEFAULTS, LOUD_NONE, QUIET, RENAMED, TODAY
+from fulmen.compat.v1.flag_tables import DEFAULTS, EARLIER, LOUD_NONE, QUIET, RENAMED, TODAY
 from fulmen.compat.v1.hints import hint
 from fulmen.utilities.exceptions import MisconfiguredType, MisconfiguredValue
 
@@ -26,11 +26,12 @@ def translate(
     named = {**_by_name(given, named), **named}
     former = {name: value for name, value in named.items() if name in v1.ARGUMENTS}
     _rename(named)
-    for name in [name for name in named if name in TODAY]:
+    today = {**TODAY, **EARLIER}
+    for name in [name for name in named if name in today]:
         if _is_quiet(name, named[name]):
             del named[name]
         elif named[name] is not None or name == "weights_summary" or _gpu_is_there():
-            hint(f"`Trainer({name}=...)`", TODAY[name])
+            hint(f"`Trainer({name}=...)`", today[name])
     former.update({name: named[name] for name in ("flush_logs_every_n_steps",) if name in named})
     trainer.__dict__["_former"] = former
     place(named)

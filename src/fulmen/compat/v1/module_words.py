@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from fulmen.compat.v1.hints import hint
 from fulmen.compat.v1.hook_words import MODULE, add_hooks
+from fulmen.compat.v1.super_words import DATA, MODEL
 from fulmen.core.logging import LogOptions
 from fulmen.core.optimization import OptimizationMixin, require_manual
 from fulmen.utilities.compile import from_compiled, to_uncompiled
@@ -147,6 +148,29 @@ def _get_from_queue(module: LightningModule, queue: Any) -> None:
         module.trainer.callback_metrics[name] = torch.as_tensor(value)
 
 
+def _manual_optimizer_step(
+    module: LightningModule, optimizer: Any, *args: Any, optimizer_closure: Any = None, **kwargs: Any
+) -> None:
+    """Steps an optimizer under manual optimization, and clears its gradients.
+
+    Args:
+        module: The model.
+        optimizer: One of its optimizers.
+        *args: Without effect.
+        optimizer_closure: Computes the loss and its gradients.
+        **kwargs: Without effect: ``force_optimizer_step``, ``make_optimizer_step``.
+    """
+    hint("`self.manual_optimizer_step(optimizer)`", "`optimizer.step()` and `optimizer.zero_grad()`.")
+    found: Any = module.optimizers()
+    several = found if isinstance(found, list) else [found]
+    stepped = next((one for one in several if getattr(one, "optimizer", None) is optimizer), optimizer)
+    if optimizer_closure is None:
+        stepped.step()
+    else:
+        stepped.step(closure=optimizer_closure)
+    stepped.zero_grad()
+
+
 @add_hooks(MODULE)
 class WORDS:
     """Names that today's class does not have."""
@@ -162,11 +186,12 @@ class WORDS:
     tbptt_split_batch = Word(_tbptt_split_batch)
     add_to_queue = Word(_add_to_queue)
     get_from_queue = Word(_get_from_queue)
+    manual_optimizer_step = Word(_manual_optimizer_step)
     from_compiled = Word(from_compiled, bound=False)
     to_uncompiled = Word(to_uncompiled, bound=False)
 
 
-class SIGNATURES:
+class SIGNATURES(DATA, MODEL):
     """Methods of today's class that take more than it does, in place of its own once 1.x is spoken."""
 
     def log(

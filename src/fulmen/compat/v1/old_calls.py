@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.optim import LBFGS, Optimizer
 
-from fulmen.compat.v1.heard import present, put, taken, users
+from fulmen.compat.v1.heard import described, present, put, taken, users
 from fulmen.compat.v1.hints import hint
 from fulmen.core.optimizer import LightningOptimizer, do_nothing_closure
 from fulmen.utilities.rank_zero import warn_once
@@ -126,7 +126,9 @@ def _is_old_step(method: Callable[..., Any]) -> bool:
 
 
 def _optimizer_step(trainer: Trainer, method: Callable[..., Any]) -> Callable[..., Any]:
-    parameters = inspect.signature(method).parameters.values()
+    parameters = inspect.signature(described(method)).parameters.values()
+    kinds = {one.kind for one in inspect.signature(method).parameters.values()}
+    by_place = inspect.Parameter.VAR_POSITIONAL in kinds and inspect.Parameter.VAR_KEYWORD not in kinds
     plan = [(one.name, _STEP_NAMES.get(one.name, one.name)) for one in parameters if one.kind not in (
         one.VAR_POSITIONAL, one.VAR_KEYWORD
     )]  # fmt: skip
@@ -149,7 +151,10 @@ def _optimizer_step(trainer: Trainer, method: Callable[..., Any]) -> Callable[..
         if anything:
             given |= {name: values[name] for name in ("on_tpu", "using_lbfgs") if name not in given}
         with closure.stepping(optimizer):
-            method(**given)
+            if by_place:
+                method(*given.values())
+            else:
+                method(**given)
         if not closure.ran:
             warn_once(
                 "`optimizer_step` did not run its closure, so the batch was not trained with that optimizer: so it was "

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fulmen.compat import v1
-from fulmen.compat.v1.heard import put, taken, users
+from fulmen.compat.v1.heard import present, put, taken, users
 from fulmen.compat.v1.hints import hint
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def adapt_batches(owner: Any, first: tuple[str, ...] = ()) -> None:
         if without_outputs or required > len(brought):
             wanted = [name for name in brought if name != "outputs" or not without_outputs]
             hint(f"`{name}({', '.join(names)})`", f"`{name}({', '.join(brought)})`.")
-            put(owner, name, _filled(method, brought, wanted, required))
+            put(owner, name, _filled(present(owner, name), brought, wanted, required))
 
 
 def _filled(method: Callable[..., Any], brought: tuple[str, ...], wanted: list[str], count: int) -> Callable[..., Any]:

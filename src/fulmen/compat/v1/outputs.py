@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from fulmen.compat.v1.former import Former, former_of
-from fulmen.compat.v1.heard import put, taken, users
+from fulmen.compat.v1.heard import present, put, taken, users
 from fulmen.compat.v1.hints import hint
 from fulmen.compat.v1.nesting import nest, rows_of
 from fulmen.utilities.exceptions import MisconfigurationException
@@ -154,12 +154,16 @@ def adapt_module(trainer: Trainer, module: LightningModule) -> None:
         if method is not None and _wants_outputs(method, 0):
             hint(f"`{today}(outputs)`", _TODAY.format(step=step, end=today))
             outputs = outputs_of(trainer, module)
-            put(module, today, _with(method, outputs.of(stage)))
+            put(module, today, _with(present(module, today), outputs.of(stage)))
             outputs.keep(stage)
     method = users(module, "on_predict_epoch_end")
     if method is not None and _wants_outputs(method, 0):
         _hint_predictions()
-        put(module, "on_predict_epoch_end", _with(method, lambda: trainer.predict_loop._predictions))
+        put(
+            module,
+            "on_predict_epoch_end",
+            _with(present(module, "on_predict_epoch_end"), lambda: trainer.predict_loop._predictions),
+        )
 
 
 def adapt_callback(trainer: Trainer, callback: Callback) -> None:
@@ -176,11 +180,15 @@ def adapt_callback(trainer: Trainer, callback: Callback) -> None:
             hint(f"`Callback.{name}(trainer, pl_module, outputs)`", _TODAY.format(step=f"{word}_step", end=name))
             outputs = outputs_of(trainer, callback)
             outputs.keep(stage)
-            put(callback, name, _with(method, outputs.of(stage)))
+            put(callback, name, _with(present(callback, name), outputs.of(stage)))
     method = users(callback, "on_predict_epoch_end")
     if method is not None and _wants_outputs(method, 2):
         _hint_predictions()
-        put(callback, "on_predict_epoch_end", _with(method, lambda: trainer.predict_loop._predictions))
+        put(
+            callback,
+            "on_predict_epoch_end",
+            _with(present(callback, "on_predict_epoch_end"), lambda: trainer.predict_loop._predictions),
+        )
 
 
 def log_returned(module: LightningModule, hook: str, returned: Mapping[str, Any]) -> None:
@@ -225,7 +233,7 @@ def _with(method: Callable[..., Any], outputs: Callable[[], Any]) -> Callable[..
     def called(*args: Any) -> Any:
         return method(*args, outputs())
 
-    del called.__wrapped__  # it takes one argument less
+    called.__dict__.pop("__wrapped__", None)  # it takes one argument less
     return called
 
 

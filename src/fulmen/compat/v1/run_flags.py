@@ -50,6 +50,8 @@ def adapt(trainer: Trainer, owner: object) -> None:
             trainer.companions = (*trainer.companions, watch)
         if flags.get("truncated_bptt_steps") is not None:
             owner.truncated_bptt_steps = flags["truncated_bptt_steps"]
+        if flags.get("automatic_optimization") is False:
+            owner.automatic_optimization = False
     elif isinstance(owner, CheckpointStore) and owner.dirpath is None and flags.get("weights_save_path") is not None:
         owner.dirpath = weights_folder(trainer, flags["weights_save_path"])
 

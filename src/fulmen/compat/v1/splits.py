@@ -18,8 +18,19 @@ if TYPE_CHECKING:
 
 
 def steps_of(module: LightningModule) -> int:
-    """After how many time steps gradients are cut; 0 for never."""
-    return int(getattr(module, "truncated_bptt_steps", 0) or 0)
+    """After how many time steps gradients are cut; 0 for never, as in a module whose step takes no hidden state.
+
+    Where that module has the attribute, it is one of the user's own; the Trainer's argument is meant for any module.
+    """
+    steps = getattr(module, "truncated_bptt_steps", 0)
+    if not steps or not isinstance(steps, (int, float)):
+        return 0
+    by_trainer = getattr(module._trainer, "_former", {}).get("truncated_bptt_steps")
+    return int(steps) if by_trainer or _step_of(module).takes_hiddens() else 0
+
+
+def _step_of(module: LightningModule) -> FormerStep:
+    return former_step(module) or FormerStep(module)
 
 
 def split_batch(batch: Any, split_size: int) -> list[Any]:

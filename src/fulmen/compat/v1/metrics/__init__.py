@@ -29,6 +29,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
+    name = {"Fbeta": "FBeta"}.get(name, name)  # as it was up to 1.1
     if name in ("functional", "classification", "regression"):
         return importlib.import_module(f"{__name__}.{name}")
     if name not in _PLACES:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fulmen.compat import v1
 from fulmen.compat.v1.hints import hint
-from fulmen.compat.v1.metrics import classification
+from fulmen.compat.v1.metrics import classification as kinds
 
 _CLASSES = {
     "accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "f1": "F1", "f1_score": "F1",
@@ -37,15 +37,15 @@ def precision_recall(preds: Any, target: Any, *args: Any, **settings: Any) -> tu
         **settings: As ``Precision`` takes them.
     """
     return (
-        classification.Precision(*args, **settings)(preds, target),
-        classification.Recall(*args, **settings)(preds, target),
+        kinds.Precision(*args, **settings)(preds, target),
+        kinds.Recall(*args, **settings)(preds, target),
     )
 
 
 @functools.cache
 def _made(name: str) -> Callable[..., Any]:
     """The function of a class; the same each time, and to be found by its name."""
-    kind = getattr(classification, _CLASSES[name])
+    kind = getattr(kinds, _CLASSES[name])
 
     def function(preds: Any, target: Any, *args: Any, **settings: Any) -> Any:
         return kind(*args, **settings)(preds, target)
