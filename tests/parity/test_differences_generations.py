@@ -87,3 +87,20 @@ def test_weights_beside_a_class_that_is_gone(
 
     theirs, ours = both(lightning, fulmen, script)
     assert True not in theirs and ours == [True, True]
+
+
+def test_hyper_parameters_that_are_assigned(lightning: ModuleType, fulmen: ModuleType) -> None:
+    """Row 86. What was assigned is what is read."""
+
+    def script(pl: Any) -> Any:
+        class Old(pl.LightningModule):  # type: ignore[misc]
+            def __init__(self, hparams: dict[str, float]) -> None:
+                super().__init__()
+                self.hparams = hparams
+
+        try:
+            return Old({"lr": 0.5}).hparams.lr
+        except AttributeError as error:
+            return "no setter" in str(error)
+
+    assert both(lightning, fulmen, script) == (True, 0.5)
