@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -234,3 +235,10 @@ def test_bars_are_as_today_once_it_is_forgotten() -> None:
     assert type(ProgressBar()) is ProgressBar
     with pytest.raises(TypeError):
         ProgressBar(refresh_rate=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("kind", [ModelCheckpoint, EarlyStopping, ProgressBar, LambdaCallback])
+def test_what_a_class_takes_is_shown_as_today(kind: type) -> None:
+    before = inspect.signature(kind)
+    v1.speak()
+    assert inspect.signature(kind) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import Any
 
@@ -32,6 +33,9 @@ def teach(kind: type) -> None:
             for name, value in _names(source).items():
                 # where today's stands, so that it is not taken for an override of it
                 owner = _owner(kind, name) if source is vocabulary.SIGNATURES else kind
+                if name == "__init__" and name in vars(owner):
+                    # a command line makes its options of what today's takes
+                    functools.update_wrapper(value, vars(owner)[name])
                 _undo.append((owner, name, vars(owner).get(name, _MISSING)))
                 setattr(owner, name, value)
 
