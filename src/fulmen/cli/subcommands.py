@@ -116,6 +116,9 @@ class SubcommandParsers:
         parser = self.parser_class(**kwargs)
         self._add_arguments(parser)
         skip: set[str | int] = set(self.subcommands()[subcommand])
+        # what an older generation takes beside today's arguments is by name alone
+        taken = inspect.signature(getattr(klass, subcommand)).parameters.values()
+        skip |= {parameter.name for parameter in taken if parameter.kind is parameter.KEYWORD_ONLY}
         # The group has the name of the method; jsonargparse says which arguments it found.
         added = parser.add_method_arguments(klass, subcommand, skip=skip)
         self._subcommand_method_arguments[subcommand] = added

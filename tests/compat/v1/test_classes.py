@@ -242,3 +242,15 @@ def test_what_a_class_takes_is_shown_as_today(kind: type) -> None:
     before = inspect.signature(kind)
     v1.speak()
     assert inspect.signature(kind) == before
+
+
+def test_a_command_line_has_todays_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("jsonargparse", reason="the command line is built on it")
+    from fulmen.cli import LightningCLI
+
+    v1.speak()
+    with pytest.raises(SystemExit):
+        LightningCLI(Model, args=["fit", "--print_config"])
+    printed = capsys.readouterr().out
+    assert "ckpt_path" in printed
+    assert "train_dataloader" not in printed
