@@ -241,14 +241,14 @@ def test_super_of_an_old_hook_does_nothing() -> None:
         def validation_epoch_end(self, outputs: Any) -> None:
             super().validation_epoch_end(outputs)  # type: ignore[misc]
 
-    class Mine(ModelCheckpoint):
+    class OwnCheckpoint(ModelCheckpoint):
         def on_pretrain_routine_start(self, trainer: Any, pl_module: Any) -> None:
             super().on_pretrain_routine_start(trainer, pl_module)  # type: ignore[misc]
 
         def on_init_end(self, trainer: Any) -> None:
             super().on_init_end(trainer)  # type: ignore[misc]
 
-    Trainer(**{**QUIET, "enable_checkpointing": True}, callbacks=[Mine()]).fit(Old(), loader(1), loader(1))
+    Trainer(**{**QUIET, "enable_checkpointing": True}, callbacks=[OwnCheckpoint()]).fit(Old(), loader(1), loader(1))
 
 
 def test_layers_with_names_of_1_x_stay_layers() -> None:
