@@ -50,7 +50,7 @@ CALLBACK = ["--trainer.callbacks=EarlyStopping", "--trainer.callbacks.monitor=x"
          ["a Callback, and there is none called `EarlyStoping`", "`EarlyStopping`?"]),
         (["--trainer.callbacks=fulmen.callbacks.EarlyStoping"],
          ["`fulmen.callbacks` has no `EarlyStoping`", "Did you mean `fulmen.callbacks.EarlyStopping`?"]),
-        (["--trainer.callbacks=nowhere.OneOfNobody"], ["`nowhere.OneOfNobody` cannot be imported", "folder that holds `nowhere`"]),
+        (["--trainer.callbacks=nowhere.Nobody"], ["`nowhere.Nobody` cannot be imported", "folder that holds `nowhere`"]),
         (["--trainer.callbacks=torch.nn.Tanh"], ["`torch.nn.Tanh` is no such class", "Give a subclass"]),
         (["--trainer.callbacks=EarlyStopping"],
          ["`EarlyStopping` needs `monitor`", "`--trainer.callbacks.monitor=...`"]),
