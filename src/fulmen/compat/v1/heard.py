@@ -9,8 +9,8 @@ from typing import Any
 
 from fulmen.utilities.generations import stand_in
 
-# A method of these names that a hook of today calls is the user's own: it would run twice.
 _ENDS = ("train", "validation", "test")
+# A method of these names that a hook of today calls is the user's own: it would run twice.
 _CALLERS: dict[str, tuple[str, ...]] = {
     "on_epoch_start": tuple(f"on_{stage}_epoch_start" for stage in _ENDS),
     "on_epoch_end": tuple(f"on_{stage}_epoch_end" for stage in _ENDS),
@@ -28,8 +28,7 @@ _CALLERS: dict[str, tuple[str, ...]] = {
     "validation_step_end": ("validation_step",),
     "test_step_end": ("test_step",),
 }
-
-
+# How many arguments 1.x passed to each, whoever it was; to the others the Trainer and the module, to callbacks alone.
 _GIVEN = {name: 1 for name in _CALLERS if name.endswith(("epoch_end", "step_end")) and name != "on_epoch_end"} | {
     "on_init_start": 1,
     "on_init_end": 1,
