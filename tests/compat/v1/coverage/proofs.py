@@ -7,6 +7,7 @@ import inspect
 import io
 import os
 import re
+import sys
 import tempfile
 import warnings
 from ast import literal_eval
@@ -60,6 +61,8 @@ def spoken(version: str) -> Iterator[None]:
         finally:
             os.chdir(folder)
             speech.forget()
+            if "wandb" in sys.modules:  # a run that is open, and settings read outside of the tests that set them
+                sys.modules["wandb"].teardown()
             _shared.cache_clear()
             os.environ.pop("FULMEN_DIALECT")
             if before is not None:
