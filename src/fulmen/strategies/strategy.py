@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ class Strategy(StrategyHooks, ABC):
     local_rank: int = 0
     node_rank: int = 0
     world_size: int = 1
+    peers: Any = None  # what a process knows of the others, where there are several
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Strategy(StrategyHooks, ABC):
         self._model: nn.Module | None = None
         self._lightning_module: Any = None
         self._launcher: Any = None
+        self._held_back = False
         self._optimizers: list[Optimizer] = []
         self._lightning_optimizers: list[Any] = []
         self._optimizer_names: tuple[str, ...] = ()
@@ -267,7 +269,23 @@ class Strategy(StrategyHooks, ABC):
         """
         return decision
 
+    def all_gather_object(self, obj: Any) -> list[Any]:
+        """Collects an object of every process, in the order of their ranks."""
+        return [obj]
+
     # The way of a batch.
+
+    def wrap_training_step(self, step: Callable[..., Any], closes: Callable[[], bool] | None) -> Callable[..., Any]:
+        """Puts around ``training_step`` what lets backward bring gradients of all processes together.
+
+        Args:
+            step: The step.
+            closes: Whether the running batch closes an accumulation window; None where each does.
+        """
+        return step
+
+    def sync_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Makes gradients the mean over all processes, where backward has not done so."""
 
     def process_dataloader(self, dataloader: Any) -> Any:
         """Adapts a loader to the strategy; returns it."""
