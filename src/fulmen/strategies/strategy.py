@@ -257,6 +257,24 @@ class Strategy(StrategyHooks, ABC):
             name: Where "here" is, for a log.
         """
 
+    def waiting(self, where: str, patient: bool = False) -> AbstractContextManager[Any]:
+        """Says where this process waits for the others, for a report of who keeps them waiting.
+
+        Args:
+            where: What it waits for.
+            patient: Whether the others may take as long as they like.
+        """
+        return nullcontext() if self.peers is None else self.peers.waiting(where, patient=patient)  # type: ignore[no-any-return]
+
+    def explain(self, error: BaseException, asked: bool) -> BaseException:
+        """What ends a run: the error itself, or that of the process that failed first.
+
+        Args:
+            error: What this process met.
+            asked: Whether all processes were asked to end, and do.
+        """
+        return error if self.peers is None or asked else self.peers.fail(error)  # type: ignore[no-any-return]
+
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         """Lets processes agree on a decision.
 
@@ -286,6 +304,16 @@ class Strategy(StrategyHooks, ABC):
 
     def sync_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Makes gradients the mean over all processes, where backward has not done so."""
+
+    def backward_of_nothing(self, closes: bool) -> None:
+        """Takes part where the others bring gradients together, with gradients of zero.
+
+        Args:
+            closes: Whether they do so in the running batch.
+        """
+
+    def sync_buffers(self) -> None:
+        """Gives every process the buffers of rank 0, where they can differ."""
 
     def process_dataloader(self, dataloader: Any) -> Any:
         """Adapts a loader to the strategy; returns it."""
