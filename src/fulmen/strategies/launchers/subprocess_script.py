@@ -40,6 +40,7 @@ class _SubprocessScriptLauncher(_Launcher):
     Attributes:
         procs: The processes that were started, from local rank 1 on.
         attended: Whether somebody else ends the run when a process dies. Where nobody does, the launcher does it.
+        failed: Whether this process ends badly, so that it does not wait long for the others.
     """
 
     def __init__(self, cluster_environment: ClusterEnvironment, num_processes: int, num_nodes: int) -> None:
@@ -48,6 +49,7 @@ class _SubprocessScriptLauncher(_Launcher):
         self.num_nodes = num_nodes
         self.procs: list[subprocess.Popen[bytes]] = []
         self.attended = False
+        self.failed = False
         self._owner = 0
         self._leaving = threading.Event()
 
@@ -68,7 +70,11 @@ class _SubprocessScriptLauncher(_Launcher):
             What it returned.
         """
         self.start()
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except BaseException:
+            self.failed = True
+            raise
 
     def start(self) -> None:
         """Starts the processes, once in a program.
@@ -154,7 +160,7 @@ class _SubprocessScriptLauncher(_Launcher):
             return
         self._leaving.set()
         try:
-            failed = getattr(sys, "last_value", None) is not None
+            failed = self.failed or getattr(sys, "last_value", None) is not None
             self._wait(_LINGER_FAILED if failed else _LINGER)
             late = {one for one, _ in enumerate(self.procs, start=1)} - {one for one, _ in self.dead()}
             bad = [_how(local_rank, code) + "." for local_rank, code in self.dead() if code]
