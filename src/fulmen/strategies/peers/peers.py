@@ -213,7 +213,7 @@ class Peers:
                     raise PeerFailed(self.culprit, self.world_size)
                 reason = self.agreement.verdict(position) if self.agreement.is_open else None
                 if reason is not None:
-                    self.passed = position
+                    self.passed, self.wish = position, ""
                     self.frozen = self.agreement.is_open
                     return reason
                 if not self._watchdog.is_alive():
