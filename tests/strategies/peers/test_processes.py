@@ -95,10 +95,11 @@ def test_an_exception_is_the_last_that_is_printed(ended: Ended) -> None:
     assert ended.err("failed", 2) == "Rank 2 of 3 ends because rank 1 failed.\n"
 
 
-def test_the_first_that_lives_tells_of_the_first_that_failed(ended: Ended) -> None:
+def test_the_error_of_the_rank_that_held_the_store_outlives_it(ended: Ended) -> None:
     assert ended.of("first_failed") == [1, 1, 1]
-    assert ended.err("first_failed", 1).endswith("ValueError: the mistake\n")
-    assert ended.err("first_failed", 2) == "Rank 2 of 3 ends because rank 0 failed.\n"
+    for rank in (1, 2):
+        assert "PeerFailed: Rank 0 of 3 failed" in ended.err("first_failed", rank)
+        assert ended.err("first_failed", rank).endswith("ValueError: the mistake\n")
 
 
 def test_who_comes_to_a_gate_raises(ended: Ended) -> None:

@@ -56,7 +56,7 @@ class Watchdog:
         self._ending = Ending(peers, self._neighbours)
         self._outbox: list[tuple[str, dict[str, Any]]] = []
         self._posted: set[int] = set()
-        self._obeyed = ""
+        self._obeyed = self._report = ""
         self._hello = self._seen = False
         self._silent_since: float | None = None
         self._closing = False
@@ -180,6 +180,7 @@ class Watchdog:
         elif what == "request":
             with self._peers.changed:
                 self._peers.agreement.ask(event["number"], event["reason"], anybody_left=bool(self._neighbours.left))
+                self._peers.changed.notify_all()
         elif what == "bye":
             self._neighbours.left.add(rank)
             if rank == self._neighbours.owner:
@@ -188,8 +189,12 @@ class Watchdog:
             self._questions.was_asked(event["topic"])
             if event["kind"] == "stall" and rank != self._peers.rank:
                 self._stalls.another_asks()
-        elif what == "told" and rank != self._peers.rank:
-            self._stalls.another_has_told(event["again"])
+        elif what == "told":
+            # Several may have found out; the first in the news prints it.
+            is_first = not self._stalls.told
+            self._stalls.is_told(event["again"])
+            if is_first and rank == self._peers.rank:
+                ending.say(self._report)
 
     def _gather_answers(self, board: Board) -> None:
         for question, answers in self._questions.gather():
@@ -202,8 +207,9 @@ class Watchdog:
             if verdict == "end":
                 self._accuse(stalls.fault_of(answers, self._stalls.age))
             elif verdict == "report":
+                self._report = stalls.tell(answers, self._stalls.age)
                 board.say("told", again=min(self._stalls.again, _LONG))
-                ending.say(stalls.tell(answers, self._stalls.age))
+                self.wake()
 
     # Where to stop
 
