@@ -67,6 +67,7 @@ class DDPStrategy(ParallelStrategy):
         process_group_backend: str | None = None,
         timeout: timedelta = timedelta(seconds=1800),  # immutable
         start_method: Literal["popen", "spawn", "fork", "forkserver"] = "popen",
+        *,
         stall_report: float | None = None,
         stall_timeout: float | None = None,
         **kwargs: Any,
