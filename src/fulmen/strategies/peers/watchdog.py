@@ -28,8 +28,9 @@ _SOON = 0.02
 _ANSWER = 5.0
 # How long the process in which the store lives waits for others to see that it leaves in order.
 _LEAVING = 1.0
-# How much longer the main thread waits for this one to end.
-_PATIENCE = 4.0
+# How long a rank tries to say that it leaves. A store looks up the name of whoever connects, and meanwhile answers
+# nobody; where names are looked up in vain, that takes 5 s.
+_PATIENCE = 7.0
 # Stands for a wait without end, where that cannot be told.
 _LONG = 1e9
 
@@ -57,6 +58,7 @@ class Watchdog:
         self._ending = Ending(peers, self._neighbours)
         self._signals = SignalWatch(peers)
         self._outbox: list[tuple[str, dict[str, Any]]] = []
+        self._heard: list[dict[str, Any]] = []
         self._posted: set[int] = set()
         self._obeyed = self._report = ""
         self._hello = self._seen = False
@@ -110,7 +112,7 @@ class Watchdog:
         self._closing = self._ending.called_off = True
         self.wake()
         if self._thread.ident is not None:
-            self._thread.join(_LEAVING + _PATIENCE)
+            self._thread.join(_LEAVING + _PATIENCE + 1.0)
             self._wire.stop()
         self._signals.end()
 
@@ -125,10 +127,15 @@ class Watchdog:
             except Exception:  # a mistake in here must not leave the main thread without help
                 self._board = None
                 self._take(Fault(self._peers.rank, "exception", traceback.format_exc()))
-        try:
-            self._leave()
-        except Exception:
-            pass  # the store is gone, or does not answer, and nothing is left to do
+        deadline = time.monotonic() + _PATIENCE
+        while self._board is not None and time.monotonic() < deadline:
+            try:
+                self._leave(self._board)
+                break
+            except NoAnswer:
+                continue  # what is to be told is not told yet
+            except Exception:
+                break  # the store is gone
         with self._peers.changed:
             self._peers.changed.notify_all()
 
@@ -180,8 +187,7 @@ class Watchdog:
             board.say(what, **more)
             self._outbox.pop(0)
         self._ask_for_a_round(board)
-        for event in board.news():
-            self._hear(board, event)
+        self._listen(board)
         if self._board is None:
             return
         self._post(board)
@@ -190,7 +196,7 @@ class Watchdog:
         if self._peers.culprit is None and self._stalls.is_due:
             self._stalls.wait_on()
             self._questions.ask(Question("stall", _ANSWER))
-        self._gather_answers(board)
+        self._gather_answers()
         self._see_who_knows(board)
 
     def _say_hello(self, board: Board) -> None:
@@ -198,10 +204,18 @@ class Watchdog:
             board.note("hello", self._neighbours.identity.as_dict())
             self._hello = True
 
+    def _listen(self, board: Board) -> None:
+        self._heard += board.news()
+        while self._heard:
+            self._hear(board, self._heard[0])
+            self._heard.pop(0)  # once it is done, which may need the store
+
     def _hear(self, board: Board, event: dict[str, Any]) -> None:
         what, rank = event["what"], event["rank"]
         if what == "fault":
-            self._take(Fault(**event["fault"]))
+            # One that has left in order may have been missed before that was read.
+            if rank == event["fault"]["rank"] or event["fault"]["rank"] not in self._neighbours.left:
+                self._take(Fault(**event["fault"]))
         elif what == "request":
             with self._peers.changed:
                 self._peers.agreement.ask(event["number"], event["reason"], anybody_left=bool(self._neighbours.left))
@@ -231,7 +245,7 @@ class Watchdog:
             self._peers.agreement.end()
             self._peers.changed.notify_all()
 
-    def _gather_answers(self, board: Board) -> None:
+    def _gather_answers(self) -> None:
         for question, answers in self._questions.gather():
             with self._peers.changed:
                 question.answers = answers
@@ -243,8 +257,7 @@ class Watchdog:
                 self._accuse(stalls.fault_of(answers))
             elif verdict == "report":
                 self._report = stalls.tell(answers)
-                board.say("told", again=min(self._stalls.again, _LONG))
-                self.wake()
+                self.send("told", again=min(self._stalls.again, _LONG))
 
     # Where to stop
 
@@ -363,16 +376,12 @@ class Watchdog:
 
     # The end
 
-    def _leave(self) -> None:
-        board = self._board
-        if board is None:
-            return
+    def _leave(self, board: Board) -> None:
         self._exchange(board)
         if self._peers.culprit is not None:
             self._ending.kill_the_silent(board)
         board.say("bye")
-        for event in board.news():
-            self._hear(board, event)
+        self._listen(board)
         self._post(board)  # for a round that was asked for in between
         deadline = time.monotonic() + _LEAVING
         while self._neighbours.identity.owns_store and not self._is_seen_off(board) and time.monotonic() < deadline:
@@ -380,7 +389,6 @@ class Watchdog:
 
     def _is_seen_off(self, board: Board) -> bool:
         """Whether nobody takes it for a death when the store goes away with this process."""
-        for event in board.news():
-            self._hear(board, event)
+        self._listen(board)
         ignorant = set(self._neighbours.present) - self._neighbours.dead()
         return board.notes("bye seen", ignorant) is not None
