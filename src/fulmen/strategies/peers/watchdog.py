@@ -21,9 +21,11 @@ from fulmen.strategies.peers.wire import NoAnswer, StoreLost
 if TYPE_CHECKING:
     from fulmen.strategies.peers.peers import Peers
 
-# How often to look, in seconds: in the usual case, and while something is being settled.
+# How often to look, in seconds: in the usual case, and while something is being settled, where each wait is longer than
+# the one before by a part of it: a thousand ranks that wait for one must not keep the store busy.
 _USUAL = 0.5
 _SOON = 0.02
+_LONGER = 1.1
 # Within how many seconds each rank answers: where it stands when a signal asks all to stop, and where it is in a stall.
 _ANSWER = 5.0
 # How long the process in which the store lives waits for others to see that it leaves in order.
@@ -119,8 +121,11 @@ class Watchdog:
     # The thread
 
     def _run(self) -> None:
+        pause = _SOON
         while not self._closing:
-            self._wake.wait(_SOON if self._is_in_a_hurry() else _USUAL)
+            pause = min(pause * _LONGER, _USUAL) if self._is_in_a_hurry() else _USUAL
+            if self._wake.wait(pause) or pause == _USUAL:
+                pause = _SOON
             self._wake.clear()
             try:
                 self._tick()
