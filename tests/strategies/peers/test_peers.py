@@ -212,6 +212,6 @@ def test_a_mistake_in_the_thread_is_no_silence(pair: tuple[Peers, Peers], monkey
     def fail(*_: Any) -> None:
         raise ZeroDivisionError("in the thread")
 
-    monkeypatch.setattr(pair[0]._watchdog, "_post", fail)
+    monkeypatch.setattr(pair[0]._watchdog._rounds, "post", fail)
     with pytest.raises(PeerFailed, match="in the thread"):
         pair[0].gate((1, 0), "stop")

@@ -14,6 +14,7 @@ from fulmen.strategies.peers.faults import Fault
 from fulmen.strategies.peers.liveness import Identity
 from fulmen.strategies.peers.neighbours import Neighbours
 from fulmen.strategies.peers.questions import Question, Questions
+from fulmen.strategies.peers.rounds import ANSWER, Rounds
 from fulmen.strategies.peers.signal_watch import SignalWatch
 from fulmen.strategies.peers.stall_watch import StallWatch
 from fulmen.strategies.peers.wire import NoAnswer, StoreLost
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 _USUAL = 0.5
 _SOON = 0.02
 _LONGER = 1.1
-# Within how many seconds each rank answers: where it stands when a signal asks all to stop, and where it is in a stall.
-_ANSWER = 5.0
 # How long the process in which the store lives waits for others to see that it leaves in order.
 _LEAVING = 1.0
 # How long a rank tries to say that it leaves. A store looks up the name of whoever connects, and meanwhile answers
@@ -59,10 +58,10 @@ class Watchdog:
         self._questions = Questions(board, self._neighbours)
         self._ending = Ending(peers, self._neighbours)
         self._signals = SignalWatch(peers)
+        self._rounds = Rounds(peers, self._look_at_processes, self._accuse)
         self._outbox: list[tuple[str, dict[str, Any]]] = []
         self._heard: list[dict[str, Any]] = []
-        self._posted: set[int] = set()
-        self._obeyed = self._report = ""
+        self._report = ""
         self._hello = self._seen = False
         self._silent_since: float | None = None
         self._closing = False
@@ -191,16 +190,16 @@ class Watchdog:
             what, more = self._outbox[0]
             board.say(what, **more)
             self._outbox.pop(0)
-        self._ask_for_a_round(board)
+        self._rounds.ask(board)
         self._listen(board)
         if self._board is None:
             return
-        self._post(board)
-        self._decide(board)
+        self._rounds.post(board)
+        self._rounds.decide(board)
         self._questions.answer(self._stalls.answer)
         if self._peers.culprit is None and self._stalls.is_due:
             self._stalls.wait_on()
-            self._questions.ask(Question("stall", _ANSWER))
+            self._questions.ask(Question("stall", ANSWER))
         self._gather_answers()
         self._see_who_knows(board)
 
@@ -242,8 +241,8 @@ class Watchdog:
 
     def _part_with(self, board: Board) -> None:
         """Does without the store, which leaves in order. What its owner has agreed to is decided by all."""
-        self._post(board)
-        self._decide(board)
+        self._rounds.post(board)
+        self._rounds.decide(board)
         board.note("bye seen", 1)
         self._board = None
         with self._peers.changed:
@@ -263,52 +262,6 @@ class Watchdog:
             elif verdict == "report":
                 self._report = stalls.tell(answers)
                 self.send("told", again=min(self._stalls.again, _LONG))
-
-    # Where to stop
-
-    def _ask_for_a_round(self, board: Board) -> None:
-        peers, agreement = self._peers, self._peers.agreement
-        with peers.changed:
-            number, signal = agreement.turn, peers.wish_from_signal
-            if agreement.is_open:
-                peers.wish = ""
-                return
-            if number and agreement.rounds[number - 1].reason == signal:
-                self._obeyed = signal
-            wish = peers.wish or (signal if signal != self._obeyed else "")
-        if wish and peers.culprit is None:
-            board.say("request", number=number, reason=wish)
-
-    def _post(self, board: Board) -> None:
-        peers = self._peers
-        for number in sorted(peers.agreement.rounds.keys() - self._posted):
-            with peers.changed:
-                peers.frozen = True  # first: at what is passed from now on, the main thread waits
-                passed = peers.passed
-            board.note(f"passed/{number}", list(passed))
-            self._posted.add(number)
-
-    def _decide(self, board: Board) -> None:
-        peers = self._peers
-        for number, one in list(peers.agreement.rounds.items()):
-            if one.limit is not None or peers.culprit is not None:
-                continue
-            by_signal = one.reason.startswith("signal:")
-            passed = board.notes(f"passed/{number}", range(peers.world_size))
-            if passed is None:
-                if by_signal and time.monotonic() - one.since > _ANSWER:
-                    self._miss_somebody(board, f"passed/{number}")
-            elif not by_signal or self._look_at_processes():  # what is left of a group saves nothing
-                with peers.changed:
-                    one.limit = max(tuple(position) for position in passed.values())
-                    peers.changed.notify_all()
-
-    def _miss_somebody(self, board: Board, topic: str) -> None:
-        there = board.notes_there_are(topic, range(self._peers.world_size))
-        missing = [rank for rank in range(self._peers.world_size) if rank not in there]
-        if missing:
-            text = f"It did not say where it is within {_ANSWER:g} s, when a signal asked all ranks to stop."
-            self._accuse(Fault(missing[0], "lost", text))
 
     # Faults
 
@@ -337,7 +290,7 @@ class Watchdog:
     def _look_at_silence(self, seconds: float) -> None:
         """The host of the store may be slow. It is a fault only where there is no time, or where nobody gets on."""
         peers, watch, owner = self._peers, self._stalls, self._neighbours.owner
-        if peers.culprit is not None or seconds < _ANSWER:
+        if peers.culprit is not None or seconds < ANSWER:
             return
         text = f"The store that lives there has given no answer for {seconds:.0f} s."
         told = stalls.tell({peers.rank: watch.answer()})
@@ -387,7 +340,7 @@ class Watchdog:
             self._ending.kill_the_silent(board)
         board.say("bye")
         self._listen(board)
-        self._post(board)  # for a round that was asked for in between
+        self._rounds.post(board)  # for a round that was asked for in between
         deadline = time.monotonic() + _LEAVING
         while self._neighbours.identity.owns_store and not self._is_seen_off(board) and time.monotonic() < deadline:
             time.sleep(_SOON)
