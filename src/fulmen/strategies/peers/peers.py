@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ from fulmen.strategies.peers.questions import Question
 from fulmen.strategies.peers.watchdog import Watchdog
 from fulmen.utilities.exceptions import SIGTERMException
 
-# For how many seconds a rank that has failed waits until the others have heard of it.
+# For how many seconds a rank that has failed tries to tell it, and waits until the others have heard of it.
+_TOLD = 6.0
 _HEARD = 2.0
 # For how many seconds a rank whose connection broke waits to hear who it was.
 _WHO = 3.0
@@ -52,6 +54,8 @@ class Peers:
         frozen: Whether the next gate has to stop and think.
         culprit: The failure that has ended the group; None while all is well.
         wish_from_signal: Set by the handler of a signal: what all shall stop for.
+        signals: What the thread sets that to, by signals that come while the main thread runs no Python code. Only
+            those for which a handler in Python is in place count.
         marked: Whether there was progress since the thread has last looked.
         where: In what the main thread waits for others.
         patient: In how many such waits it is that may take as long as they want.
@@ -71,6 +75,7 @@ class Peers:
         self.frozen = False
         self.culprit: Fault | None = None
         self.wish_from_signal = ""
+        self.signals: dict[int, str] = {int(signal.SIGTERM): "signal:15"}
         self.marked = False
         self.where = ""
         self.patient = 0
@@ -216,8 +221,9 @@ class Peers:
                     self.passed, self.wish = position, ""
                     self.frozen = self.agreement.is_open
                     return reason
-                if not self._watchdog.is_alive():
-                    return wish
+                if not self.agreement.is_open and (self.agreement.is_over or not self._watchdog.is_alive()):
+                    self.wish, self.passed = "", position
+                    return ""
                 self.changed.wait(1.0)
 
     def _find_out_who(self) -> None:
@@ -234,7 +240,8 @@ class Peers:
 
     def _blame(self, fault: Fault) -> None:
         self._watchdog.send("fault", fault=fault.as_dict())
-        self._wait(lambda: self.culprit is not None and self._watchdog.all_know, _HEARD)
+        self._wait(lambda: self.culprit is not None, _TOLD)
+        self._wait(lambda: self._watchdog.all_know, _HEARD)
 
     def _wait(self, condition: Any, seconds: float) -> None:
         deadline = time.monotonic() + seconds
