@@ -51,5 +51,5 @@ def _absolute(main: Any, word: str) -> str:
     """A word of the command line; the script's own, whole, since the program may be in another folder by now."""
     is_script = main.__spec__ is None and word.endswith(os.path.basename(main.__file__)) and not os.path.isabs(word)
     if is_script and os.path.normpath(main.__file__).endswith(os.path.normpath(word).lstrip("./")):
-        return os.path.abspath(main.__file__)
+        return os.path.abspath(str(main.__file__))
     return word
