@@ -13,7 +13,7 @@ from fulmen.environments.cluster_environment import ClusterEnvironment
 from fulmen.environments.lightning import LightningEnvironment
 from fulmen.environments.lsf import LSFEnvironment
 from fulmen.environments.mpi import MPIEnvironment
-from fulmen.environments.registry import find_environment
+from fulmen.environments.registry import detect
 from fulmen.environments.slurm import SLURMEnvironment
 from fulmen.environments.torchelastic import TorchElasticEnvironment
 
@@ -52,32 +52,32 @@ def test_the_first_in_the_order_is_taken(monkeypatch: pytest.MonkeyPatch, first:
     for kind in (ORDER[first], ORDER[second]):
         for name, value in SHOWN[kind].items():
             monkeypatch.setenv(name, value)
-    assert type(find_environment()) is ORDER[min(first, second)]
+    assert type(detect()) is ORDER[min(first, second)]
 
 
 def test_without_variables_it_is_a_program_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert type(find_environment()) is LightningEnvironment
+    assert type(detect()) is LightningEnvironment
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "1")
-    assert type(find_environment()) is LightningEnvironment
+    assert type(detect()) is LightningEnvironment
 
 
 @pytest.mark.parametrize("name", ["bash", "interactive"])
 def test_a_shell_in_a_job_of_slurm_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "2")
     monkeypatch.setenv("SLURM_JOB_NAME", name)
-    assert type(find_environment()) is LightningEnvironment
+    assert type(detect()) is LightningEnvironment
 
 
 def test_mpi_without_its_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "available", lambda name: False)
     monkeypatch.setenv("PMI_SIZE", "3")
     with pytest.warns(UserWarning, match=r"one of 3 .*pip install fulmen\[mpi\]"):
-        assert type(find_environment()) is LightningEnvironment
+        assert type(detect()) is LightningEnvironment
 
 
 def test_nothing_is_imported_for_what_is_not_there() -> None:
     code = (
-        "import sys; from fulmen.environments.registry import find_environment; find_environment();"
+        "import sys; from fulmen.environments.registry import detect; detect();"
         "print(*sorted(name for name in sys.modules if name.startswith(('fulmen.environments.', 'mpi4py', 'torch'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -48,9 +48,7 @@ def test_launchers_say_the_rank(variable: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("variable", ["NODE_RANK", "GROUP_RANK"])
-def test_the_first_process_of_the_second_machine_is_not_the_first(
-    variable: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_second_machine_has_no_first_rank(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.setenv(variable, "1")
     assert double(2) is None

@@ -81,7 +81,7 @@ class LightningEnvironment(ClusterEnvironment):
                 raise MisconfiguredValue(
                     f"`{variable}` is counted from 0, and less than `Trainer({flag}=...)`.",
                     got=f"{variable}={rank} and {flag}={count}",
-                    fix=f"`Trainer({flag}={rank + 1})` or more, or unset {variable} if it is left from another program.",
+                    fix=f"`Trainer({flag}={rank + 1})` or more, or unset {variable} if it is left over.",
                 )
 
     def teardown(self) -> None:

@@ -13,7 +13,7 @@ from fulmen.utilities.rank_zero import warn_once
 _MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 
 
-def find_environment() -> ClusterEnvironment:
+def detect() -> ClusterEnvironment:
     """The environment of this process: that of torchrun, SLURM, LSF or MPI, or else that of a single program.
 
     Variables are looked at first, so that nothing is imported for an environment that is not there.

@@ -41,7 +41,7 @@ def _rank_from_environment() -> int:
     for name in _RANK_VARIABLES:
         value = os.environ.get(name)
         if value is not None and value.isdigit():
-            return int(value) + (_machine() if name == "LOCAL_RANK" else 0)
+            return int(value) + (1000 * _machine() if name == "LOCAL_RANK" else 0)
     return 0
 
 
