@@ -28,7 +28,7 @@ def own_command() -> list[str]:
             '`strategy="ddp"` starts the program again for each process, which a notebook or a prompt cannot do.',
             fix='`Trainer(strategy="ddp_notebook")`, or put the code into a file and run that.',
         )
-    if getattr(main, "__file__", None) is None:
+    if (getattr(main, "__file__", None) or "<").startswith("<"):  # "<stdin>"
         raise MisconfiguredRun(
             '`strategy="ddp"` starts the program again for each process, and this one is in no file.',
             got="a program that came with `python -c` or through a pipe",
