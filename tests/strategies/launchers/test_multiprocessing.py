@@ -21,6 +21,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from fulmen.environments.lightning import LightningEnvironment
 from fulmen.strategies.launchers import group, worker
 from fulmen.strategies.launchers.launcher import _Launcher
+from fulmen.strategies.launchers.main_guard import Bootstrap
 from fulmen.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from fulmen.utilities.exceptions import MisconfigurationException, SIGTERMException
 from fulmen.utilities.parent import follow
@@ -116,7 +117,7 @@ def test_the_first_that_failed_is_named() -> None:
     ("end", "how"),
     [
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "was ended by SIGKILL.*whether memory ran out"),
-        (lambda: os._exit(0), "ended with exit code 0 by itself"),
+        (lambda: os._exit(0), "ended with exit code 0, without a word"),
         (lambda: sys.exit(3), "ended its process with exit code 3 before .*SystemExit: 3"),
     ],
 )
@@ -214,7 +215,7 @@ class Holder(nn.Module):
 def test_a_part_that_cannot_be_sent_is_named() -> None:
     with pytest.raises(TypeError, match=r"(?s)`Holder.layers.0.open_file`, a lock: .*\n.*Make it in `setup`.*\"ddp\"`"):
         launcher(start_method="spawn").launch(Holder().run)
-    with pytest.raises(TypeError, match=r"(?s)picklable.*a function: .*<lambda>"):
+    with pytest.raises(TypeError, match=r"(?s)picklable.*`args\[0\]\[1\]\['key'\]`, a function: .*<lambda>"):
         launcher(start_method="spawn").launch(print, [1, {"key": lambda: None}])
 
 
@@ -253,6 +254,7 @@ SPAWNED = """
 import os, sys, torch
 from types import SimpleNamespace
 from fulmen.environments.lightning import LightningEnvironment
+from fulmen.strategies.launchers.main_guard import Bootstrap
 from fulmen.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 
 def draw():
@@ -269,6 +271,25 @@ def main():
 """
 
 
+def test_a_run_at_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new process comes to the launcher while it imports the program, and leaves a note for who started it."""
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(RuntimeError, match="if __name__"):
+        launcher().launch(sleeper)
+    monkeypatch.setenv(Bootstrap.VARIABLE, os.getcwd())
+    bootstrap = Bootstrap(os.getcwd())
+    bootstrap.check()
+    process = multiprocessing.get_context("fork").Process(target=launcher().launch, args=(sleeper,))
+    process._inheriting = True  # type: ignore[attr-defined]
+    monkeypatch.delattr(multiprocessing.current_process(), "_inheriting")
+    process.start()
+    process.join(30)
+    assert process.exitcode == 1
+    with pytest.raises(MisconfigurationException, match=r"(?s)imported.*`if __name__ == \"__main__\": main\(\)`"):
+        bootstrap.check()
+
+
+@pytest.mark.soak
 def test_the_program_that_starts_itself_again_is_told() -> None:
     Path("program.py").write_text(f"{SPAWNED}\nmain()")
     done = run("program.py", "spawn", "1")

@@ -19,7 +19,7 @@ from fulmen.strategies.launchers.subprocess_script import _SubprocessScriptLaunc
 
 NOTES = """
 launcher.start()  # nothing more
-again = _SubprocessScriptLauncher(LightningEnvironment(), 3, 1)
+again = _SubprocessScriptLauncher(LightningEnvironment(), 2, 1)
 returned = again.launch(lambda one, two: (one, two), 1, two=2, trainer="anybody")
 import json
 told = {name: os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")}
@@ -37,18 +37,18 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _check_notes() -> None:
-    notes = [json.loads(Path(f"note{rank}").read_text()) for rank in range(3)]
+    notes = [json.loads(Path(f"note{rank}").read_text()) for rank in range(2)]
     ports = {note[0].pop("MASTER_PORT") for note in notes}
     assert len(ports) == 1 and int(ports.pop()) > 0
     for rank, note in enumerate(notes):
-        told = {"MASTER_ADDR": "127.0.0.1", "NODE_RANK": "0", "LOCAL_RANK": str(rank), "WORLD_SIZE": "3"}
-        assert note == [told, ["a", "--b=c d"], False, ["ignore"], [1, 2], 2 if rank == 0 else 0, False]
+        told = {"MASTER_ADDR": "127.0.0.1", "NODE_RANK": "0", "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+        assert note == [told, ["a", "--b=c d"], False, ["ignore"], [1, 2], 1 - rank, False]
 
 
 def test_the_program_is_started_again(tmp_path: Path) -> None:
     """With Python's options and the program's, from another folder than the present one, and once."""
     os.makedirs("elsewhere")
-    program("", count=3, name="inner.py")
+    program("", name="inner.py")
     head, _, tail = Path("inner.py").read_text().partition("launcher.start()")
     text = f"import os\nos.chdir({str(tmp_path / 'elsewhere')!r})\n{head}launcher.start(){tail}{NOTES}"
     Path("program.py").write_text(text)
@@ -61,7 +61,7 @@ def test_the_program_is_started_again(tmp_path: Path) -> None:
 def test_a_package_is_started_again() -> None:
     os.makedirs("package")
     Path("package/__init__.py").touch()
-    program(NOTES, count=3, name="package/__main__.py")
+    program(NOTES, name="package/__main__.py")
     done = run("-O", "-W", "ignore", "-m", "package", "a", "--b=c d")
     assert (done.returncode, done.stderr) == (0, "")
     _check_notes()
@@ -70,8 +70,8 @@ def test_a_package_is_started_again() -> None:
 @pytest.mark.parametrize(
     ("death", "how"),
     [
-        ("raise ValueError('mine')", "has ended with exit code 1"),
-        ("os._exit(3)", "has ended with exit code 3"),
+        pytest.param("raise ValueError('mine')", "has ended with exit code 1", marks=pytest.mark.soak),
+        pytest.param("os._exit(3)", "has ended with exit code 3", marks=pytest.mark.soak),
         ("os.kill(os.getpid(), signal.SIGKILL)", "was ended by SIGKILL"),
     ],
 )
@@ -90,7 +90,7 @@ def test_who_attends_to_deaths_is_left_to_it() -> None:
     if rank == 1: os._exit(3)
     launcher.attended = True
     while not launcher.dead(): time.sleep(0.01)
-    time.sleep(1)
+    time.sleep(0.6)
     print(launcher.dead(), flush=True)
     """
     done = run(program(body))
@@ -99,7 +99,12 @@ def test_who_attends_to_deaths_is_left_to_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "code"), [("raise ValueError('mine')", 1), ("launcher.failed = True; sys.exit(7)", 7), ("pass", 0)]
+    ("end", "code"),
+    [
+        pytest.param("raise ValueError('mine')", 1, marks=pytest.mark.soak),
+        ("launcher.failed = True; sys.exit(7)", 7),
+        ("pass", 0),
+    ],
 )
 def test_none_stays_when_the_first_ends(end: str, code: int) -> None:
     body = f"""
@@ -107,7 +112,7 @@ def test_none_stays_when_the_first_ends(end: str, code: int) -> None:
     subprocess_script._LINGER_FAILED = 0.3
     if rank == 1: signal.signal(signal.SIGTERM, signal.SIG_IGN); subprocess_script._END = 0.3; time.sleep(60)
     subprocess_script._END = _SubprocessScriptLauncher.end.__defaults__ = (0.3,)
-    time.sleep(0.3)
+    time.sleep(0.1)
     {end}
     """
     done = run(program(body))
@@ -116,6 +121,7 @@ def test_none_stays_when_the_first_ends(end: str, code: int) -> None:
     gone(pids(2))
 
 
+@pytest.mark.soak
 def test_signals_reach_all() -> None:
     body = """
     if rank: time.sleep(60)

@@ -19,10 +19,10 @@ from fulmen.strategies.launchers.group import Group
 from fulmen.strategies.launchers.launcher import _Launcher
 from fulmen.strategies.launchers.main_guard import Bootstrap, check_main_guard
 from fulmen.strategies.launchers.meeting import meeting
-from fulmen.strategies.launchers.parcel import receive, send
+from fulmen.strategies.launchers.parcel import Job, receive, send
 from fulmen.strategies.launchers.process_state import ProcessState
 from fulmen.strategies.launchers.report import Report, culprit
-from fulmen.strategies.launchers.worker import Job, Place, work
+from fulmen.strategies.launchers.worker import Place, work
 from fulmen.utilities.exceptions import MisconfiguredRun, MisconfiguredValue, SIGTERMException
 
 _FIX = (
