@@ -35,7 +35,7 @@ class Share(NamedTuple):
     world: int
     cut: int | None = None
 
-    def count(self, total: int | float) -> int | float:
+    def part_of(self, total: int | float) -> int | float:
         """How many of so many batches are this process's."""
         return total if total == math.inf else max(math.ceil((total - self.rank) / self.world), 0)
 
@@ -118,7 +118,7 @@ def _feed(found: Any, value: Any, depth: int = 0) -> None:
         for item in value:
             _feed(found, item, depth + 1)
     elif callable(getattr(value, "tobytes", None)):  # NumPy's, Pillow's
-        if getattr(value, "dtype", None) == object:  # whose bytes are addresses
+        if getattr(getattr(value, "dtype", None), "kind", "") == "O":  # whose bytes are addresses
             _feed(found, value.tolist(), depth + 1)
         else:
             found.update(value.tobytes())

@@ -13,9 +13,9 @@ from fulmen.core.hooks import keep_modes
 from fulmen.core.module import LightningModule
 from fulmen.data.epochs import set_epoch
 from fulmen.data.feed import Feed
-from fulmen.data.sharding import Share, way_of
 from fulmen.data.loaders import check_loader, length_of, planned_batches, prepare
 from fulmen.data.parts import flat
+from fulmen.data.sharding import Share, way_of
 from fulmen.loops.company import Company, make_feed
 from fulmen.loops.inside import EvaluationViews
 from fulmen.loops.recipe import step_function
@@ -104,7 +104,7 @@ class LoaderSet:
         """Plans how many batches this process reads where its data are another's only in part."""
         strategy, limit = self.trainer.strategy, self.limit
         share = Share(strategy.global_rank, strategy.world_size)
-        part = int(share.count(limit)) if isinstance(limit, int) else limit
+        part = int(share.part_of(limit)) if isinstance(limit, int) else limit
         lengths = [length_of(loader) for loader in self.loaders]
         self.own_batches = [planned_batches(length, part, flag) for length in lengths]
         for index, each in enumerate(zip(*exchange(strategy, lengths), strict=True)):
@@ -190,7 +190,8 @@ class EvaluationLoop(EvaluationViews):
         if self.data.empty:
             return []
         if saved is not None and saved.get("world", 1) != trainer.strategy.world_size:
-            saved = self._anew(saved)
+            self._forget(saved)
+            saved = None
         results, book, metrics = self.results, trainer.logbook, trainer.metrics
         assert results is not None
         several = len(self.max_batches) > 1
@@ -243,7 +244,7 @@ class EvaluationLoop(EvaluationViews):
         book.open(results)
         metrics.watch(results, "step")
 
-    def _anew(self, saved: dict[str, Any]) -> None:
+    def _forget(self, saved: dict[str, Any]) -> None:
         """Forgets a pass that other processes began, in which this one has no place: it begins at its start.
 
         Args:

@@ -6,13 +6,10 @@ what the bar shows. They are filled when somebody reads them and when an epoch e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
-
-from fulmen.loops.reduction import reduce_step, step_values, wants_steps
-from fulmen.strategies.exchange import Group
 
 if TYPE_CHECKING:
     from fulmen.callbacks.x_axis import XAxisCounter
@@ -35,7 +32,7 @@ class Metrics:
         self.progress = progress
         self.loggers: list[Logger] = []
         self.counter: XAxisCounter | None = None
-        self.group: Group | None = None  # the processes that train together
+        self.reduce_step: Callable[[Results], dict[str, Tensor]] | None = None  # where processes train together
         self.step_values = False  # whether loggers are to have values of single steps, and of nothing else, of a key
         self.log_every_n_steps = 50
         self._callback: dict[str, Tensor] = {}
@@ -153,8 +150,8 @@ class Metrics:
         results = self.results
         if self.loggers and results is not None:
             values = self.collect(results.entries(), on_step=True, training=True)
-            if self.group is not None and wants_steps(results):
-                values.update(reduce_step(self.group, step_values(results.entries())))
+            if self.reduce_step is not None:
+                values.update(self.reduce_step(results))
             self.send(values, self.progress.windows)
 
     def send(self, values: dict[str, Tensor], step: int, epoch: bool = True) -> None:

@@ -35,9 +35,7 @@ class Results:
         reduced: Whether the epoch's values are those of all processes.
     """
 
-    def __init__(
-        self, module: nn.Module, training: bool, device: torch.device, rank: int = 0, world: int = 1
-    ) -> None:
+    def __init__(self, module: nn.Module, training: bool, device: torch.device, rank: int = 0, world: int = 1) -> None:
         self.module = module
         self.training = training
         self.device = device

@@ -29,6 +29,9 @@ class Group(Protocol):
     def all_gather(self, tensor: Tensor, group: Any = None, sync_grads: bool = False) -> Tensor:
         """Collects a tensor of every process in a new first dimension."""
 
+    def broadcast(self, obj: Any, src: int = 0) -> Any:
+        """Hands an object of one process to all."""
+
 
 def exchange(strategy: Group, value: Any) -> list[Any]:
     """Hands a value of each process to all. All of them have to call it.
