@@ -26,6 +26,7 @@ from fulmen.loops.transfer import plan_transfer
 from fulmen.loops.watch import watch_feed, watch_strategy, watch_transfer
 from fulmen.strategies.exchange import exchange
 from fulmen.utilities.combined_loader import CombinedLoader
+from fulmen.utilities.exceptions import MisconfiguredValue
 from fulmen.utilities.states import RunningStage, TrainerFn
 
 if TYPE_CHECKING:
@@ -107,7 +108,14 @@ class LoaderSet:
         part = int(share.part_of(limit)) if isinstance(limit, int) else limit
         lengths = [length_of(loader) for loader in self.loaders]
         self.own_batches = [planned_batches(length, part, flag) for length in lengths]
-        for index, each in enumerate(zip(*exchange(strategy, lengths), strict=True)):
+        everywhere = exchange(strategy, lengths)
+        if len(set(map(len, everywhere))) > 1:
+            raise MisconfiguredValue(
+                "Every process goes over the same loaders.",
+                got=f"{', '.join(str(len(one)) for one in everywhere)} loaders, by rank",
+                fix=f"Return the same number of loaders from `{self.source.hook}` on every rank, empty ones if need be.",
+            )
+        for index, each in enumerate(zip(*everywhere, strict=True)):
             divided = not self.trainer.use_distributed_sampler or way_of(self.loaders[index]) == "own"
             if divided or len(set(each)) > 1:
                 self.max_batches[index] = self.own_batches[index]
@@ -309,7 +317,7 @@ class EvaluationLoop(EvaluationViews):
                     signals.obey(trainer)
         if company is not None:
             company.batches[index if several else None] = self.batches_done
-            company.keep_step(feed, self.batches_done, step, batch, which)
+            company.keep_step(name, feed, self.batches_done, step, batch, which)
         if several and self.sanity_batches is None:
             trainer.metrics.collect(results.entries_of(index), on_step=False, training=False)
 
