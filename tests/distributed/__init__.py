@@ -1,0 +1,1 @@
+"""Several processes: real ones, forked, on the CPU."""

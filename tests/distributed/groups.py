@@ -1,159 +1,136 @@
-"""Groups of real processes for tests: a function runs on every rank, and what it returns comes back."""
+"""Groups of real processes that run what a test tells them; a `Trainer` in them is one of several."""
 
 from __future__ import annotations
 
-import faulthandler
-import multiprocessing
 import os
 import pickle
 import signal
-import tempfile
+import socket
 import time
 import traceback
-from collections.abc import Callable
-from datetime import timedelta
-from multiprocessing.connection import Connection, wait
-from pathlib import Path
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from typing import Any
 
-import torch
-from torch import Tensor, distributed
 
-from fulmen.strategies.single_device import SingleDeviceStrategy
-from fulmen.utilities.rank_zero import rank_zero_only
+class GroupFailed(AssertionError):
+    """A process of a group raised, died, or did not answer in time; the text holds every traceback."""
 
 
-class GroupError(AssertionError):
-    """A rank failed, or did not come to an end."""
-
-
-def run_on(world: int, function: Callable[..., Any], *args: Any, timeout: float = 60, group: bool = True) -> list[Any]:
-    """Runs a function on forked processes that form a gloo group.
+class Group:
+    """Processes that were forked off this one, each a rank. They live until `close`, over many calls.
 
     Args:
-        world: How many.
-        function: Called as ``function(rank, *args)``; any function, since the processes are forked.
-        *args: Handed on to it.
-        timeout: Seconds until all of them are killed.
-        group: Whether to make a process group before.
-
-    Returns:
-        What the function returned, by rank.
-
-    Raises:
-        GroupError: With the traceback of every rank that failed, or the place of every one that was killed.
+        world_size: How many.
+        **environment: More variables for each of them.
     """
-    context = multiprocessing.get_context("fork")
-    with tempfile.TemporaryDirectory() as folder:
-        pipes = [context.Pipe(duplex=False) for _ in range(world)]
-        processes = [
-            context.Process(target=_child, args=(rank, world, folder, pipes[rank][1], function, args, timeout, group))
-            for rank in range(world)
-        ]
-        for process in processes:
-            process.start()
-        for _, sender in pipes:
-            sender.close()
-        try:
-            answers = _answers([receiver for receiver, _ in pipes], timeout)
-        finally:
-            places = _end(processes, folder)
-    failed = [(rank, text) for rank, (ok, text) in answers.items() if not ok]
-    if failed or len(answers) < world:
-        stuck = [(rank, places[rank]) for rank in range(world) if rank not in answers]
-        told = [f"rank {rank} failed:\n{text}" for rank, text in failed]
-        told += [f"rank {rank} did not end within {timeout} s:\n{place}" for rank, place in stuck]
-        raise GroupError("\n".join(told))
-    return [answers[rank][1] for rank in range(world)]
 
+    def __init__(self, world_size: int, **environment: str) -> None:
+        self.world_size = world_size
+        self._members: list[tuple[int, Connection]] = []
+        port = _free_port()
+        for rank in range(world_size):
+            here, there = Pipe()
+            pid = os.fork()
+            if pid == 0:
+                for _, other in self._members:
+                    other.close()
+                here.close()
+                _serve(there, rank, world_size, port, environment)
+            there.close()
+            self._members.append((pid, here))
 
-def _answers(receivers: list[Connection], timeout: float) -> dict[int, tuple[bool, Any]]:
-    end = time.monotonic() + timeout
-    answers: dict[int, tuple[bool, Any]] = {}
-    open_ones = dict(enumerate(receivers))
-    while open_ones and (left := end - time.monotonic()) > 0:
-        for ready in wait(list(open_ones.values()), left):
-            rank = next(rank for rank, receiver in open_ones.items() if receiver is ready)
+    def run(self, function: Callable[..., Any], *args: Any, timeout: float = 60.0) -> list[Any]:
+        """Calls a function on every rank, and returns what each gave, in the order of their ranks.
+
+        Args:
+            function: A function at the top of a module.
+            *args: Its arguments.
+            timeout: After how many seconds all processes are killed.
+
+        Raises:
+            GroupFailed: If one of them raised, died or took too long. The group is gone then.
+        """
+        for _, pipe in self._members:
+            pipe.send((function, args))
+        deadline = time.monotonic() + timeout
+        answers: list[tuple[bool, Any]] = []
+        for rank, (_, pipe) in enumerate(self._members):
             try:
-                answers[rank] = pickle.loads(open_ones.pop(rank).recv_bytes())
+                if not pipe.poll(max(0.0, deadline - time.monotonic())):
+                    answers.append((False, f"no answer from rank {rank} within {timeout} s"))
+                else:
+                    answers.append(pipe.recv())
             except EOFError:
-                answers[rank] = (False, "it ended without an answer")
-            if not answers[rank][0]:  # the others may wait for this one: they have two seconds more
-                end = min(end, time.monotonic() + 2)
-    return answers
+                answers.append((False, f"rank {rank} died"))
+        if not all(good for good, _ in answers):
+            self.close(kill=True)
+            raise GroupFailed("\n\n".join(str(answer) for good, answer in answers if not good))
+        return [answer for _, answer in answers]
+
+    def close(self, kill: bool = False) -> None:
+        """Ends the processes."""
+        for pid, pipe in self._members:
+            if kill:
+                os.kill(pid, signal.SIGKILL)
+            pipe.close()
+        for pid, _ in self._members:
+            os.waitpid(pid, 0)
+        self._members.clear()
 
 
-def _end(processes: list[Any], folder: str) -> dict[int, str]:
-    """Ends what still runs, and says where it was."""
-    running = [process for process in processes if process.is_alive()]
-    for process in running:
-        process.join(0.2)
-        if process.is_alive():
-            os.kill(process.pid, signal.SIGUSR1)
-    if any(process.is_alive() for process in running):
-        time.sleep(0.3)
-    for process in processes:
-        process.kill()
-        process.join()
-    found = {}
-    for rank in range(len(processes)):
-        path = Path(folder, f"place-{rank}")
-        found[rank] = path.read_text() if path.exists() else ""
-    return found
+@contextmanager
+def group(world_size: int, **environment: str) -> Iterator[Group]:
+    """A group for the length of a block."""
+    made = Group(world_size, **environment)
+    try:
+        yield made
+    finally:
+        made.close()
 
 
-def _child(
-    rank: int, world: int, folder: str, sender: Connection, function: Any, args: Any, timeout: float, group: bool
-) -> None:
-    with open(Path(folder, f"place-{rank}"), "w") as place:
-        faulthandler.register(signal.SIGUSR1, file=place, all_threads=False)
-        torch.set_num_threads(1)
-        rank_zero_only.rank = rank  # type: ignore[attr-defined]
-        try:
-            if group:
-                store = distributed.FileStore(str(Path(folder, "store")), world)
-                limit = timedelta(seconds=timeout)
-                distributed.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=limit)
-            answer = (True, function(rank, *args))
-            data = pickle.dumps(answer)
-        except BaseException:
-            data = pickle.dumps((False, traceback.format_exc()))
-        sender.send_bytes(data)
-        sender.close()
-        os._exit(0)  # what the parent has open is not this process's to end
+def run(function: Callable[..., Any], world_size: int, *args: Any, timeout: float = 60.0, **environment: str) -> Any:
+    """Calls a function once on every rank of a new group; see `Group.run`."""
+    with group(world_size, **environment) as made:
+        return made.run(function, *args, timeout=timeout)
 
 
-class GroupStrategy(SingleDeviceStrategy):
-    """One CPU a process; they agree through the default process group, and gradients are nobody's concern.
+def _serve(pipe: Connection, rank: int, world_size: int, port: int, environment: dict[str, str]) -> None:
+    code = 1
+    try:
+        os.environ.update(
+            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK=str(rank), NODE_RANK="0",
+            WORLD_SIZE=str(world_size), **environment,
+        )  # fmt: skip
+        warnings.simplefilter("error")
+        while True:
+            try:
+                function, args = pipe.recv()
+            except EOFError:
+                break
+            try:
+                answer = (True, function(*args))
+                pickle.dumps(answer)
+            except BaseException:
+                answer = (False, f"rank {rank}:\n{traceback.format_exc()}")
+            pipe.send(answer)
+        code = 0
+    finally:
+        if code == 0:
+            _leave()
+        os._exit(code)
 
-    Attributes:
-        collectives: How many collectives there were.
-    """
 
-    def __init__(self) -> None:
-        super().__init__("cpu")
-        if distributed.is_initialized():
-            self.global_rank, self.world_size = distributed.get_rank(), distributed.get_world_size()
-        self.collectives = 0
+def _leave() -> None:
+    from fulmen.strategies.process_group import leave_group
 
-    def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
-        self.collectives += 1
-        total = tensor.clone()
-        distributed.all_reduce(total, group=group)
-        return total / self.world_size if reduce_op == "mean" else total
+    leave_group()
 
-    def all_gather(self, tensor: Tensor, group: Any = None, sync_grads: bool = False) -> Tensor:
-        self.collectives += 1
-        parts = [torch.empty_like(tensor) for _ in range(self.world_size)]
-        distributed.all_gather(parts, tensor.contiguous(), group=group)
-        return torch.stack(parts)
 
-    def broadcast(self, obj: Any, src: int = 0) -> Any:
-        self.collectives += 1
-        objects = [obj]
-        distributed.broadcast_object_list(objects, src)
-        return objects[0]
-
-    def barrier(self, *args: Any, **kwargs: Any) -> None:
-        self.collectives += 1
-        distributed.barrier()
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

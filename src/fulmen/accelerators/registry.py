@@ -81,8 +81,7 @@ def choose(
             got=accelerator,
             fix=f"Choose one that is available: {_available_names()}.",
         )
-    # One device wherever there are several, until a strategy for several processes can be what "auto" means.
-    parsed = chosen.parse_devices(1 if devices == "auto" else devices)
+    parsed = chosen.parse_devices(chosen.auto_device_count() if devices == "auto" else devices)
     return chosen, chosen.get_parallel_devices(parsed)
 
 

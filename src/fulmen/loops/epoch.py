@@ -34,7 +34,7 @@ class EpochLoop(EpochViews):
         fit = self.fit_loop
         trainer, hooks, progress, results, metrics = fit.trainer, fit.hooks, fit.progress, fit.results, fit.metrics
         optimization, transfer, signals = fit.optimization, fit.transfer, trainer.signals
-        scheduled = fit.schedules
+        scheduled, together = fit.schedules, trainer.strategy.peers is not None
         index = progress.batch - 1
         self.batch_idx = index
         self.is_last_batch = progress.epoch_done
@@ -65,8 +65,8 @@ class EpochLoop(EpochViews):
             if optimization.closed and metrics.due_at(progress.windows):
                 metrics.send_step()
             hooks.after_train_batch(outputs, batch, index)
-            if signals.received:
-                signals.obey(trainer)
+            if together or signals.received:
+                signals.check(trainer, (progress.batches, 0))
             if self._finish_batch(index, last):
                 self.cut_short = not last
                 break
@@ -100,6 +100,7 @@ class EpochLoop(EpochViews):
             resumed = progress.phase == "validation"
             if resumed or fit.validation_plan.due(index, progress.batches - 1, progress.epoch, last, stopping):
                 fit.validate(resumed)
+                trainer.signals.check(trainer, (progress.batches, 2))
         if fit.rates.every_step_plateau and closed:
             fit.rates.step("step", True, index, fit.optimization.idle)
         if closed:

@@ -145,6 +145,8 @@ class FitLoop(FitViews):
             with closing(self.feed):
                 watch(trainer, "run_training_epoch", self.epoch_loop.run)(batches)
             self._end_epoch()
+            if trainer.strategy.peers is not None:
+                trainer.signals.check(trainer, (progress.batches, 3))
             progress.next_epoch()
         trainer.logbook.open(None)
         hooks.on_train_end()
@@ -321,6 +323,7 @@ class FitLoop(FitViews):
         book.open(None)
         if self.optimization.closed and not resumed:
             trainer.lightning_module.on_validation_model_zero_grad()
+        trainer.strategy.sync_buffers()
         self.validation.run(self.resumed_validation if resumed else None)
         self.progress.phase = "validated"
         self.resumed_validation = None

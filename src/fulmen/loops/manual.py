@@ -39,7 +39,7 @@ class Manual(Automatic):
 
     def begin_epoch(self) -> None:
         """Looks up everything that a step needs."""
-        self.recipe = Recipe(self.trainer, self.module)
+        self.recipe = Recipe(self.trainer, self.module, gathers=True)
         for wrapped in self.trainer.strategy._lightning_optimizers:
             wrapped._stepper = self.step_from_hook
         self.closed = True

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from fulmen.core.module import overridden
@@ -106,7 +107,7 @@ class Named(Automatic):
     def begin_epoch(self) -> None:
         """Looks up everything that a step needs."""
         trainer, strategy = self.trainer, self.trainer.strategy
-        self.recipe = Recipe(trainer, self.module)
+        self.recipe = Recipe(trainer, self.module, gathers=True)
         self.planned = trainer.accumulate_grad_batches
         found = zip(strategy._optimizer_names, trainer.optimizers, strategy._lightning_optimizers, strict=True)
         self.parts = {
@@ -177,6 +178,9 @@ class Named(Automatic):
                 self.parts[name].used = True
         put_gradients(self.module, state["gradients"], factor)
         self.opens = self.closed = False
+
+    def gathered_parameters(self) -> Iterable[Parameter]:
+        return self.parts[self.name].parameters
 
     def why_no_backward(self, loss: Tensor, error: RuntimeError, alone: bool) -> MisconfigurationException | None:
         """What the user did, where torch says what it could not do; None if that says it all."""

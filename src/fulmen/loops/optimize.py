@@ -7,11 +7,12 @@ to ``optimizer.step`` only where it is needed, because handing one over costs a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from fulmen.loops.hooks import Hooks, nobody
@@ -76,9 +77,13 @@ class Automatic:
         """Looks up everything that a step needs: settings may have changed since the last epoch."""
         trainer = self.trainer
         self.recipe = recipe = Recipe(trainer, self.module)
+        recipe.step = trainer.strategy.wrap_training_step(
+            recipe.step, None if trainer.accumulate_grad_batches == 1 else lambda: self.closed
+        )
         self.optimizer: Optimizer = trainer.optimizers[0]
         self.wrapped = trainer.strategy._lightning_optimizers[0]
         self.wrapped._stepper = self.step_from_hook
+        self.several = trainer.strategy.world_size > 1
         # whether somebody is handed a closure, who may want its loss where the data end too soon
         self.hands_over = recipe.optimizer_step is not None or recipe.update is not None
         # whether the closure is called once, before the update
@@ -137,6 +142,7 @@ class Automatic:
         """Steps on what an open window has gathered, where the data ended sooner than was known."""
         if self.closed or needs_closure(self.optimizer):
             return
+        self.trainer.strategy.sync_gradients(self.module.parameters())
         if self.recipe.optimizer_step is not None:
             self._call_optimizer_step(self._computed)
         else:
@@ -196,7 +202,7 @@ class Automatic:
             with recipe.context():
                 output = recipe.step(batch, self.index)
         book.hook = None
-        weight = None
+        weight, skipped = None, True
         loss: Tensor | None
         if isinstance(output, Tensor):
             loss = output
@@ -219,6 +225,9 @@ class Automatic:
                 self._keep(output, loss)
             if weight != 0 or not self.window.exact:  # a batch without weight has no part, even if its loss is NaN
                 self.backward(loss, self.optimizer)
+                skipped = False
+        if skipped and self.several:
+            self.trainer.strategy.backward_of_nothing(self.closed)
         if self.finishes:
             self._finish()
         return loss
@@ -244,7 +253,13 @@ class Automatic:
                 raise reason from None
         if recipe.post_backward is not None:
             recipe.post_backward(loss, self.module)
+        if recipe.gather is not None and self.closed:
+            recipe.gather(self.gathered_parameters())
         hooks.on_after_backward()
+
+    def gathered_parameters(self) -> Iterable[Parameter]:
+        """Whose gradients were made by the last backward, where :attr:`Recipe.gather` brings them together."""
+        return self.module.parameters()
 
     def why_no_backward(self, loss: Tensor, error: RuntimeError, alone: bool) -> MisconfigurationException | None:
         """What the user did, where torch says what it could not do; None if that says it all.

@@ -68,10 +68,22 @@ class TrainingData:
                 fix='Use "min_size", "max_size" or "max_size_cycle"; or join the data sets with `ConcatDataset`.',
             )
         self.loader = prepare(loader, stage="train", overfit=trainer.overfit_batches > 0, rank=trainer.global_rank)
+        if trainer.world_size > 1 and trainer.use_distributed_sampler:
+            self.loader = self._share(self.loader)
         length = length_of(self.loader)
         flag = "overfit_batches" if trainer.overfit_batches > 0 else "limit_train_batches"
         self.max_batches = planned_batches(length, trainer.limit_train_batches, flag)
         return True
+
+    def _share(self, loader: Any) -> Any:
+        """This process's part of the loaders."""
+        from fulmen.data.distributed import share_training  # one process has no use for it
+
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        if not isinstance(loader, CombinedLoader):
+            return share_training(loader, rank, world)
+        loader.flattened = [share_training(one, rank, world) for one in loader.flattened]
+        return loader
 
     def warn_if_short(self, batches: int) -> None:
         """Warns of a loader that gave fewer batches than its length says, or none at all."""

@@ -7,6 +7,8 @@ from fulmen.utilities.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "DDPStrategy": "fulmen.strategies.ddp",
+        "ParallelStrategy": "fulmen.strategies.parallel",
         "SingleDeviceStrategy": "fulmen.strategies.single_device",
         "Strategy": "fulmen.strategies.strategy",
         "StrategyRegistry": "fulmen.strategies.registry",

@@ -13,11 +13,11 @@ from fulmen.precision.registry import resolve as resolve_precision
 from fulmen.strategies.single_device import SingleDeviceStrategy
 from fulmen.strategies.strategy import Strategy
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
+from fulmen.utilities.imports import interactive
 from fulmen.utilities.registry import Registry, closest
 
-# The first words of names that stand for several processes.
+# The first words of names that stand for models in parts, or for kinds of devices.
 _LATER = (
-    "ddp",
     "fsdp",
     "deepspeed",
     "xla",
@@ -28,7 +28,6 @@ _LATER = (
     "horovod",
     "hpu_parallel",
 )
-_ONE = '`Trainer(devices=1, strategy="auto")` trains on one device.'
 
 
 class Strategies(Registry[Strategy]):
@@ -66,6 +65,17 @@ class Strategies(Registry[Strategy]):
 
 StrategyRegistry = Strategies("strategy")
 SingleDeviceStrategy.register_strategies(StrategyRegistry)
+# By path: one process does not import what several need.
+for _name, _method in (("ddp", "popen"), ("ddp_spawn", "spawn"), ("ddp_fork", "fork"), ("ddp_notebook", "fork")):
+    for _unused in ("", "_find_unused_parameters_false", "_find_unused_parameters_true"):
+        StrategyRegistry.add(
+            f"{_name}{_unused}",
+            "fulmen.strategies.ddp:DDPStrategy",
+            init_params={
+                "start_method": _method,
+                **({"find_unused_parameters": _unused.endswith("true")} if _unused else {}),
+            },
+        )
 
 
 def resolve(
@@ -90,15 +100,20 @@ def resolve(
         The strategy.
 
     Raises:
-        MisconfigurationException: If the name is unknown, several processes are asked for, or the precision is given
+        MisconfigurationException: If the name is unknown, one process is to be several, or the precision is given
             twice.
     """
-    made = strategy if isinstance(strategy, Strategy) else _make(strategy, devices)
+    several = len(devices) * num_nodes > 1 or (environment is not None and environment.world_size() > 1)
+    made = strategy if isinstance(strategy, Strategy) else _make(strategy, devices, several)
     if environment is not None:
         environment.validate_settings(len(devices), num_nodes)
         made.cluster_environment = environment
     if isinstance(made, SingleDeviceStrategy):
         _check_alone(len(devices), num_nodes, made.cluster_environment)
+    elif hasattr(made, "set_world_ranks"):
+        made.parallel_devices = made.parallel_devices or devices
+        made.num_nodes = num_nodes
+        made.set_world_ranks()
     if made._accelerator is None and made.root_device.type == devices[0].type:
         made.accelerator = accelerator
     if made._precision_plugin is None:
@@ -113,14 +128,17 @@ def resolve(
     return made
 
 
-def _make(name: Any, devices: list[torch.device]) -> Strategy:
+def _make(name: Any, devices: list[torch.device], several: bool) -> Strategy:
+    if name == "auto" and several:
+        name = "ddp_notebook" if interactive() else "ddp"
     if name in ("auto", SingleDeviceStrategy.strategy_name):
         return SingleDeviceStrategy(devices[0])
     if isinstance(name, str) and name in StrategyRegistry:
         return StrategyRegistry.make(name)
     if isinstance(name, str) and any(name == word or name.startswith(f"{word}_") for word in _LATER):
         raise MisconfigurationException(
-            f"`strategy={name!r}` needs several processes or a kind of device that are not supported yet.", fix=_ONE
+            f"`strategy={name!r}` needs a kind of device, or models in parts, which are not supported yet.",
+            fix='`strategy="ddp"` trains a whole model on each device; `Trainer(devices=1, strategy="auto")` on one.',
         )
     choices = ("auto", *StrategyRegistry)
     raise MisconfiguredValue(
@@ -134,7 +152,7 @@ def _check_alone(devices: int, num_nodes: int, environment: ClusterEnvironment) 
     processes = max(devices * num_nodes, environment.world_size())
     if processes > 1:
         raise MisconfigurationException(
-            "Training on more than one device needs several processes, which are not supported yet.",
+            "`SingleDeviceStrategy` is one process on one device.",
             got=f"{devices} devices on {num_nodes} machines" if devices * num_nodes > 1 else f"{processes} processes",
-            fix=_ONE,
+            fix='`Trainer(strategy="ddp")` for several, or `Trainer(devices=1)`.',
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ class Strategy(StrategyHooks, ABC):
     local_rank: int = 0
     node_rank: int = 0
     world_size: int = 1
+    peers: Any = None  # what a process knows of the others, where there are several
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Strategy(StrategyHooks, ABC):
         self._model: nn.Module | None = None
         self._lightning_module: Any = None
         self._launcher: Any = None
+        self._held_back = False
         self._optimizers: list[Optimizer] = []
         self._lightning_optimizers: list[Any] = []
         self._optimizer_names: tuple[str, ...] = ()
@@ -255,6 +257,24 @@ class Strategy(StrategyHooks, ABC):
             name: Where "here" is, for a log.
         """
 
+    def waiting(self, where: str, patient: bool = False) -> AbstractContextManager[Any]:
+        """Says where this process waits for the others, for a report of who keeps them waiting.
+
+        Args:
+            where: What it waits for.
+            patient: Whether the others may take as long as they like.
+        """
+        return nullcontext() if self.peers is None else self.peers.waiting(where, patient=patient)  # type: ignore[no-any-return]
+
+    def explain(self, error: BaseException, asked: bool) -> BaseException:
+        """What ends a run: the error itself, or that of the process that failed first.
+
+        Args:
+            error: What this process met.
+            asked: Whether all processes were asked to end, and do.
+        """
+        return error if self.peers is None or asked else self.peers.fail(error)  # type: ignore[no-any-return]
+
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         """Lets processes agree on a decision.
 
@@ -267,7 +287,33 @@ class Strategy(StrategyHooks, ABC):
         """
         return decision
 
+    def all_gather_object(self, obj: Any) -> list[Any]:
+        """Collects an object of every process, in the order of their ranks."""
+        return [obj]
+
     # The way of a batch.
+
+    def wrap_training_step(self, step: Callable[..., Any], closes: Callable[[], bool] | None) -> Callable[..., Any]:
+        """Puts around ``training_step`` what lets backward bring gradients of all processes together.
+
+        Args:
+            step: The step.
+            closes: Whether the running batch closes an accumulation window; None where each does.
+        """
+        return step
+
+    def sync_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Makes gradients the mean over all processes, where backward has not done so."""
+
+    def backward_of_nothing(self, closes: bool) -> None:
+        """Takes part where the others bring gradients together, with gradients of zero.
+
+        Args:
+            closes: Whether they do so in the running batch.
+        """
+
+    def sync_buffers(self) -> None:
+        """Gives every process the buffers of rank 0, where they can differ."""
 
     def process_dataloader(self, dataloader: Any) -> Any:
         """Adapts a loader to the strategy; returns it."""

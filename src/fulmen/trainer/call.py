@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fulmen.loops.watch import watch_hook
 from fulmen.trainer.execute import call_setup, call_teardown, interrupted
-from fulmen.trainer.signals import interactive
+from fulmen.utilities.imports import interactive
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer

@@ -20,13 +20,15 @@ from fulmen.loops.watch import watch_hook
 from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, check_ready, unwrap
 from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
 from fulmen.trainer.hyper_parameters import log_hyper_parameters
-from fulmen.trainer.logging import begin_logging, end_logging
+from fulmen.trainer.launched import start_others
+from fulmen.trainer.logging import agree_on_places, begin_logging, end_logging
 from fulmen.trainer.optimizers import set_up_optimizers
 from fulmen.trainer.profiling import begin_profile, end_profile
-from fulmen.trainer.signals import interactive, requeue_signal
+from fulmen.trainer.signals import requeue_signal
 from fulmen.utilities.codec import decode_checkpoint, is_trusted
 from fulmen.utilities.exceptions import MisconfiguredType
 from fulmen.utilities.generations import stand_in
+from fulmen.utilities.imports import interactive
 from fulmen.utilities.migration.utils import is_old, migrate_checkpoint, pl_legacy_patch
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.states import RunningStage, TrainerFn, TrainerStatus
@@ -80,6 +82,10 @@ def execute(trainer: Trainer, job: Job) -> Any:
     Returns:
         What the loop returns; None for `fit`.
     """
+    if trainer.strategy.launcher is not None:
+        over, result = start_others(trainer, job, execute)
+        if over:
+            return result
     in_parts = is_run_in_parts(trainer)
     try:
         if in_parts:
@@ -100,10 +106,13 @@ def execute(trainer: Trainer, job: Job) -> Any:
     except BaseException as error:
         if in_parts:
             trainer._teardown()
-        interrupted(trainer, error)
-        fold(error)
+        failure = trainer.strategy.explain(error, trainer.signals.obeyed)
+        interrupted(trainer, failure)
+        fold(failure)
         if isinstance(error, KeyboardInterrupt) and interactive():
             return None
+        if failure is not error:
+            raise failure from None
         raise
     finally:
         trainer.signals.restore()
@@ -183,13 +192,14 @@ def begin(trainer: Trainer, job: Job) -> None:
     fn = job.fn
     fitting = fn == TrainerFn.FITTING
     module = assemble(trainer, job)
-    trainer._ckpt_path = _requeued(trainer, fn) or find_checkpoint(
-        trainer, job.ckpt_path, fn, model_given=job.model is not None
+    trainer.strategy.setup_environment()
+    agree_on_places(trainer)
+    trainer._ckpt_path = trainer.strategy.broadcast(
+        _requeued(trainer, fn) or find_checkpoint(trainer, job.ckpt_path, fn, model_given=job.model is not None)
     )
     trainer.ckpt_named = job.ckpt_path not in (None, "last", "best", "auto")
     if fitting:
         trainer.fit_loop.default_limit()
-    trainer.strategy.setup_environment()
     if trainer.profile_wrapper() is not None:
         begin_profile(trainer, module)
     call_setup(trainer, module, fn)
@@ -262,7 +272,7 @@ def call_setup(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> None
     datamodule = trainer.datamodule
     for owner in (datamodule, module):
         if owner is not None:
-            watch_hook(trainer, owner, "prepare_data")()
+            prepare_data(trainer, owner)
     if datamodule is not None:
         watch_hook(trainer, datamodule, "setup")(stage=fn)
     for callback in trainer.callbacks:
@@ -271,6 +281,19 @@ def call_setup(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> None
     with trainer.strategy.tensor_init_context(), trainer.strategy.model_sharded_context():
         module.configure_sharded_model()
         watch_hook(trainer, module, "configure_model")()
+
+
+def prepare_data(trainer: Trainer, owner: Any) -> None:
+    """Calls that hook on one process of each machine, or of all of them, for whom the others wait."""
+    strategy = trainer.strategy
+    if strategy.world_size == 1:
+        watch_hook(trainer, owner, "prepare_data")()
+        return
+    first = strategy.local_rank if getattr(owner, "prepare_data_per_node", True) else strategy.global_rank
+    with strategy.waiting("prepare_data", patient=True):
+        if first == 0:
+            watch_hook(trainer, owner, "prepare_data")()
+        strategy.barrier("prepare_data")
 
 
 def call_teardown(trainer: Trainer, module: LightningModule, fn: TrainerFn) -> None:

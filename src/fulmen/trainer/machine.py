@@ -14,6 +14,7 @@ from fulmen.environments.cluster_environment import ClusterEnvironment
 from fulmen.environments.lightning import LightningEnvironment
 from fulmen.precision.precision import Precision
 from fulmen.strategies.registry import resolve
+from fulmen.strategies.single_device import SingleDeviceStrategy
 from fulmen.strategies.strategy import Strategy
 from fulmen.utilities.exceptions import MisconfigurationException
 
@@ -59,7 +60,13 @@ def set_backends(deterministic: bool | str | None, benchmark: bool | None) -> No
 
 
 def make_strategy(
-    accelerator: Any, strategy: Any, devices: Any, num_nodes: int, precision: Any, plugins: Any
+    accelerator: Any,
+    strategy: Any,
+    devices: Any,
+    num_nodes: int,
+    precision: Any,
+    plugins: Any,
+    sync_batchnorm: bool = False,
 ) -> Strategy:
     """The strategy of a Trainer, with its device, precision, environment and checkpoint IO.
 
@@ -70,6 +77,7 @@ def make_strategy(
         num_nodes: How many machines.
         precision: A name, or None.
         plugins: A ``Precision``, ``CheckpointIO`` or ``ClusterEnvironment``, or several.
+        sync_batchnorm: Whether batch normalization goes over the batches of all processes.
 
     Returns:
         The strategy.
@@ -85,13 +93,18 @@ def make_strategy(
             got=f"precision={precision!r} and plugins=[{type(own_precision).__name__}(...)]",
             fix="Leave one of them out.",
         )
-    chosen, found = choose(accelerator, devices)
+    alone = isinstance(strategy, SingleDeviceStrategy) or strategy == SingleDeviceStrategy.strategy_name
+    chosen, found = choose(accelerator, 1 if alone and devices == "auto" else devices)
     environment = sorted_plugins.get("environment") or _found_environment(strategy)
     made = resolve(strategy, chosen, found, own_precision or precision, num_nodes, environment)
     if "io" in sorted_plugins:
         made.checkpoint_io = sorted_plugins["io"]
     elif made.checkpoint_io is None:
         made.checkpoint_io = TorchCheckpointIO()
+    if sync_batchnorm and hasattr(made, "_layer_sync") and made._layer_sync is None:
+        from fulmen.strategies.layer_sync import TorchSyncBatchNorm
+
+        made._layer_sync = TorchSyncBatchNorm()
     return made
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -30,6 +29,7 @@ class Signals:
     def __init__(self) -> None:
         self.came: set[int] = set()
         self.obeyed = False
+        self.stops = False  # whether all processes know that training is to stop
         self.requeue: int | None = None
         self._interrupts = 0
         self._process = 0
@@ -37,7 +37,7 @@ class Signals:
 
     def forget(self) -> None:
         """Forgets what came in an earlier run."""
-        self.received, self.obeyed, self._interrupts = None, False, 0
+        self.received, self.obeyed, self.stops, self._interrupts = None, False, False, 0
         self.came.clear()
 
     def listen(self, trainer: Trainer) -> None:
@@ -89,6 +89,32 @@ class Signals:
             self._interrupts += 1
             if self._interrupts > 1:
                 raise KeyboardInterrupt
+
+    def check(self, trainer: Trainer, position: tuple[int, ...]) -> None:
+        """Stops a run, or lets it stop, where all of its processes have agreed to; see ``strategies/peers``.
+
+        Args:
+            trainer: The Trainer, at a place where it may stop.
+            position: The place, in the order in which they are reached.
+        """
+        peers = trainer.strategy.peers
+        if peers is None:
+            if self.received is not None:
+                self.obey(trainer)
+            return
+        wish = ""
+        if self.received is not None:
+            wish = f"signal:{self.received}"
+        elif trainer.should_stop and not self.stops:
+            wish = "stop"
+        reason = peers.gate(position, wish)
+        if reason == "stop":
+            trainer.should_stop = self.stops = True
+        elif reason:
+            self.received = int(reason.partition(":")[2])
+            self.obey(trainer)
+        elif not trainer.should_stop:
+            self.stops = False
 
     def obey(self, trainer: Trainer) -> NoReturn:
         """Saves everything, and ends the run.
@@ -144,9 +170,3 @@ def requeue_signal(trainer: Trainer) -> int | None:
     if getattr(environment, "auto_requeue", False) and environment.detect():
         return getattr(environment, "requeue_signal", None)
     return None
-
-
-def interactive() -> bool:
-    """Whether somebody sits at a prompt, who gets it back after Ctrl-C."""
-    ipython = sys.modules.get("IPython")
-    return hasattr(sys, "ps1") or (ipython is not None and ipython.get_ipython() is not None)

@@ -169,7 +169,7 @@ class Trainer(PartViews):
         )  # fmt: skip
         count("num_nodes", num_nodes, None, least=1)
         set_backends(deterministic, benchmark)
-        self._strategy = make_strategy(accelerator, strategy, devices, num_nodes, precision, plugins)
+        self._strategy = make_strategy(accelerator, strategy, devices, num_nodes, precision, plugins, sync_batchnorm)
         self._default_root_dir = os.fspath(default_root_dir) if default_root_dir is not None else os.getcwd()
         self.inference_mode = inference_mode
         self.use_distributed_sampler = use_distributed_sampler

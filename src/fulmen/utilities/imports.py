@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import random
 import re
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -73,3 +74,9 @@ def numbers_of(version: str) -> tuple[int, ...]:
     found = re.match(r"\d+(?:\.\d+)*", version)
     numbers = [int(part) for part in found[0].split(".")] if found else []
     return tuple([*numbers, 0, 0, 0][:3])
+
+
+def interactive() -> bool:
+    """Whether somebody sits at a prompt, who gets it back after Ctrl-C."""
+    ipython = sys.modules.get("IPython")
+    return hasattr(sys, "ps1") or (ipython is not None and ipython.get_ipython() is not None)

@@ -33,6 +33,9 @@ HOOK_OWNERS = {"ModelHooks": "module", "CheckpointHooks": "module", "LightningMo
 _HOOK_ENDS = ("_epoch_end", "_step_end", "_step", "configure_optimizers")
 _NO_HOOKS = ("global_step", "lr_scheduler_step", "optimizer_step")
 SLOW = re.compile("WandbLogger|MLFlowLogger|to_onnx|to_torchscript|from_compiled|to_uncompiled|BatchSizeFinder")
+# W&B reads this once a process, whoever is first.
+OFFLINE = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_ERROR_REPORTING": "false",
+           "WANDB_X_DISABLE_STATS": "true"}  # fmt: skip
 EXPORTED = ("callbacks", "loggers", "plugins", "profiler")
 
 
@@ -51,8 +54,8 @@ class Outcome(NamedTuple):
 @contextlib.contextmanager
 def spoken(version: str) -> Iterator[None]:
     """Lets a version be spoken, in a folder that is thrown away, with nothing shown."""
-    before, folder = os.environ.get("FULMEN_DIALECT"), os.getcwd()
-    os.environ["FULMEN_DIALECT"] = version
+    folder, environment = os.getcwd(), dict(os.environ)
+    os.environ.update(OFFLINE, FULMEN_DIALECT=version)
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
         os.chdir(place)
         v1.speak()
@@ -61,12 +64,11 @@ def spoken(version: str) -> Iterator[None]:
         finally:
             os.chdir(folder)
             speech.forget()
-            if "wandb" in sys.modules:  # a run that is open, and settings read outside of the tests that set them
-                sys.modules["wandb"].teardown()
             _shared.cache_clear()
-            os.environ.pop("FULMEN_DIALECT")
-            if before is not None:
-                os.environ["FULMEN_DIALECT"] = before
+            if "wandb" in sys.modules:
+                sys.modules["wandb"].finish()
+            os.environ.clear()
+            os.environ.update(environment)
 
 
 def of_hook(entry: Entry) -> bool:

@@ -1,0 +1,102 @@
+"""Where the ranks are, when none of them gets on."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import traceback
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+from fulmen.strategies.peers.faults import Fault
+
+_OURS = os.path.dirname(os.path.abspath(__file__)).removesuffix(os.path.join("strategies", "peers"))
+_LIBRARIES = tuple(sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+# How many frames of the stack are shown, the innermost.
+_FRAMES = 12
+
+
+def location(thread: int) -> dict[str, str]:
+    """Where a thread is.
+
+    Args:
+        thread: Its number.
+
+    Returns:
+        ``"user"``: the innermost line of the user's own code; ``"stack"``: the innermost frames; ``"in"``: the file in
+        which it is.
+    """
+    frame = sys._current_frames().get(thread)
+    if frame is None:
+        return {"user": "", "stack": "", "in": ""}
+    stack = traceback.extract_stack(frame)
+    user = next((entry for entry in reversed(stack) if not entry.filename.startswith((_OURS, *_LIBRARIES))), None)
+    place = "" if user is None else f"{user.filename}:{user.lineno} in {user.name}: {user.line}".rstrip(": ")
+    return {
+        "user": place,
+        "stack": "".join(traceback.format_list(stack[-_FRAMES:])),
+        "in": _file(frame),
+    }
+
+
+def tell(answers: Mapping[int, dict[str, Any] | None], seconds: float) -> str:
+    """What is printed of a group that makes no progress.
+
+    Args:
+        answers: What each rank says of itself; None for one that does not answer.
+        seconds: For how long there was no progress.
+    """
+    lines = [f"No rank has made progress for {seconds:.0f} seconds."]
+    for rank in sorted(answers):
+        answer = answers[rank]
+        if answer is None:
+            lines.append(
+                f"Rank {rank} does not answer: its process is stopped, or in code that keeps Python from running."
+            )
+            continue
+        waits = f", waiting in {answer['where']}" if answer["where"] else ""
+        lines.append(
+            f"Rank {rank}, {answer['age']:.0f} s after it had passed {_place(answer['passed'])}{waits}: "
+            f"{answer['user'] or 'in no code of the user'}"
+        )
+        lines.append(answer["stack"].rstrip())
+    return "\n".join(lines)
+
+
+def fault_of(answers: Mapping[int, dict[str, Any] | None], seconds: float) -> Fault:
+    """The fault that a group is ended with: the rank that most likely holds up the others, and where all are.
+
+    Args:
+        answers: As in `tell`.
+        seconds: As in `tell`.
+    """
+    return Fault(_suspect(answers), "stalled", tell(answers, seconds))
+
+
+def _suspect(answers: Mapping[int, dict[str, Any] | None]) -> int:
+    """Who does not answer; else who waits for nobody; else who is behind."""
+
+    def order(rank: int) -> tuple[bool, bool, list[float], int]:
+        answer = answers[rank]
+        if answer is None:
+            return False, False, [], rank
+        waits = bool(answer["where"]) or _is_in_a_collective(answer)
+        return True, waits, answer["passed"], rank
+
+    return min(answers, key=order)
+
+
+def _is_in_a_collective(answer: dict[str, Any]) -> bool:
+    """Backward is one as well: torch's DDP reduces gradients there."""
+    inner = answer["in"].replace(os.sep, "/")
+    return "/torch/distributed/" in inner or "/torch/autograd/" in inner or "/torch/nn/parallel/" in inner
+
+
+def _place(passed: list[float]) -> str:
+    return f"{tuple(passed)}" if passed else "no gate"
+
+
+def _file(frame: FrameType) -> str:
+    return frame.f_code.co_filename

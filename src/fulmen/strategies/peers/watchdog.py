@@ -1,0 +1,349 @@
+"""The thread that looks after a group."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from fulmen.strategies.peers import ending, liveness, stalls
+from fulmen.strategies.peers.board import Board
+from fulmen.strategies.peers.ending import LAST, Ending
+from fulmen.strategies.peers.faults import Fault
+from fulmen.strategies.peers.liveness import Identity
+from fulmen.strategies.peers.neighbours import Neighbours
+from fulmen.strategies.peers.questions import Question, Questions
+from fulmen.strategies.peers.stall_watch import StallWatch
+from fulmen.strategies.peers.wire import NoAnswer, StoreLost
+
+if TYPE_CHECKING:
+    from fulmen.strategies.peers.peers import Peers
+
+# How often to look, in seconds: in the usual case, and while something is being settled.
+_USUAL = 0.5
+_SOON = 0.02
+# Within how many seconds each rank answers: where it stands when a signal asks all to stop, and where it is in a stall.
+_ANSWER = 5.0
+# How long the process in which the store lives waits for others to see that it leaves in order.
+_LEAVING = 1.0
+# How much longer the main thread waits for this one to end.
+_PATIENCE = 4.0
+# Stands for a wait without end, where that cannot be told.
+_LONG = 1e9
+
+
+class Watchdog:
+    """Reads and writes the board, looks after processes and clocks, and ends this one if nobody else does.
+
+    Args:
+        peers: Whose main thread it looks after.
+        board: Where the ranks meet.
+        identity: Which process this one is.
+
+    Attributes:
+        all_know: Whether all who live have heard of the fault.
+    """
+
+    def __init__(self, peers: Peers, board: Board, identity: Identity) -> None:
+        self.all_know = False
+        self._peers = peers
+        self._board: Board | None = board  # None once the store is lost
+        self._wire = board
+        self._neighbours = Neighbours(peers.rank, peers.world_size, identity)
+        self._stalls = StallWatch(peers)
+        self._questions = Questions(board, self._neighbours)
+        self._ending = Ending(peers, self._neighbours)
+        self._outbox: list[tuple[str, dict[str, Any]]] = []
+        self._posted: set[int] = set()
+        self._obeyed = self._report = ""
+        self._hello = self._seen = False
+        self._silent_since: float | None = None
+        self._closing = False
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fulmen-peers", daemon=True)
+
+    # For the main thread
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._wire.start()
+        self._wake.set()
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._thread.is_alive()
+
+    def wake(self) -> None:
+        """Has it look at once."""
+        self._wake.set()
+
+    def send(self, what: str, **more: Any) -> None:
+        """Has something added to the news.
+
+        Args:
+            what: The kind of event.
+            **more: What it holds.
+        """
+        self._outbox.append((what, more))
+        self.wake()
+
+    def ask(self, question: Question) -> None:
+        """Has all ranks asked.
+
+        Args:
+            question: It gets the answers.
+        """
+        self._questions.ask(question)
+        self.wake()
+
+    def close(self) -> None:
+        """Says that this rank leaves in order, and ends."""
+        self._closing = self._ending.called_off = True
+        self.wake()
+        if self._thread.ident is not None:
+            self._thread.join(_LEAVING + _PATIENCE)
+            self._wire.stop()
+
+    # The thread
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._wake.wait(_SOON if self._is_in_a_hurry() else _USUAL)
+            self._wake.clear()
+            try:
+                self._tick()
+            except Exception:  # a mistake in here must not leave the main thread without help
+                self._board = None
+                self._take(Fault(self._peers.rank, "exception", traceback.format_exc()))
+        try:
+            self._leave()
+        except Exception:
+            pass  # the store is gone, or does not answer, and nothing is left to do
+        with self._peers.changed:
+            self._peers.changed.notify_all()
+
+    def _is_in_a_hurry(self) -> bool:
+        if self._board is None:
+            return False
+        if self._outbox or self._questions.is_waiting:
+            return True
+        if self._peers.culprit is not None:
+            return not self.all_know
+        return bool(self._peers.wish) or self._peers.agreement.is_undecided
+
+    def _tick(self) -> None:
+        self._stalls.look()
+        if self._board is not None:
+            try:
+                self._exchange(self._board)
+                self._silent_since = None
+            except NoAnswer:
+                self._silent_since = self._silent_since or time.monotonic()
+                self._look_at_silence(time.monotonic() - self._silent_since)
+            except StoreLost as error:
+                self._lose_store(error)
+        if self._peers.culprit is None:
+            self._look_at_processes()
+        else:
+            self._ending.end_if_due(self._board)
+
+    def _exchange(self, board: Board) -> None:
+        neighbours = self._neighbours
+        if not self._hello:
+            board.note("hello", neighbours.identity.as_dict())
+            self._hello = True
+        if not neighbours.others:
+            found = board.notes("hello", range(self._peers.world_size)) or {}
+            neighbours.others = {rank: Identity(**one) for rank, one in found.items() if rank != self._peers.rank}
+        while self._outbox:
+            what, more = self._outbox[0]
+            board.say(what, **more)
+            self._outbox.pop(0)
+        self._ask_for_a_round(board)
+        for event in board.news():
+            self._hear(board, event)
+        self._post(board)
+        self._decide(board)
+        self._questions.answer(self._stalls.answer)
+        if self._peers.culprit is None and self._stalls.is_due:
+            self._stalls.wait_on()
+            self._questions.ask(Question("stall", _ANSWER))
+        self._gather_answers(board)
+        self._see_who_knows(board)
+
+    def _hear(self, board: Board, event: dict[str, Any]) -> None:
+        what, rank = event["what"], event["rank"]
+        if what == "fault":
+            self._take(Fault(**event["fault"]))
+        elif what == "request":
+            with self._peers.changed:
+                self._peers.agreement.ask(event["number"], event["reason"], anybody_left=bool(self._neighbours.left))
+                self._peers.changed.notify_all()
+        elif what == "bye":
+            self._neighbours.left.add(rank)
+            if rank == self._neighbours.owner:
+                board.note("bye seen", 1)
+        elif what == "ask":
+            self._questions.was_asked(event["topic"])
+            if event["kind"] == "stall" and rank != self._peers.rank:
+                self._stalls.another_asks()
+        elif what == "told":
+            # Several may have found out; the first in the news prints it.
+            is_first = not self._stalls.told
+            self._stalls.is_told(event["again"])
+            if is_first and rank == self._peers.rank:
+                ending.say(self._report)
+
+    def _gather_answers(self, board: Board) -> None:
+        for question, answers in self._questions.gather():
+            with self._peers.changed:
+                question.answers = answers
+                self._peers.changed.notify_all()
+            if question.kind != "stall" or self._peers.culprit is not None:
+                continue
+            verdict = self._stalls.judge(answers)
+            if verdict == "end":
+                self._accuse(stalls.fault_of(answers, self._stalls.age))
+            elif verdict == "report":
+                self._report = stalls.tell(answers, self._stalls.age)
+                board.say("told", again=min(self._stalls.again, _LONG))
+                self.wake()
+
+    # Where to stop
+
+    def _ask_for_a_round(self, board: Board) -> None:
+        peers, agreement = self._peers, self._peers.agreement
+        with peers.changed:
+            number, signal = agreement.turn, peers.wish_from_signal
+            if agreement.is_open:
+                peers.wish = ""
+                return
+            if number and agreement.rounds[number - 1].reason == signal:
+                self._obeyed = signal
+            wish = peers.wish or (signal if signal != self._obeyed else "")
+        if wish and peers.culprit is None:
+            board.say("request", number=number, reason=wish)
+
+    def _post(self, board: Board) -> None:
+        peers = self._peers
+        for number in sorted(peers.agreement.rounds.keys() - self._posted):
+            with peers.changed:
+                peers.frozen = True  # first: at what is passed from now on, the main thread waits
+                passed = peers.passed
+            board.note(f"passed/{number}", list(passed))
+            self._posted.add(number)
+
+    def _decide(self, board: Board) -> None:
+        peers = self._peers
+        for number, one in list(peers.agreement.rounds.items()):
+            if one.limit is not None or peers.culprit is not None:
+                continue
+            by_signal = one.reason.startswith("signal:")
+            passed = board.notes(f"passed/{number}", range(peers.world_size))
+            if passed is None:
+                if by_signal and time.monotonic() - one.since > _ANSWER:
+                    self._miss_somebody(board, f"passed/{number}")
+            elif not by_signal or self._look_at_processes():  # what is left of a group saves nothing
+                with peers.changed:
+                    one.limit = max(tuple(position) for position in passed.values())
+                    peers.changed.notify_all()
+
+    def _miss_somebody(self, board: Board, topic: str) -> None:
+        there = board.notes_there_are(topic, range(self._peers.world_size))
+        missing = [rank for rank in range(self._peers.world_size) if rank not in there]
+        if missing:
+            text = f"It did not say where it is within {_ANSWER:g} s, when a signal asked all ranks to stop."
+            self._accuse(Fault(missing[0], "lost", text))
+
+    # Faults
+
+    def _take(self, fault: Fault) -> None:
+        peers = self._peers
+        with peers.changed:
+            if peers.culprit is None:
+                self._ending.begin()
+                peers.culprit, peers.frozen = fault, True
+                peers.changed.notify_all()
+
+    def _accuse(self, fault: Fault) -> None:
+        """Puts a fault into the news; the first there is the culprit's."""
+        if self._board is None:
+            self._take(fault)
+        elif not any(what == "fault" for what, _ in self._outbox):
+            self.send("fault", fault=fault.as_dict())
+
+    def _look_at_processes(self) -> bool:
+        """Whether all that can be seen from here live."""
+        fault = self._neighbours.fault()
+        if fault is not None:
+            self._accuse(fault)
+        return fault is None
+
+    def _look_at_silence(self, seconds: float) -> None:
+        """The host of the store may be slow. It is a fault only where there is no time, or where nobody gets on."""
+        peers, watch, owner = self._peers, self._stalls, self._neighbours.owner
+        if peers.culprit is not None or seconds < _ANSWER:
+            return
+        text = f"The store that lives there has given no answer for {seconds:.0f} s."
+        told = stalls.tell({peers.rank: watch.answer()}, watch.age)
+        if peers.wish_from_signal:
+            self._take(Fault(owner, "lost", text))
+        elif watch.is_over:
+            self._take(Fault(owner, "stalled", f"{text}\n{told}"))
+        elif watch.is_due:
+            watch.wait_on()
+            holder = "the process that holds the store" if owner < 0 else f"rank {owner}, which holds the store,"
+            ending.say(f"{told}\nNothing is known of the others, since {holder} does not answer.")
+
+    def _lose_store(self, error: StoreLost) -> None:
+        self._board = None
+        neighbours = self._neighbours
+        owner = neighbours.owner
+        if owner == self._peers.rank or owner in neighbours.left:
+            return
+        ended = None
+        deadline = time.monotonic() + LAST
+        while owner in neighbours.here() and ended is None and time.monotonic() < deadline:
+            ended = liveness.how_it_ended(neighbours.others[owner])
+            time.sleep(_SOON)  # a process closes its connections first, and ends then
+        text = f"The store that lived there is gone: {str(error).splitlines()[0]}"
+        self._take(Fault(owner, *(ended or ("lost", text))))
+
+    def _see_who_knows(self, board: Board) -> None:
+        peers = self._peers
+        if peers.culprit is None or self.all_know:
+            return
+        if not self._seen:
+            board.note("seen", 1)
+            self._seen = True
+        deaf = self._neighbours.dead()
+        if peers.culprit.kind in ("killed", "exit", "lost"):
+            deaf.add(peers.culprit.rank)
+        if board.notes("seen", [rank for rank in self._neighbours.present if rank not in deaf]) is not None:
+            with peers.changed:
+                self.all_know = True
+                peers.changed.notify_all()
+
+    # The end
+
+    def _leave(self) -> None:
+        board = self._board
+        if board is None:
+            return
+        self._exchange(board)
+        board.say("bye")
+        for event in board.news():
+            self._hear(board, event)
+        self._post(board)  # for a round that was asked for in between
+        deadline = time.monotonic() + _LEAVING
+        while self._neighbours.identity.owns_store and not self._is_seen_off(board) and time.monotonic() < deadline:
+            time.sleep(_SOON)
+
+    def _is_seen_off(self, board: Board) -> bool:
+        """Whether nobody takes it for a death when the store goes away with this process."""
+        for event in board.news():
+            self._hear(board, event)
+        ignorant = set(self._neighbours.present) - self._neighbours.dead()
+        return board.notes("bye seen", ignorant) is not None

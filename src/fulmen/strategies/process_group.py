@@ -1,0 +1,64 @@
+"""The group of processes: joining it, leaving it, and the store beside it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import distributed
+
+from fulmen.environments.cluster_environment import ClusterEnvironment
+
+_store: Any = None
+_runs = 0
+
+
+def join_group(backend: str, environment: ClusterEnvironment, rank: int, world_size: int, timeout: timedelta) -> None:
+    """Makes this process one of the group. It stays in it until it ends, over several runs.
+
+    Args:
+        backend: ``"gloo"``, ``"nccl"``, or another of ``torch.distributed``.
+        environment: Where the processes meet.
+        rank: This process's number.
+        world_size: The number of processes.
+        timeout: How long a collective may take.
+    """
+    global _store
+    if distributed.is_initialized():
+        return
+    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
+    meeting = distributed.rendezvous("env://", rank, world_size, timeout=timeout)
+    _store, rank, world_size = next(iter(meeting))
+    _store.set_timeout(timeout)
+    inner = distributed.PrefixStore("default_pg", _store)
+    distributed.init_process_group(backend, store=inner, rank=rank, world_size=world_size, timeout=timeout)
+    atexit.register(leave_group)
+
+
+def leave_group() -> None:
+    """Leaves the group, where that has not been done."""
+    global _store
+    _store = None
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def store_of_run() -> Any:
+    """A part of the group's store that belongs to one run; every process has to ask once a run."""
+    global _runs
+    _runs += 1
+    store = _store if _store is not None else distributed.distributed_c10d._get_default_store()
+    return distributed.PrefixStore(f"fulmen/{_runs}", store)
+
+
+def is_hosted_by_rank_zero() -> bool:
+    """Whether the store goes with the process of rank 0; a launcher may have one of its own."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+
+
+def default_backend(device: torch.device) -> str:
+    """The backend for a kind of device."""
+    return str(distributed.get_default_backend_for_device(device))
