@@ -209,9 +209,9 @@ def begin(trainer: Trainer, job: Job) -> None:
         restore_model(trainer, checkpoint)
     log_hyper_parameters(trainer, module, trainer.datamodule)
     trainer.strategy.setup(trainer)
-    trainer.hooks = Hooks(
-        trainer, module, [*trainer.companions, *trainer.callbacks], trainer.logbook, wrap=trainer.profile_wrapper()
-    )
+    callbacks = [*trainer.companions, *trainer.callbacks]
+    agree = trainer.fit_loop.reduce_values if fitting and trainer.strategy.world_size > 1 else None
+    trainer.hooks = Hooks(trainer, module, callbacks, trainer.logbook, trainer.profile_wrapper(), agree)
     if fitting:
         set_up_optimizers(trainer)
         trainer.should_stop = False
