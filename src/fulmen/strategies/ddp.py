@@ -228,6 +228,11 @@ class DDPStrategy(ParallelStrategy):
 
     # The end.
 
+    def explain(self, error: BaseException, asked: bool) -> BaseException:
+        if self.peers is not None and not asked:
+            process_group.give_up()
+        return super().explain(error, asked)
+
     def on_exception(self, exception: BaseException) -> None:
         self._part()
         end = getattr(self._launcher, "end", None)

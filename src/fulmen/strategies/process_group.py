@@ -11,9 +11,11 @@ import torch
 from torch import distributed
 
 from fulmen.environments.cluster_environment import ClusterEnvironment
+from fulmen.utilities.exceptions import MisconfiguredRun
 
 _store: Any = None
 _runs = 0
+_given_up = False
 
 
 def join_group(backend: str, environment: ClusterEnvironment, rank: int, world_size: int, timeout: timedelta) -> None:
@@ -25,8 +27,17 @@ def join_group(backend: str, environment: ClusterEnvironment, rank: int, world_s
         rank: This process's number.
         world_size: The number of processes.
         timeout: How long a collective may take.
+
+    Raises:
+        MisconfiguredRun: If a run has failed in this group.
     """
     global _store
+    if _given_up:
+        raise MisconfiguredRun(
+            "A run has failed on one of several processes, and those that are left are no group any more.",
+            fix="Let the error end the program, and start it again; "
+            '`trainer.fit(model, ckpt_path="last")` goes on from the last checkpoint.',
+        )
     if distributed.is_initialized():
         return
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
@@ -42,8 +53,18 @@ def leave_group() -> None:
     """Leaves the group, where that has not been done."""
     global _store
     _store = None
-    if distributed.is_initialized():
+    if not distributed.is_initialized():
+        return
+    if _given_up and "nccl" in distributed.get_backend():  # an orderly end waits for work that nobody does any more
+        distributed.distributed_c10d._abort_process_group()
+    else:
         distributed.destroy_process_group()
+
+
+def give_up() -> None:
+    """Takes note that a run has failed, so that nobody can know what the others of this group do next."""
+    global _given_up
+    _given_up = True
 
 
 def store_of_run() -> Any:

@@ -1,0 +1,149 @@
+"""Runs of `fault_script.py`: what was printed, how it ended, and what is left of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from fulmen.utilities.seal import check_seal
+
+SCRIPT = Path(__file__).with_name("fault_script.py")
+SOURCE = Path(__file__).parents[2] / "src"
+STRATEGIES = {"script": "ddp", "torchrun": "ddp", "spawn": "ddp_spawn", "fork": "ddp_fork"}
+HANG = 60.0
+REPORT, TIMEOUT = 5.0, 15.0
+
+
+class Case(NamedTuple):
+    """A fault.
+
+    Attributes:
+        kind: What goes wrong.
+        rank: On which rank.
+        place: Where.
+        launcher: Who starts the processes.
+    """
+
+    kind: str
+    rank: int
+    place: str
+    launcher: str
+
+    def __str__(self) -> str:
+        return "-".join(map(str, self))
+
+
+@dataclass
+class Ended:
+    """A run that is over.
+
+    Attributes:
+        code: The exit code of the process that was started; None if it had to be killed.
+        output: All that all its processes have printed, in order.
+        seconds: How long after the fault it was over; None if it never came to its fault.
+        left: The processes that are still there.
+        saved: The checkpoints in its folder.
+        damaged: Those of them that cannot be read.
+    """
+
+    code: int | None
+    output: str
+    seconds: float | None
+    left: list[int]
+    saved: list[str]
+    damaged: list[str]
+
+    @property
+    def last(self) -> str:
+        """What a user sees last: the error's text, or torchrun's report of the first failure."""
+        report = self.output.rfind("Root Cause")
+        if report >= 0:
+            return self.output[report:]
+        return "\n".join(self.output.rstrip().splitlines()[-25:])
+
+    @property
+    def named(self) -> int | None:
+        """The rank that was named last."""
+        if "Root Cause" in self.last:
+            found = re.findall(r"^ *rank +: (\d+)", self.last, re.MULTILINE)
+            return int(found[0]) if found else None
+        found = re.findall(r"\brank (\d+)", self.last, re.IGNORECASE)
+        return int(found[-1]) if found else None
+
+
+def run_case(case: Case, folder: Path, **more: str) -> Ended:
+    """Runs a case.
+
+    Args:
+        case: The case.
+        folder: An empty folder.
+        **more: More environment variables.
+    """
+    mark = uuid.uuid4().hex
+    environment = {
+        **os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "",
+        "FULMEN_STALL_REPORT": f"{REPORT:g}", "FULMEN_STALL_TIMEOUT": f"{TIMEOUT:g}", "FAULT_FOLDER": str(folder),
+        "FAULT_MARK": mark, "FAULT_KIND": case.kind, "FAULT_RANK": str(case.rank), "FAULT_PLACE": case.place,
+        "FAULT_STRATEGY": STRATEGIES[case.launcher], **more,
+    }  # fmt: skip
+    command = [sys.executable, str(SCRIPT)]
+    if case.launcher == "torchrun":
+        command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    with open(folder / "output", "wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=folder)
+        code = _code(process)
+    over = time.time()
+    left = with_mark(mark)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    fault = folder / "fault"
+    saved = sorted(path for path in folder.glob("saved/*") if path.suffix == ".ckpt")
+    return Ended(
+        code,
+        (folder / "output").read_text(errors="replace"),
+        over - float(fault.read_text()) if fault.exists() else None,
+        left,
+        [path.name for path in saved],
+        [f"{path.name}: {error}" for path in saved if (error := _error_in(path))],
+    )
+
+
+def _code(process: subprocess.Popen[Any]) -> int | None:
+    try:
+        return process.wait(HANG)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return None
+
+
+def with_mark(mark: str) -> list[int]:
+    """The processes, of any parent, in whose environment a word stands."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:  # it is gone, or a zombie
+            pass
+    return found
+
+
+def _error_in(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            check_seal(file)
+        torch.load(path, weights_only=True)
+    except Exception as error:
+        return repr(error)
+    return ""
