@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
 import time
+import traceback
 import uuid
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -20,7 +23,7 @@ from fulmen.utilities.seal import check_seal
 SCRIPT = Path(__file__).with_name("fault_script.py")
 SOURCE = Path(__file__).parents[2] / "src"
 STRATEGIES = {"script": "ddp", "torchrun": "ddp", "spawn": "ddp_spawn", "fork": "ddp_fork"}
-HANG = 60.0
+HANG, SOON = 60.0, 10.0
 REPORT, TIMEOUT = 5.0, 15.0
 
 
@@ -90,51 +93,91 @@ def run_case(case: Case, folder: Path, **more: str) -> Ended:
         **more: More environment variables.
     """
     mark = uuid.uuid4().hex
-    environment = {
-        **os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "",
-        "FULMEN_STALL_REPORT": f"{REPORT:g}", "FULMEN_STALL_TIMEOUT": f"{TIMEOUT:g}", "FAULT_FOLDER": str(folder),
-        "FAULT_MARK": mark, "FAULT_KIND": case.kind, "FAULT_RANK": str(case.rank), "FAULT_PLACE": case.place,
+    told = {
+        "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "FULMEN_STALL_REPORT": f"{REPORT:g}",
+        "FULMEN_STALL_TIMEOUT": f"{TIMEOUT:g}", "FAULT_FOLDER": str(folder), "FAULT_MARK": mark,
+        "FAULT_KIND": case.kind, "FAULT_RANK": str(case.rank), "FAULT_PLACE": case.place,
         "FAULT_STRATEGY": STRATEGIES[case.launcher], **more,
     }  # fmt: skip
     command = [sys.executable, str(SCRIPT)]
     if case.launcher == "torchrun":
         command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     with open(folder / "output", "wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=folder)
-        code = _code(process)
-    over = time.time()
-    left = with_mark(mark)
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
+        if case.launcher == "fork":
+            pid = _forked(told, output.fileno(), folder)
+        else:
+            pid = subprocess.Popen(
+                command, env={**os.environ, **told}, stdout=output, stderr=output, cwd=folder, start_new_session=True
+            ).pid
+        code = _code(pid)
     fault = folder / "fault"
+    began = float(fault.read_text()) if fault.exists() else None
+    while (left := _processes(mark, pid)) and time.time() < (began or 0.0) + SOON:
+        time.sleep(0.05)
+    over = time.time()
+    for one in left:
+        os.kill(one, signal.SIGKILL)
     saved = sorted(path for path in folder.glob("saved/*") if path.suffix == ".ckpt")
     return Ended(
         code,
         (folder / "output").read_text(errors="replace"),
-        over - float(fault.read_text()) if fault.exists() else None,
+        None if began is None else over - began,
         left,
         [path.name for path in saved],
         [f"{path.name}: {error}" for path in saved if (error := _error_in(path))],
     )
 
 
-def _code(process: subprocess.Popen[Any]) -> int | None:
+def _forked(told: dict[str, str], output: int, folder: Path) -> int:
+    """Runs the script in a fork of this process, which need not import torch again."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
     try:
-        return process.wait(HANG)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return None
+        os.setsid()
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+        os.environ.update(told)
+        os.chdir(folder)
+        sys.argv = [str(SCRIPT)]
+        warnings.simplefilter("default")
+        try:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+            code = 0
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
-def with_mark(mark: str) -> list[int]:
-    """The processes, of any parent, in whose environment a word stands."""
+def _code(pid: int) -> int | None:
+    """The exit code of a child; None if it had to be killed."""
+    deadline = time.monotonic() + HANG
+    while time.monotonic() < deadline:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return None
+
+
+def _processes(mark: str, session: int) -> list[int]:
+    """The processes, of any parent, in whose environment a word stands, or that are of a session."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if mark.encode() in (entry / "environ").read_bytes():
+            stat = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            if stat[0] != "Z" and (int(stat[3]) == session or mark.encode() in (entry / "environ").read_bytes()):
                 found.append(int(entry.name))
-        except OSError:  # it is gone, or a zombie
+        except OSError:  # it is gone
             pass
     return found
 

@@ -119,8 +119,8 @@ class DDPStrategy(ParallelStrategy):
         self.set_world_ranks()
         if self._process_group_backend is None:
             self._process_group_backend = process_group.default_backend(self.root_device)
-        process_group.join_group(
-            self._process_group_backend, self.cluster_environment, self.global_rank, self.world_size, self._timeout
+        process_group.meet(
+            self.cluster_environment, self.global_rank, self.world_size, self._timeout, self._stall_report
         )
         if self.world_size > 1 and self.peers is None:
             from fulmen.strategies.peers.peers import Peers
@@ -134,6 +134,10 @@ class DDPStrategy(ParallelStrategy):
                 owns_store=process_group.is_hosted_by_rank_zero(),
             )
             self.peers.start()
+            if self._launcher is not None:
+                self._launcher.attended = True
+        with self.waiting("the start of the group"):
+            process_group.join_group(self._process_group_backend, self.global_rank, self.world_size, self._timeout)
 
     # The model.
 
@@ -237,12 +241,14 @@ class DDPStrategy(ParallelStrategy):
         self._part()
         end = getattr(self._launcher, "end", None)
         if end is not None:
-            end()
+            end()  # this process prints last
 
     def _part(self) -> None:
         peers, self.peers = self.peers, None
         if peers is not None:
             peers.close()
+            if self._launcher is not None:
+                self._launcher.attended = False
 
     def teardown(self) -> None:
         self._part()

@@ -11,6 +11,7 @@ import torch
 from torch import distributed
 
 from fulmen.environments.cluster_environment import ClusterEnvironment
+from fulmen.strategies.meeting import Meeting
 from fulmen.utilities.exceptions import MisconfiguredRun
 
 _store: Any = None
@@ -18,18 +19,18 @@ _runs = 0
 _given_up = False
 
 
-def join_group(backend: str, environment: ClusterEnvironment, rank: int, world_size: int, timeout: timedelta) -> None:
-    """Makes this process one of the group. It stays in it until it ends, over several runs.
+def meet(environment: ClusterEnvironment, rank: int, world_size: int, timeout: timedelta, report_after: float) -> None:
+    """Waits until all processes are there. They stay together until they end, over several runs.
 
     Args:
-        backend: ``"gloo"``, ``"nccl"``, or another of ``torch.distributed``.
         environment: Where the processes meet.
         rank: This process's number.
         world_size: The number of processes.
-        timeout: How long a collective may take.
+        timeout: How long to wait for the others.
+        report_after: After how many seconds to say who is missing.
 
     Raises:
-        MisconfiguredRun: If a run has failed in this group.
+        MisconfiguredRun: If the others do not come, are of another run, or one of this group has failed.
     """
     global _store
     if _given_up:
@@ -38,12 +39,27 @@ def join_group(backend: str, environment: ClusterEnvironment, rank: int, world_s
             fix="Let the error end the program, and start it again; "
             '`trainer.fit(model, ckpt_path="last")` goes on from the last checkpoint.',
         )
-    if distributed.is_initialized():
+    if distributed.is_initialized() or _store is not None:
         return
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
-    meeting = distributed.rendezvous("env://", rank, world_size, timeout=timeout)
-    _store, rank, world_size = next(iter(meeting))
-    _store.set_timeout(timeout)
+    meeting = Meeting(environment.main_address, environment.main_port, rank, world_size, report_after)
+    store = meeting.store(timeout)
+    meeting.wait_for_all(store, timeout)
+    store.set_timeout(timeout)
+    _store = store
+
+
+def join_group(backend: str, rank: int, world_size: int, timeout: timedelta) -> None:
+    """Makes this process one of the group of those that have met.
+
+    Args:
+        backend: ``"gloo"``, ``"nccl"``, or another of ``torch.distributed``.
+        rank: This process's number.
+        world_size: The number of processes.
+        timeout: How long a collective may take.
+    """
+    if distributed.is_initialized():
+        return
     inner = distributed.PrefixStore("default_pg", _store)
     distributed.init_process_group(backend, store=inner, rank=rank, world_size=world_size, timeout=timeout)
     atexit.register(leave_group)
