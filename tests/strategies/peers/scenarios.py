@@ -134,13 +134,14 @@ def stalled(rank: Rank) -> None:
     rank.train()
     if rank.number == 1:
         time.sleep(300)  # the line that is looked for
-    rank.meet("end")
+    with rank.peers.waiting("a barrier"):
+        rank.meet("end")
 
 
 def patient(rank: Rank) -> None:
     with rank.peers.waiting("prepare_data", patient=True) if rank.number == 0 else rank.peers.waiting("a barrier"):
         if rank.number == 0:
-            time.sleep(3.5)
+            time.sleep(4.5)
         rank.meet("end")
 
 
@@ -208,6 +209,16 @@ def store_stopped(rank: Rank) -> None:
     time.sleep(300)
 
 
+def alone(rank: Rank) -> None:
+    """The store has left, and nobody is there to agree with."""
+    rank.train()
+    if rank.number == 0:
+        return
+    time.sleep(1.5)
+    print(repr(rank.peers.gate((10**9,), "stop")), rank.peers.healthy())
+    raise ValueError("the mistake")
+
+
 def one_is_through(rank: Rank) -> None:
     rank.train()
     if rank.number == 1:
@@ -259,7 +270,7 @@ GROUPS: dict[str, tuple[int, dict[str, float]]] = {
     "stalled": (2, SHORT), "patient": (2, SHORT), "progress": (2, SHORT), "asked_to_stop": (3, {}),
     "asked_to_stop_beside_a_death": (2, {}), "asked_to_end_beside_a_death": (2, {}), "busy": (2, {}),
     "one_is_through": (2, {}), "first_is_through": (2, {}), "forked": (2, {}), "under_torchrun": (2, {}),
-    "again": (2, {}),
+    "again": (2, {}), "alone": (2, {}),
 }  # fmt: skip
 LONG: dict[str, tuple[int, dict[str, float]]] = {
     "asked_to_stop_beside_a_stopped_one": (2, {}), "busy_for_ever": (2, SHORT), "store_stopped": (2, SHORT),
@@ -269,6 +280,7 @@ LONG: dict[str, tuple[int, dict[str, float]]] = {
 def live(name: str, number: int, world_size: int, folder: Path, options: dict[str, float]) -> int:
     """What a Trainer does around a run. Returns the exit code."""
     rank = Rank(name, number, world_size, folder, **options)
+    rank.meet("connected")  # which may take seconds where names are looked up slowly
     rank.peers.start()
     try:
         globals()[name](rank)

@@ -28,7 +28,7 @@ def store() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(watchdog, "_USUAL", 0.004)
         patch.setattr(watchdog, "_SOON", 0.001)
-        yield dist.TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
+        yield dist.HashStore()  # to connect to a TCPStore takes seconds where names are looked up slowly
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -52,6 +53,8 @@ class Peers:
         frozen: Whether the next gate has to stop and think.
         culprit: The failure that has ended the group; None while all is well.
         wish_from_signal: Set by the handler of a signal: what all shall stop for.
+        signals: What the thread sets that to, by signals that come while the main thread runs no Python code. Only
+            those for which a handler in Python is in place count.
         marked: Whether there was progress since the thread has last looked.
         where: In what the main thread waits for others.
         patient: In how many such waits it is that may take as long as they want.
@@ -71,6 +74,7 @@ class Peers:
         self.frozen = False
         self.culprit: Fault | None = None
         self.wish_from_signal = ""
+        self.signals: dict[int, str] = {int(signal.SIGTERM): "signal:15"}
         self.marked = False
         self.where = ""
         self.patient = 0
@@ -216,8 +220,9 @@ class Peers:
                     self.passed, self.wish = position, ""
                     self.frozen = self.agreement.is_open
                     return reason
-                if not self._watchdog.is_alive():
-                    return wish
+                if not self.agreement.is_open and (self.agreement.is_over or not self._watchdog.is_alive()):
+                    self.wish, self.passed = "", position
+                    return ""
                 self.changed.wait(1.0)
 
     def _find_out_who(self) -> None:

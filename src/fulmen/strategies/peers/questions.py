@@ -77,6 +77,17 @@ class Questions:
             self._board.note(self._to_answer[0], what())
             self._to_answer.pop(0)
 
+    def give_up(self) -> bool:
+        """Gives all open questions no answers, since there is nobody to ask.
+
+        Returns:
+            Whether there were any.
+        """
+        found, self._open = self._open, []
+        for question in found:
+            question.answers = {}
+        return bool(found)
+
     def gather(self) -> list[tuple[Question, dict[int, dict[str, Any] | None]]]:
         """The questions that have their answers now, and these."""
         done: list[tuple[Question, dict[int, dict[str, Any] | None]]] = []

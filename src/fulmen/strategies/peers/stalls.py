@@ -41,13 +41,13 @@ def location(thread: int) -> dict[str, str]:
     }
 
 
-def tell(answers: Mapping[int, dict[str, Any] | None], seconds: float) -> str:
+def tell(answers: Mapping[int, dict[str, Any] | None]) -> str:
     """What is printed of a group that makes no progress.
 
     Args:
         answers: What each rank says of itself; None for one that does not answer.
-        seconds: For how long there was no progress.
     """
+    seconds = min((answer["age"] for answer in answers.values() if answer is not None), default=0.0)
     lines = [f"No rank has made progress for {seconds:.0f} seconds."]
     for rank in sorted(answers):
         answer = answers[rank]
@@ -65,14 +65,13 @@ def tell(answers: Mapping[int, dict[str, Any] | None], seconds: float) -> str:
     return "\n".join(lines)
 
 
-def fault_of(answers: Mapping[int, dict[str, Any] | None], seconds: float) -> Fault:
+def fault_of(answers: Mapping[int, dict[str, Any] | None]) -> Fault:
     """The fault that a group is ended with: the rank that most likely holds up the others, and where all are.
 
     Args:
         answers: As in `tell`.
-        seconds: As in `tell`.
     """
-    return Fault(_suspect(answers), "stalled", tell(answers, seconds))
+    return Fault(_suspect(answers), "stalled", tell(answers))
 
 
 def _suspect(answers: Mapping[int, dict[str, Any] | None]) -> int:

@@ -14,6 +14,7 @@ from fulmen.strategies.peers.faults import Fault
 from fulmen.strategies.peers.liveness import Identity
 from fulmen.strategies.peers.neighbours import Neighbours
 from fulmen.strategies.peers.questions import Question, Questions
+from fulmen.strategies.peers.signal_watch import SignalWatch
 from fulmen.strategies.peers.stall_watch import StallWatch
 from fulmen.strategies.peers.wire import NoAnswer, StoreLost
 
@@ -54,9 +55,10 @@ class Watchdog:
         self._stalls = StallWatch(peers)
         self._questions = Questions(board, self._neighbours)
         self._ending = Ending(peers, self._neighbours)
+        self._signals = SignalWatch(peers)
         self._outbox: list[tuple[str, dict[str, Any]]] = []
         self._posted: set[int] = set()
-        self._obeyed = ""
+        self._obeyed = self._report = ""
         self._hello = self._seen = False
         self._silent_since: float | None = None
         self._closing = False
@@ -67,7 +69,12 @@ class Watchdog:
 
     def start(self) -> None:
         """Starts the thread."""
+        self._signals.begin()
         self._wire.start()
+        try:
+            self._say_hello(self._wire)  # here, so that a rank that has come so far can be missed
+        except (NoAnswer, StoreLost):
+            pass  # the thread tries again, and knows what to do
         self._wake.set()
         self._thread.start()
 
@@ -105,6 +112,7 @@ class Watchdog:
         if self._thread.ident is not None:
             self._thread.join(_LEAVING + _PATIENCE)
             self._wire.stop()
+        self._signals.end()
 
     # The thread
 
@@ -125,16 +133,15 @@ class Watchdog:
             self._peers.changed.notify_all()
 
     def _is_in_a_hurry(self) -> bool:
-        if self._board is None:
-            return False
         if self._outbox or self._questions.is_waiting:
             return True
         if self._peers.culprit is not None:
-            return not self.all_know
+            return not self.all_know and self._board is not None
         return bool(self._peers.wish) or self._peers.agreement.is_undecided
 
     def _tick(self) -> None:
         self._stalls.look()
+        self._signals.look()
         if self._board is not None:
             try:
                 self._exchange(self._board)
@@ -144,16 +151,27 @@ class Watchdog:
                 self._look_at_silence(time.monotonic() - self._silent_since)
             except StoreLost as error:
                 self._lose_store(error)
+        if self._board is None:
+            self._stand_alone()
         if self._peers.culprit is None:
             self._look_at_processes()
         else:
             self._ending.end_if_due(self._board)
 
+    def _stand_alone(self) -> None:
+        """Gives the main thread what it waits for, without the others."""
+        faults = [Fault(**more["fault"]) for what, more in self._outbox if what == "fault"]
+        self._outbox.clear()
+        for fault in faults:
+            self._take(fault)
+        with self._peers.changed:
+            if self._questions.give_up() or self._peers.wish:
+                self._peers.agreement.end()
+                self._peers.changed.notify_all()
+
     def _exchange(self, board: Board) -> None:
         neighbours = self._neighbours
-        if not self._hello:
-            board.note("hello", neighbours.identity.as_dict())
-            self._hello = True
+        self._say_hello(board)
         if not neighbours.others:
             found = board.notes("hello", range(self._peers.world_size)) or {}
             neighbours.others = {rank: Identity(**one) for rank, one in found.items() if rank != self._peers.rank}
@@ -164,6 +182,8 @@ class Watchdog:
         self._ask_for_a_round(board)
         for event in board.news():
             self._hear(board, event)
+        if self._board is None:
+            return
         self._post(board)
         self._decide(board)
         self._questions.answer(self._stalls.answer)
@@ -173,6 +193,11 @@ class Watchdog:
         self._gather_answers(board)
         self._see_who_knows(board)
 
+    def _say_hello(self, board: Board) -> None:
+        if not self._hello:
+            board.note("hello", self._neighbours.identity.as_dict())
+            self._hello = True
+
     def _hear(self, board: Board, event: dict[str, Any]) -> None:
         what, rank = event["what"], event["rank"]
         if what == "fault":
@@ -180,16 +205,31 @@ class Watchdog:
         elif what == "request":
             with self._peers.changed:
                 self._peers.agreement.ask(event["number"], event["reason"], anybody_left=bool(self._neighbours.left))
+                self._peers.changed.notify_all()
         elif what == "bye":
             self._neighbours.left.add(rank)
-            if rank == self._neighbours.owner:
-                board.note("bye seen", 1)
+            if rank == self._neighbours.owner and rank != self._peers.rank:
+                self._part_with(board)
         elif what == "ask":
             self._questions.was_asked(event["topic"])
             if event["kind"] == "stall" and rank != self._peers.rank:
                 self._stalls.another_asks()
-        elif what == "told" and rank != self._peers.rank:
-            self._stalls.another_has_told(event["again"])
+        elif what == "told":
+            # Several may have found out; the first in the news prints it.
+            is_first = not self._stalls.told
+            self._stalls.is_told(event["again"])
+            if is_first and rank == self._peers.rank:
+                ending.say(self._report)
+
+    def _part_with(self, board: Board) -> None:
+        """Does without the store, which leaves in order. What its owner has agreed to is decided by all."""
+        self._post(board)
+        self._decide(board)
+        board.note("bye seen", 1)
+        self._board = None
+        with self._peers.changed:
+            self._peers.agreement.end()
+            self._peers.changed.notify_all()
 
     def _gather_answers(self, board: Board) -> None:
         for question, answers in self._questions.gather():
@@ -200,10 +240,11 @@ class Watchdog:
                 continue
             verdict = self._stalls.judge(answers)
             if verdict == "end":
-                self._accuse(stalls.fault_of(answers, self._stalls.age))
+                self._accuse(stalls.fault_of(answers))
             elif verdict == "report":
+                self._report = stalls.tell(answers)
                 board.say("told", again=min(self._stalls.again, _LONG))
-                ending.say(stalls.tell(answers, self._stalls.age))
+                self.wake()
 
     # Where to stop
 
@@ -281,7 +322,7 @@ class Watchdog:
         if peers.culprit is not None or seconds < _ANSWER:
             return
         text = f"The store that lives there has given no answer for {seconds:.0f} s."
-        told = stalls.tell({peers.rank: watch.answer()}, watch.age)
+        told = stalls.tell({peers.rank: watch.answer()})
         if peers.wish_from_signal:
             self._take(Fault(owner, "lost", text))
         elif watch.is_over:
@@ -327,6 +368,8 @@ class Watchdog:
         if board is None:
             return
         self._exchange(board)
+        if self._peers.culprit is not None:
+            self._ending.kill_the_silent(board)
         board.say("bye")
         for event in board.news():
             self._hear(board, event)
