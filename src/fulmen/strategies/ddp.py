@@ -241,7 +241,7 @@ class DDPStrategy(ParallelStrategy):
         self._part()
         end = getattr(self._launcher, "end", None)
         if end is not None:
-            end()  # this process prints last
+            end(patient=True)  # this process prints last
 
     def _part(self) -> None:
         peers, self.peers = self.peers, None
