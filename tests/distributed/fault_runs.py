@@ -25,6 +25,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 STRATEGIES = {"script": "ddp", "torchrun": "ddp", "spawn": "ddp_spawn", "fork": "ddp_fork"}
 HANG, SOON = 60.0, 10.0
 REPORT, TIMEOUT = 5.0, 15.0
+STALLS = ("stall", "stop", "finally", "mismatch")
 
 
 class Case(NamedTuple):
@@ -94,11 +95,12 @@ def run_case(case: Case, folder: Path, **more: str) -> Ended:
     """
     mark = uuid.uuid4().hex
     told = {
-        "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "FULMEN_STALL_REPORT": f"{REPORT:g}",
-        "FULMEN_STALL_TIMEOUT": f"{TIMEOUT:g}", "FAULT_FOLDER": str(folder), "FAULT_MARK": mark,
+        "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "FAULT_FOLDER": str(folder), "FAULT_MARK": mark,
         "FAULT_KIND": case.kind, "FAULT_RANK": str(case.rank), "FAULT_PLACE": case.place,
         "FAULT_STRATEGY": STRATEGIES[case.launcher], **more,
     }  # fmt: skip
+    if case.kind in STALLS:
+        told |= {"FULMEN_STALL_REPORT": f"{REPORT:g}", "FULMEN_STALL_TIMEOUT": f"{TIMEOUT:g}"}
     command = [sys.executable, str(SCRIPT)]
     if case.launcher == "torchrun":
         command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

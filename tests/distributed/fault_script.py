@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo.convert_frame  # what DDP imports: it takes long, and is no part of the run
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 

@@ -54,6 +54,8 @@ QUICK = [
     *random.Random(6).sample([case for case in GRID if case.launcher == "torchrun" and case.kind != "stall"], 1),
     *(case._replace(launcher="fork") for case in random.Random(6).sample([c for c in GRID if c.kind != "stall"], 4)),
 ]
+# Within how many seconds of the fault a run is over. Who is stopped has some time to answer.
+LIMITS = {"stall": TIMEOUT + SOON, "finally": TIMEOUT + SOON, "stop": TIMEOUT + 2 * SOON}
 # Who ends without a word leaves no traceback.
 MUTE = ("kill", "os_exit")
 
@@ -68,7 +70,7 @@ def check(case: Case, ended: Ended) -> None:
     assert ended.code is not None, f"it hangs: {told}"
     assert ended.code != 0, told
     assert ended.seconds is not None, f"it did not come to its fault: {told}"
-    assert ended.seconds < SOON + TIMEOUT * (case.kind in ("stall", "stop", "finally")), told
+    assert ended.seconds < LIMITS.get(case.kind, SOON), told
     assert ended.left == [], told
     assert ended.damaged == [], told
     if case.kind == "sigterm":

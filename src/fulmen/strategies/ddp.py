@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from fulmen.precision.precision import Precision
 from fulmen.strategies import process_group
 from fulmen.strategies.collectives import average_gradients, broadcast_tensors
 from fulmen.strategies.parallel import ParallelStrategy
-from fulmen.utilities.exceptions import MisconfiguredValue
+from fulmen.utilities.exceptions import MisconfiguredRun, MisconfiguredValue
 from fulmen.utilities.states import TrainerFn
 
 _START = ("popen", "spawn", "fork", "forkserver")
@@ -67,6 +68,7 @@ class DDPStrategy(ParallelStrategy):
         process_group_backend: str | None = None,
         timeout: timedelta = timedelta(seconds=1800),  # immutable
         start_method: Literal["popen", "spawn", "fork", "forkserver"] = "popen",
+        *,
         stall_report: float | None = None,
         stall_timeout: float | None = None,
         **kwargs: Any,
@@ -214,6 +216,25 @@ class DDPStrategy(ParallelStrategy):
                 return after(step(batch, index))
 
         return synced_step
+
+    def check_gradients(self) -> None:
+        ddp = self._ddp
+        if ddp is None:
+            return
+        try:
+            ddp.reducer._check_reducer_finalized()
+        except RuntimeError as error:
+            trained = [name for name, parameter in ddp.module.named_parameters() if parameter.requires_grad]
+            numbers = re.findall(r"did not receive grad for rank \d+:([ \d]+)", str(error))
+            names = [trained[int(number)] for number in "".join(numbers[:1]).split()]
+            if not names:
+                raise
+            raise MisconfiguredRun(
+                "In every step, each process brings a gradient for every parameter that is trained.",
+                got=f"none for {', '.join(names)} on rank {self.global_rank}",
+                fix='`strategy="ddp_find_unused_parameters_true"` where the loss does not depend on all parameters in '
+                "every step, or `requires_grad_(False)` for those that it never depends on.",
+            ) from None
 
     def sync_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         if self.world_size > 1 and not self._held_back:

@@ -310,6 +310,9 @@ class Strategy(StrategyHooks, ABC):
     def sync_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Makes gradients the mean over all processes, where backward has not done so."""
 
+    def check_gradients(self) -> None:
+        """Raises if a parameter has no gradient in a step, and so keeps other processes waiting for it."""
+
     def backward_of_nothing(self, closes: bool) -> None:
         """Takes part where the others bring gradients together, with gradients of zero.
 

@@ -21,7 +21,7 @@ from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, 
 from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
 from fulmen.trainer.hyper_parameters import log_hyper_parameters
 from fulmen.trainer.launched import start_others
-from fulmen.trainer.logging import begin_logging, end_logging
+from fulmen.trainer.logging import agree_on_places, begin_logging, end_logging
 from fulmen.trainer.optimizers import set_up_optimizers
 from fulmen.trainer.profiling import begin_profile, end_profile
 from fulmen.trainer.signals import requeue_signal
@@ -193,6 +193,7 @@ def begin(trainer: Trainer, job: Job) -> None:
     fitting = fn == TrainerFn.FITTING
     module = assemble(trainer, job)
     trainer.strategy.setup_environment()
+    agree_on_places(trainer)
     trainer._ckpt_path = trainer.strategy.broadcast(
         _requeued(trainer, fn) or find_checkpoint(trainer, job.ckpt_path, fn, model_given=job.model is not None)
     )

@@ -10,7 +10,6 @@ import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 

@@ -23,8 +23,8 @@ class Report:
     Attributes:
         rank: Its rank.
         pid: Its process.
-        kind: ``"done"``, ``"exception"``, ``"exit"`` (it raised ``SystemExit``, or Ctrl-C came), or ``"gone"`` (it ended without a
-            word).
+        kind: ``"done"``, ``"exception"``, ``"exit"`` (it raised ``SystemExit``, or Ctrl-C came), or ``"gone"`` (it
+            ended without a word).
         text: A traceback.
         code: Its exit code; of a signal the number, negative.
         followed: Whether it only followed another that had failed.

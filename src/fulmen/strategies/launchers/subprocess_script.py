@@ -42,6 +42,7 @@ class _SubprocessScriptLauncher(_Launcher):
     Attributes:
         procs: The processes that were started, from local rank 1 on.
         attended: Whether somebody else ends the run when a process dies. Where nobody does, the launcher does it.
+        failed: Whether this process ends badly, so that it does not wait long for the others.
     """
 
     def __init__(self, cluster_environment: ClusterEnvironment, num_processes: int, num_nodes: int) -> None:
@@ -50,6 +51,7 @@ class _SubprocessScriptLauncher(_Launcher):
         self.num_nodes = num_nodes
         self.procs: list[subprocess.Popen[bytes]] = []
         self.attended = False
+        self.failed = False
         self._owner = 0
         self._over = False
         self._leaving = threading.Event()
@@ -71,7 +73,11 @@ class _SubprocessScriptLauncher(_Launcher):
             What it returned.
         """
         self.start()
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except BaseException:
+            self.failed = True
+            raise
 
     def start(self) -> None:
         """Starts the processes, once in a program.
@@ -160,7 +166,7 @@ class _SubprocessScriptLauncher(_Launcher):
             return
         self._leaving.set()
         try:
-            failed = self._over or getattr(sys, "last_value", None) is not None
+            failed = self.failed or self._over or getattr(sys, "last_value", None) is not None
             self._wait(_LINGER_FAILED if failed else _LINGER)
             late = {one for one, _ in enumerate(self.procs, start=1)} - {one for one, _ in self.dead()}
             bad = [_how(local_rank, code) + "." for local_rank, code in self.dead() if code not in _CALM]
