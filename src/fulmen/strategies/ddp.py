@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from fulmen.precision.precision import Precision
 from fulmen.strategies import process_group
 from fulmen.strategies.collectives import average_gradients, broadcast_tensors
 from fulmen.strategies.parallel import ParallelStrategy
-from fulmen.utilities.exceptions import MisconfiguredValue
+from fulmen.utilities.exceptions import MisconfiguredRun, MisconfiguredValue
 from fulmen.utilities.states import TrainerFn
 
 _START = ("popen", "spawn", "fork", "forkserver")
@@ -120,8 +121,8 @@ class DDPStrategy(ParallelStrategy):
         self.set_world_ranks()
         if self._process_group_backend is None:
             self._process_group_backend = process_group.default_backend(self.root_device)
-        process_group.join_group(
-            self._process_group_backend, self.cluster_environment, self.global_rank, self.world_size, self._timeout
+        process_group.meet(
+            self.cluster_environment, self.global_rank, self.world_size, self._timeout, self._stall_report
         )
         if self.world_size > 1 and self.peers is None:
             from fulmen.strategies.peers.peers import Peers
@@ -135,6 +136,10 @@ class DDPStrategy(ParallelStrategy):
                 owns_store=process_group.is_hosted_by_rank_zero(),
             )
             self.peers.start()
+            if self._launcher is not None:
+                self._launcher.attended = True
+        with self.waiting("the start of the group"):
+            process_group.join_group(self._process_group_backend, self.global_rank, self.world_size, self._timeout)
 
     # The model.
 
@@ -212,6 +217,25 @@ class DDPStrategy(ParallelStrategy):
 
         return synced_step
 
+    def check_gradients(self) -> None:
+        ddp = self._ddp
+        if ddp is None:
+            return
+        try:
+            ddp.reducer._check_reducer_finalized()
+        except RuntimeError as error:
+            trained = [name for name, parameter in ddp.module.named_parameters() if parameter.requires_grad]
+            numbers = re.findall(r"did not receive grad for rank \d+:([ \d]+)", str(error))
+            names = [trained[int(number)] for number in "".join(numbers[:1]).split()]
+            if not names:
+                raise
+            raise MisconfiguredRun(
+                "In every step, each process brings a gradient for every parameter that is trained.",
+                got=f"none for {', '.join(names)} on rank {self.global_rank}",
+                fix='`strategy="ddp_find_unused_parameters_true"` where the loss does not depend on all parameters in '
+                "every step, or `requires_grad_(False)` for those that it never depends on.",
+            ) from None
+
     def sync_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         if self.world_size > 1 and not self._held_back:
             average_gradients(parameters, self.root_device)
@@ -229,16 +253,23 @@ class DDPStrategy(ParallelStrategy):
 
     # The end.
 
+    def explain(self, error: BaseException, asked: bool) -> BaseException:
+        if self.peers is not None and not asked:
+            process_group.give_up()
+        return super().explain(error, asked)
+
     def on_exception(self, exception: BaseException) -> None:
         self._part()
         end = getattr(self._launcher, "end", None)
         if end is not None:
-            end()
+            end(patient=True)  # this process prints last
 
     def _part(self) -> None:
         peers, self.peers = self.peers, None
         if peers is not None:
             peers.close()
+            if self._launcher is not None:
+                self._launcher.attended = False
 
     def teardown(self) -> None:
         self._part()

@@ -18,6 +18,7 @@ from fulmen.environments.lightning import LightningEnvironment
 from fulmen.precision.precision import Precision
 from fulmen.strategies.hooks import StrategyHooks
 from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.traceback import fold
 from fulmen.utilities.tree import move_data_to_device
 from fulmen.utilities.types import _PATH, LRSchedulerConfig, TBroadcast, TReduce
 
@@ -273,7 +274,11 @@ class Strategy(StrategyHooks, ABC):
             error: What this process met.
             asked: Whether all processes were asked to end, and do.
         """
-        return error if self.peers is None or asked else self.peers.fail(error)  # type: ignore[no-any-return]
+        if self.peers is None or asked:
+            return error
+        fold(error)  # what the others are told is what a user sees here
+        failure: BaseException = self.peers.fail(error)
+        return failure
 
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         """Lets processes agree on a decision.
@@ -304,6 +309,9 @@ class Strategy(StrategyHooks, ABC):
 
     def sync_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Makes gradients the mean over all processes, where backward has not done so."""
+
+    def check_gradients(self) -> None:
+        """Raises if a parameter has no gradient in a step, and so keeps other processes waiting for it."""
 
     def backward_of_nothing(self, closes: bool) -> None:
         """Takes part where the others bring gradients together, with gradients of zero.

@@ -112,7 +112,7 @@ def execute(trainer: Trainer, job: Job) -> Any:
         if isinstance(error, KeyboardInterrupt) and interactive():
             return None
         if failure is not error:
-            raise failure from None
+            raise failure from failure.__cause__
         raise
     finally:
         trainer.signals.restore()
@@ -316,6 +316,8 @@ def end(trainer: Trainer, fn: TrainerFn) -> None:
     let_go(trainer)
     if trainer.profile_wrapper() is not None:
         end_profile(trainer, report=True)
+    if trainer.strategy.peers is not None:  # who is through hears of it if another one fails in what is left
+        trainer.strategy.barrier("the end of the run")
     trainer.strategy.teardown()
     trainer.state.status, trainer.state.stage = TrainerStatus.FINISHED, None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -23,6 +24,7 @@ from fulmen.strategies.launchers.parcel import Job, receive, send
 from fulmen.strategies.launchers.process_state import ProcessState
 from fulmen.strategies.launchers.report import Report, culprit
 from fulmen.strategies.launchers.worker import Place, work
+from fulmen.strategies.peers.faults import Fault
 from fulmen.utilities.exceptions import MisconfiguredRun, MisconfiguredValue, SIGTERMException
 
 _FIX = (
@@ -141,8 +143,10 @@ class _MultiProcessingLauncher(_Launcher):
         reports = list(group.reports.values())
         first = culprit(reports)
         if first is not None:
-            failed = _error(first, len(reports))
-            _raise_asked(group.asked, None if first.is_calm or first.followed else failed)
+            failed = _error(_as_they_knew(first, folder), len(reports))
+            if group.asked is not None and (first.is_calm or first.followed):
+                failed = None
+            _raise_asked(group.asked, failed)
             raise _left(reports) or failed
         return group.asked
 
@@ -205,6 +209,20 @@ def _left(reports: list[Report]) -> BaseException | None:
     if code == 128 + signal.SIGINT:
         return KeyboardInterrupt()
     return SIGTERMException() if code == 128 + signal.SIGTERM else SystemExit(code)
+
+
+def _as_they_knew(report: Report, folder: str) -> Report:
+    """A report of a process that has ended without a word, or after another, completed by what they told each other."""
+    if report.kind != "gone" and not report.followed:
+        return report
+    try:
+        with open(os.path.join(folder, "fault"), encoding="utf-8") as file:
+            fault = Fault(**json.load(file))
+    except (OSError, ValueError):  # nobody knew more, or who wrote it was killed
+        return report
+    if fault.kind in ("killed", "exit"):
+        return report
+    return Report(fault.rank, report.pid, fault.kind, fault.text, report.code)
 
 
 def _error(report: Report, count: int) -> Exception:

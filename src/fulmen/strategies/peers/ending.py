@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import sys
@@ -75,6 +76,21 @@ def record_error(error: BaseException) -> None:
         from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
         get_error_handler().record_exception(error)
+
+
+def leave_word(fault: Fault) -> None:
+    """Tells the process that has started this one for a run what has ended it, if it has said where.
+
+    Args:
+        fault: The failure that has ended the group.
+    """
+    folder = os.environ.get("FULMEN_LAUNCH_FOLDER")
+    if folder:
+        try:
+            with open(os.path.join(folder, "fault"), "x", encoding="utf-8") as file:
+                json.dump(fault.as_dict(), file)
+        except OSError:  # another rank has done it, or nobody waits for it
+            pass
 
 
 class Ending:

@@ -44,6 +44,11 @@ class Neighbours:
         mine = self.identity.host
         return {rank: one for rank, one in self.others.items() if one.host == mine and rank not in self.left}
 
+    def owner_is_gone(self) -> bool:
+        """Whether the process in which the store lives has ended on this host without a word."""
+        owner = self.here().get(self.owner)
+        return owner is not None and liveness.how_it_ended(owner) is not None
+
     def dead(self) -> set[int]:
         """The ranks on this host whose process has ended without a word."""
         return {rank for rank, other in self.here().items() if liveness.how_it_ended(other) is not None}

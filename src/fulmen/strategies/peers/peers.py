@@ -31,6 +31,8 @@ _TOLD = 6.0
 _HEARD = 2.0
 # For how many seconds a rank whose connection broke waits to hear who it was.
 _WHO = 3.0
+# How often to ask whether all end, in seconds.
+_SOON = 0.05
 # Within how many seconds whoever is well answers.
 ANSWER = 5.0
 
@@ -59,6 +61,7 @@ class Peers:
         marked: Whether there was progress since the thread has last looked.
         where: In what the main thread waits for others.
         patient: In how many such waits it is that may take as long as they want.
+        exits: Whether the main thread ends the process without complaint.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Peers:
         self.marked = False
         self.where = ""
         self.patient = 0
+        self.exits = False
         self.rank = rank
         self.world_size = world_size
         self.report_after = report_after
@@ -165,6 +169,10 @@ class Peers:
             self.back = True
             return error
         self.back = True
+        if isinstance(error, SystemExit) and not error.code:
+            if self._all_exit():
+                return error
+            error.code = 1  # whoever has started this process is to know that the run was not over
         if self.culprit is None:
             if is_of_a_broken_connection(error):
                 self._find_out_who()
@@ -196,6 +204,17 @@ class Peers:
         if self.culprit is not None:
             return False
         return None not in self._ask().values() and self.culprit is None
+
+    def _all_exit(self) -> bool:
+        """Whether all ranks end their processes here without complaint, as where their code is the same."""
+        self.exits = True
+        deadline = time.monotonic() + _HEARD
+        while self.culprit is None and time.monotonic() < deadline:
+            answers = self._ask()
+            if answers and all(answer is not None and answer["exits"] for answer in answers.values()):
+                return True
+            time.sleep(_SOON)
+        return False
 
     def _ask(self) -> dict[int, Any]:
         question = Question("health", ANSWER)

@@ -153,6 +153,8 @@ class Watchdog:
     def _tick(self) -> None:
         self._stalls.look()
         self._signals.look()
+        if self._board is not None and self._neighbours.owner_is_gone():
+            self._lose_store(StoreLost("its process has ended."))
         if self._board is not None:
             try:
                 self._exchange(self._board)
@@ -272,6 +274,7 @@ class Watchdog:
                 self._ending.begin()
                 peers.culprit, peers.frozen = fault, True
                 peers.changed.notify_all()
+                ending.leave_word(fault)
 
     def _accuse(self, fault: Fault) -> None:
         """Puts a fault into the news; the first there is the culprit's."""
