@@ -31,6 +31,8 @@ class Group:
     def __init__(self, world_size: int, **environment: str) -> None:
         self.world_size = world_size
         self._members: list[tuple[int, Connection]] = []
+        import torch._dynamo  # noqa: F401  (DDP and optimizers import it, which takes each process two seconds)
+
         port = _free_port()
         for rank in range(world_size):
             here, there = Pipe()
@@ -71,6 +73,11 @@ class Group:
             raise GroupFailed("\n\n".join(str(answer) for good, answer in answers if not good))
         return [answer for _, answer in answers]
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can run something: the processes are gone after a failure."""
+        return bool(self._members)
+
     def close(self, kill: bool = False) -> None:
         """Ends the processes."""
         for pid, pipe in self._members:
@@ -101,16 +108,16 @@ def run(function: Callable[..., Any], world_size: int, *args: Any, timeout: floa
 def _serve(pipe: Connection, rank: int, world_size: int, port: int, environment: dict[str, str]) -> None:
     code = 1
     try:
-        os.environ.update(
-            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK=str(rank), NODE_RANK="0",
-            WORLD_SIZE=str(world_size), **environment,
-        )  # fmt: skip
         warnings.simplefilter("error")
         while True:
             try:
                 function, args = pipe.recv()
             except EOFError:
                 break
+            os.environ.update(  # a Trainer leaves some of it away when it is done
+                MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK=str(rank), NODE_RANK="0",
+                WORLD_SIZE=str(world_size), **environment,
+            )  # fmt: skip
             try:
                 answer = (True, function(*args))
                 pickle.dumps(answer)
