@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import torch
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
 from fulmen import Trainer
 from fulmen.strategies import DDPStrategy
 
-from .training import BATCH, Net, by_hand, data, fit, weights
+from .groups import world
+from .training import BARE, BATCH, Net, by_hand, data, fit, weights
 
 soak = pytest.mark.soak
 Together = Callable[..., Any]
@@ -27,6 +30,9 @@ OPTIMIZERS: dict[str, Any] = {
     "momentum": partial(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True),
     "rmsprop": partial(torch.optim.RMSprop, lr=0.01, centered=True),
 }
+# torch calls it otherwise since 2.13
+NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+OWN_BUFFERS = "forward_sync_buffers" if NEW_NAME else "broadcast_buffers"
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "accumulated": {"accumulate": 2},
@@ -39,7 +45,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "views of buckets": {"options": {"gradient_as_bucket_view": True}, "clip": "norm"},
     "small buckets": {"options": {"bucket_cap_mb": 0.0001}},
     "batch norm": {"norm": True},
-    "batch norm, own buffers": {"norm": True, "options": {"broadcast_buffers": False}},
+    "batch norm, own buffers": {"norm": True, "options": {OWN_BUFFERS: False}},
     "bfloat16": {"autocast": torch.bfloat16},
     "half precision hook": {"hook": "fp16"},
     "wrapped PowerSGD": {"hook": "powersgd"},
@@ -73,9 +79,8 @@ def both(
     hook: str | None = None,
 ) -> Any:
     """The weights that the Trainer and a loop by hand come to on this rank."""
-    world = int(os.environ["WORLD_SIZE"])
     dtype = torch.float32 if autocast or hook else torch.float64
-    dataset = data(4 * BATCH * world, dtype)
+    dataset = data(4 * BATCH * world(), dtype)
     nets = [Net(dtype, rests, norm) for _ in "ab"]
     for net in nets:
         net.made = OPTIMIZERS[optimizer]
@@ -88,57 +93,66 @@ def both(
         gradient_clip_val=limit, gradient_clip_algorithm=clip, precision="bf16-mixed" if autocast else None,
     )  # fmt: skip
     theirs = by_hand(
-        nets[1], dataset, accumulate, None if clip is None else CLIP[clip], prepare, autocast=autocast, **(options or {})
+        nets[1],
+        dataset,
+        accumulate,
+        None if clip is None else CLIP[clip],
+        prepare,
+        autocast=autocast,
+        **(options or {}),
     )
     return ours, theirs
 
 
-@pytest.mark.parametrize("world", [2, pytest.param(3, marks=soak)])
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=soak)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_are_those_of_ddp_by_hand(together: Together, world: int, kind: str) -> None:
+def test_weights_are_those_of_ddp_by_hand(together: Together, size: int, kind: str) -> None:
     """Bit for bit, on each process, as are the weights of all processes among each other."""
-    results = together(world, partial(both, **KINDS[kind]))
+    results = together(size, partial(both, **KINDS[kind]))
     for ours, theirs in results:
         assert ours == theirs
-        if kind != "batch norm, own buffers":
+        if not kind.startswith("batch norm"):  # with it, each has buffers of its own after the last batch
             assert ours == results[0][0]
 
 
-def of_one(global_batches: int, world: int, accumulate: int, clip: str | None, optimizer: str) -> list[Any]:
+def flat(values: list[list[float]]) -> torch.Tensor:
+    return torch.tensor([number for row in values for number in row], dtype=torch.float64)
+
+
+def of_one(global_batches: int, size: int, accumulate: int, clip: str | None, optimizer: str) -> list[Any]:
     """One process on batches as large as those of all, in the order in which they get them."""
-    dataset = data(global_batches * BATCH * world)
+    dataset = data(global_batches * BATCH * size)
     net = Net()
     net.made = OPTIMIZERS[optimizer]
-    order = torch.arange(len(dataset)).reshape(global_batches, BATCH, world)  # rank r has samples r, r + world, ...
+    order = torch.arange(len(dataset)).reshape(global_batches, BATCH, size)  # rank r has samples r, r + size, ...
     batches = [[tensor[rows.flatten()] for tensor in dataset.tensors] for rows in order]
     trainer = Trainer(
-        accelerator="cpu", devices=1, strategy="auto", max_epochs=2, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, accumulate_grad_batches=accumulate,
+        accelerator="cpu", devices=1, max_epochs=2, accumulate_grad_batches=accumulate,
         gradient_clip_val=None if clip is None else {"norm": 0.1, "value": 0.01}[clip], gradient_clip_algorithm=clip,
+        **BARE,
     )  # fmt: skip
-    trainer.fit(net, batches)
+    trainer.fit(net, DataLoader(batches, batch_size=None))
     return weights(net)
 
 
 def of_several(global_batches: int, accumulate: int, clip: str | None, optimizer: str) -> list[Any]:
-    world = int(os.environ["WORLD_SIZE"])
     net = Net()
     net.made = OPTIMIZERS[optimizer]
     return fit(  # type: ignore[no-any-return]
-        net, data(global_batches * BATCH * world), shuffle=False, accumulate_grad_batches=accumulate,
+        net, data(global_batches * BATCH * world()), shuffle=False, accumulate_grad_batches=accumulate,
         gradient_clip_val=None if clip is None else {"norm": 0.1, "value": 0.01}[clip], gradient_clip_algorithm=clip,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("world", [1, 2, pytest.param(3, marks=soak)])
+@pytest.mark.parametrize("size", [1, 2, pytest.param(3, marks=soak)])
 @pytest.mark.parametrize(
     ("batches", "accumulate", "clip", "optimizer"),
     [(4, 1, "norm", "adam"), (5, 2, "value", "momentum"), (7, 3, None, "adam"), (5, 2, "norm", "rmsprop")],
 )
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 def test_weights_are_those_of_one_process(
-    together: Together, world: int, batches: int, accumulate: int, clip: str | None, optimizer: str
+    together: Together, size: int, batches: int, accumulate: int, clip: str | None, optimizer: str
 ) -> None:
-    one = torch.tensor(sum(of_one(batches, world, accumulate, clip, optimizer), []), dtype=torch.float64)
-    for several in together(world, of_several, batches, accumulate, clip, optimizer):
-        torch.testing.assert_close(torch.tensor(sum(several, []), dtype=torch.float64), one, rtol=1e-9, atol=1e-12)
+    one = flat(of_one(batches, size, accumulate, clip, optimizer))
+    for several in together(size, of_several, batches, accumulate, clip, optimizer):
+        torch.testing.assert_close(flat(several), one, rtol=1e-9, atol=1e-12)

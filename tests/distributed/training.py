@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,8 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from fulmen import LightningModule, Trainer
 from fulmen.strategies import DDPStrategy
+
+from .groups import environ, world
 
 BARE: dict[str, Any] = {
     "logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False
@@ -65,9 +66,9 @@ def weights(net: LightningModule) -> list[Any]:
 
 def fit(net: LightningModule, dataset: TensorDataset, strategy: Any = None, shuffle: bool = True, **flags: Any) -> Any:
     """Trains for two epochs on as many processes as there are; returns the weights."""
-    world = int(os.environ["WORLD_SIZE"])
+    environ()
     settings: dict[str, Any] = {"accelerator": "cpu", "max_epochs": 2, **BARE, **flags}
-    trainer = Trainer(devices=world, strategy=DDPStrategy() if strategy is None else strategy, **settings)
+    trainer = Trainer(devices=world(), strategy=DDPStrategy() if strategy is None else strategy, **settings)
     trainer.fit(net, DataLoader(dataset, batch_size=BATCH, shuffle=shuffle))
     return weights(net)
 
@@ -80,6 +81,7 @@ def by_hand(
     prepare: Callable[[DistributedDataParallel], Any] = lambda ddp: None,
     stepped: Callable[[], Any] = lambda: None,
     autocast: torch.dtype | None = None,
+    each_epoch: Callable[[int], Any] = lambda epoch: None,
     **options: Any,
 ) -> list[Any]:
     """The same as PyTorch's tutorials write it. The group is there: `fit` leaves it."""
@@ -92,6 +94,7 @@ def by_hand(
     loader = DataLoader(dataset, batch_size=BATCH, sampler=sampler)
     for epoch in range(2):
         sampler.set_epoch(epoch)
+        each_epoch(epoch)
         for index, (x, y) in enumerate(loader):
             closes = (index + 1) % accumulate == 0
             ddp.require_backward_grad_sync = closes
