@@ -307,11 +307,17 @@ class Strategy(StrategyHooks, ABC):
         """
         return step
 
-    def sync_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Makes gradients the mean over all processes, where backward has not done so."""
+    def gradient_check(self) -> Callable[[], None] | None:
+        """What complains, after a backward that brings gradients together, if it could not; None if it always can."""
+        return None
 
-    def check_gradients(self) -> None:
-        """Raises if a parameter has no gradient in a step, and so keeps other processes waiting for it."""
+    def sync_gradients(self, parameters: Iterable[nn.Parameter], always: bool = False) -> None:
+        """Makes gradients the mean over all processes, where backward has not done so.
+
+        Args:
+            parameters: Whose.
+            always: Whether also where a user holds that back.
+        """
 
     def backward_of_nothing(self, closes: bool) -> None:
         """Takes part where the others bring gradients together, with gradients of zero.
