@@ -169,13 +169,12 @@ def assemble(trainer: Trainer, job: Job) -> LightningModule:
     Returns:
         The module.
     """
-    datamodule = job.datamodule
     for name, value in job.loaders.items():  # a data module where loaders are expected is taken as what it is
         if hasattr(value, "prepare_data") and hasattr(value, "train_dataloader"):
-            datamodule, job.loaders[name] = value, None
+            job.datamodule, job.loaders[name] = value, None
     module = _module_of(trainer, job)
     attach_module(trainer, module)
-    attach_data(trainer, module, datamodule, job.loaders)
+    attach_data(trainer, module, job.datamodule, job.loaders)
     trainer.metrics.reset()
     trainer.metrics.watch(None)
     if trainer.loggers:
