@@ -40,7 +40,7 @@ class _Part:
         self.loss: Tensor
 
     @property
-    def parameters(self) -> list[Tensor]:
+    def parameters(self) -> list[Parameter]:
         """Those that it trains at the moment."""
         return [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
 

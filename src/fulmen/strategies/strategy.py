@@ -265,7 +265,8 @@ class Strategy(StrategyHooks, ABC):
             where: What it waits for.
             patient: Whether the others may take as long as they like.
         """
-        return nullcontext() if self.peers is None else self.peers.waiting(where, patient=patient)  # type: ignore[no-any-return]
+        waits: AbstractContextManager[Any] = nullcontext()
+        return waits if self.peers is None else self.peers.waiting(where, patient=patient)
 
     def explain(self, error: BaseException, asked: bool) -> BaseException:
         """What ends a run: the error itself, or that of the process that failed first.

@@ -82,6 +82,7 @@ def execute(trainer: Trainer, job: Job) -> Any:
     Returns:
         What the loop returns; None for `fit`.
     """
+    result: Any = None
     if trainer.strategy.launcher is not None:
         over, result = start_others(trainer, job, execute)
         if over:
@@ -96,7 +97,6 @@ def execute(trainer: Trainer, job: Job) -> Any:
             if job.fn == TrainerFn.FITTING:
                 trainer.signals.listen(trainer)
                 sanity_check(trainer)
-                result: Any = None
                 trainer.fit_loop.run()
                 trainer.signals.close(trainer)
             else:

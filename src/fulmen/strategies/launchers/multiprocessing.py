@@ -143,7 +143,7 @@ class _MultiProcessingLauncher(_Launcher):
         reports = list(group.reports.values())
         first = culprit(reports)
         if first is not None:
-            failed = _error(_as_they_knew(first, folder), len(reports))
+            failed: BaseException | None = _error(_as_they_knew(first, folder), len(reports))
             if group.asked is not None and (first.is_calm or first.followed):
                 failed = None
             _raise_asked(group.asked, failed)
