@@ -147,7 +147,8 @@ class _MultiProcessingLauncher(_Launcher):
             if group.asked is not None and (first.is_calm or first.followed):
                 failed = None
             _raise_asked(group.asked, failed)
-            raise _left(reports) or failed
+            if (error := _left(reports) or failed) is not None:
+                raise error
         return group.asked
 
     @property
