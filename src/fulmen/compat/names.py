@@ -9,7 +9,6 @@ from __future__ import annotations
 _RANK_ZERO = {
     "utilities.rank_zero": "rank_zero_debug rank_zero_deprecation rank_zero_info rank_zero_only rank_zero_warn"
 }
-_LAUNCHERS = "_Launcher _MultiProcessingLauncher _SubprocessScriptLauncher _XLALauncher"
 
 PRESENT: dict[str, dict[str, str]] = {
     "": {"utilities.warnings": "disable_possible_user_warnings", "compat.odds": "LIGHTNING_LOGO"},
@@ -115,10 +114,7 @@ PRESENT: dict[str, dict[str, str]] = {
         "compat.absent": "FSDPStrategy ParallelStrategy",
         "compat.odds": "default_pg_timeout",
     },
-    "strategies.launchers": {"compat.absent": _LAUNCHERS},
-    "strategies.launchers.launcher": {"compat.absent": "_Launcher"},
-    "strategies.launchers.multiprocessing": {"compat.absent": "_MultiProcessingLauncher"},
-    "strategies.launchers.subprocess_script": {"compat.absent": "_SubprocessScriptLauncher"},
+    "strategies.launchers": {"compat.absent": "_XLALauncher"},
     "strategies.launchers.xla": {"compat.absent": "_XLALauncher"},
     "strategies.model_parallel": {
         "compat.absent": "ModelParallelStrategy ParallelStrategy TModel",
