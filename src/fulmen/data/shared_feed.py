@@ -123,7 +123,7 @@ class SharedFeed(Feed):
             return
         mine = [Noted.take(stream.generators).plain() for stream in drawn]
         for stream, state in zip(drawn, self.strategy.broadcast(mine), strict=True):
-            stream.agreed = Noted.of(state)
+            stream.agreed, stream.among_others = Noted.of(state), len(self.streams) > 1
 
     def _ask(self) -> None:
         """Finds out whether streams give the same batches everywhere, by their first ones."""
