@@ -17,7 +17,7 @@ SAMPLES = range(1, 18)
 KINDS = ("map", "single", "iterable", "bare")
 SIZES = (1, 3, 0)
 GRID = [Case(samples, kind, size) for samples in SAMPLES for kind in KINDS for size in SIZES]
-FEW = [Case(1, "map", 1), Case(2, "iterable", 1), Case(7, "map", 0), *random.Random(6).sample(GRID, 9)]
+FEW = [Case(1, "map", 1), Case(2, "iterable", 1), Case(7, "map", 0), *random.Random(6).sample(GRID, 7)]
 ON_THREE = ("shuffled", "limited", "keys", "gathering_in_steps")
 ERROR = 1e-9
 
@@ -39,8 +39,12 @@ def alone() -> list[Any]:
     return run_cases(FEW)
 
 
-def _differ(one: float, other: float) -> bool:
-    return not (abs(one - other) <= ERROR or (math.isnan(one) and math.isnan(other)))
+def _differ(key: str, one: float, other: float) -> bool:
+    if math.isnan(one) and (math.isnan(other) or key == "pearson"):
+        # torchmetrics puts several of these together without the largest deviation between them, and where labels or
+        # numbers are equal in each of them it gives up
+        return False
+    return not abs(one - other) <= ERROR
 
 
 def _by_hand(case: Case) -> dict[str, float]:
@@ -69,21 +73,17 @@ def _by_hand(case: Case) -> dict[str, float]:
 def _check(cases: list[Case], alone: list[Any], ranks: list[Any], world: int) -> None:
     wrong = []
     for case, one, *several in zip(cases, alone, *ranks, strict=True):
-        by_hand = _by_hand(case)
-        assert one[0].keys() == by_hand.keys()
+        by_hand, expected = _by_hand(case), one[0]
+        assert expected.keys() == by_hand.keys()
         for rank, (values, seen, predictions) in enumerate(several):
             assert values.keys() == by_hand.keys()
-            assert seen[: len(seen)] == list(range(len(case.batches)))[rank::world]
+            assert seen == list(range(len(case.batches)))[rank::world]
             assert predictions == one[2] == [(2 * case.values[batch, 0]).tolist() for batch in case.batches]
-            wrong += [(case, key, value, one[0][key]) for key, value in values.items() if _differ(value, one[0][key])]
-        # a library's own doubts about a correlation are its own: nearly equal numbers have none
-        known = {key: value for key, value in by_hand.items() if not (key == "pearson" and math.isnan(one[0][key]))}
-        limits = {
-            key: ERROR if key != "curve" else 1e-6 for key in known
-        }  # which torchmetrics makes in single precision
-        wrong += [
-            (case, key, one[0][key], value) for key, value in known.items() if abs(one[0][key] - value) > limits[key]
-        ]
+            wrong += [(case, key) for key, value in values.items() if _differ(key, value, expected[key])]
+        for key, value in by_hand.items():
+            limit = 1e-6 if key == "curve" else ERROR  # torchmetrics goes on in single precision there
+            if not math.isnan(expected[key]) and not abs(expected[key] - value) <= limit:  # nan: of too few samples
+                wrong.append((case, key))
     assert not wrong
 
 
