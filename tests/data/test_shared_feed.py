@@ -96,6 +96,7 @@ def _plain(batch: Any) -> Any:
 def test_a_pass_is_dealt_out_and_can_be_gone_on_with(
     kind: str, count: int, world: int, limit: int | None, done: int, fast: bool, seed: int
 ) -> None:
+    count = max(count, 1) if kind == "shuffled" else count  # which torch refuses to make of nothing
     most = float("inf") if limit is None else limit
     torch.manual_seed(seed)
     before = rng.note()
