@@ -113,7 +113,7 @@ class LoaderSet:
             raise MisconfiguredValue(
                 "Every process goes over the same loaders.",
                 got=f"{', '.join(str(len(one)) for one in everywhere)} loaders, by rank",
-                fix=f"Return as many from `{self.source.hook}` on every rank, empty ones if need be.",
+                fix=f"Return as many loaders from `{self.source.hook}` on every rank, empty ones if need be.",
             )
         for index, each in enumerate(zip(*everywhere, strict=True)):
             divided = not self.trainer.use_distributed_sampler or way_of(self.loaders[index]) == "own"
