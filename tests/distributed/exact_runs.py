@@ -285,6 +285,7 @@ def sharding_themselves(rank: int) -> Any:
         "declared": seen_of(DataLoader(declared, batch_size=None)),
         "its sampler": seen_of(DataLoader(numbers(6), batch_size=1, sampler=sampler)),
         "the user's wish": seen_of(DataLoader(numbers(3), batch_size=1), use_distributed_sampler=False),
+        "another length": seen_of(DataLoader(numbers(2 + rank), batch_size=1)),
         "a limit": seen_of(DataLoader(Stream(mine), batch_size=None), limit_val_batches=3),
     }
 

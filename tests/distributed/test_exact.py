@@ -136,6 +136,7 @@ def test_data_that_shard_themselves_are_read_as_they_are(ranks: dict[int, list[d
     assert first["its sampler"] == [(0, [[0.0]]), (1, [[2.0]]), (2, [[4.0]])]
     assert second["its sampler"] == [(0, [[1.0]]), (1, [[3.0]]), (2, [[5.0]])]
     assert first["the user's wish"] == second["the user's wish"] == [(n, [[float(n)]]) for n in range(3)]
+    assert [len(one["another length"]) for one in (first, second)] == [2, 3]
     assert len(first["a limit"]) + len(second["a limit"]) == 3
 
 
