@@ -42,6 +42,7 @@ PAIRS: dict[str, Any] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Metric `SpearmanCorrcoef` will save all")
 @pytest.mark.parametrize("name", PAIRS)
 @settings(max_examples=5)
 @given(sizes=st.lists(st.integers(1, 3), min_size=1, max_size=6), world=st.integers(1, 4))
@@ -59,7 +60,8 @@ def test_several_metrics_are_one(name: str, sizes: list[int], world: int) -> Non
     for part in parts:
         before = str(counts_of(part))
         value = value_of_all(part, found)
-        torch.testing.assert_close(value, expected, rtol=0, atol=1e-9)
+        single = isinstance(value, Tensor) and value.dtype == torch.float32  # as torchmetrics goes on in some
+        torch.testing.assert_close(value, expected, rtol=0, atol=1e-5 if single else 1e-9)
         assert str(counts_of(part)) == before, "a metric goes on with its own counts"
 
 
