@@ -395,7 +395,7 @@ class Trainer(PartViews):
     def save_checkpoint(
         self, filepath: str | os.PathLike[str], weights_only: bool | None = None, storage_options: Any = None
     ) -> None:
-        """Saves the state of the run.
+        """Saves the state of the run. With several processes all of them call it, and rank 0 writes the file.
 
         Args:
             filepath: Where to.
@@ -403,8 +403,14 @@ class Trainer(PartViews):
             storage_options: For the checkpoint IO.
 
         Raises:
-            MisconfigurationException: If the Trainer has no model yet.
+            MisconfigurationException: If the Trainer has no model yet, or several processes have failed.
         """
+        if self.state.status == TrainerStatus.INTERRUPTED and self.strategy.peers is not None:
+            raise MisconfigurationException(
+                "Only a group of processes that is whole saves, and this one has failed.",
+                fix='Go on from the newest checkpoint, `trainer.fit(model, ckpt_path="last")`; save more often with '
+                "`ModelCheckpoint(every_n_train_steps=...)`.",
+            )
         if self.lightning_module is None:
             raise MisconfigurationException(
                 "There is nothing to save before the Trainer has a model.",
