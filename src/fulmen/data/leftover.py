@@ -167,8 +167,8 @@ def reopened(loader: Any, whole: Any, saved: dict[str, Any], rank: int, world: i
         "consumed": consumed, "shift": -consumed, "ended": False, "length": length_of(read), "pending": [],
         "streams": states, "finished": finished, "lists": [list_of(part) for part in parts],
     }  # fmt: skip
-    known = batches_by_rank(read)
-    left = length_of(read) if known is None else max(known)
+    each = batches_by_rank(read)
+    left = length_of(read) if each is None else max(each)
     place["pace"] = None if left == math.inf else Pace.of(feeds[0], int(left))
     return read, place, True
 
