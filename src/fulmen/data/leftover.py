@@ -83,9 +83,7 @@ def list_of(loader: Any) -> dict[str, Any] | None:
     """What a loader reads in this epoch, on all processes, in plain values; None where that is not known, or plain."""
     if isinstance(loader, Later):
         return {"after": loader.skip}
-    batches: Any = getattr(loader, "batch_sampler", None)
-    plain = type(batches) is BatchSampler
-    sampler = batches.sampler if plain else batches or getattr(loader, "sampler", None)
+    sampler = _sampler_of(loader)
     if not isinstance(sampler, (SharedSampler, Rest)):
         return None
     items = sampler.whole()
@@ -93,7 +91,7 @@ def list_of(loader: Any) -> dict[str, Any] | None:
         items = items.to(torch.int32)
     return {
         "items": items,
-        "size": batches.batch_size if plain else None,
+        "size": loader.batch_sampler.batch_size if type(loader.batch_sampler) is BatchSampler else None,
         "world": sampler.num_replicas,
         "given": isinstance(sampler, Rest) or sampler.source is not None,  # the loader alone does not bring it back
     }
@@ -191,9 +189,7 @@ def _as_listed(loader: Any, known: dict[str, Any] | None, state: Any, rank: int,
 
 
 def _reading(loader: Any, items: Items, rank: int, world: int) -> Any:
-    batches = loader.batch_sampler
-    plain = type(batches) is BatchSampler
-    after = batches.sampler if plain else batches or loader.sampler
+    plain, after = type(loader.batch_sampler) is BatchSampler, _sampler_of(loader)
     if plain and not isinstance(items, Tensor):
         items = as_tensor([index for one in items for index in (one if isinstance(one, list) else [one])])
     return replaced(loader, Rest(items, rank, world, after))
@@ -264,8 +260,11 @@ class _Left:
 
 
 def _sampler_of(loader: Any) -> Any:
-    batches = loader.batch_sampler
-    return batches.sampler if type(batches) is BatchSampler else batches or loader.sampler
+    """What says what a loader reads: indices, or batches of them; None where nothing does."""
+    batches = getattr(loader, "batch_sampler", None)
+    if type(batches) is BatchSampler:
+        return batches.sampler
+    return getattr(loader, "sampler", None) if batches is None else batches  # an empty one counts as False
 
 
 def batches_by_rank(loader: Any) -> list[int] | None:
