@@ -65,7 +65,9 @@ class Model(pl.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=0.01)
 
 
-def fit(world: int, workers: int, custom: bool, record: Record, callbacks: Any, ckpt_path: Any, number: int) -> pl.Trainer:
+def fit(
+    world: int, workers: int, custom: bool, record: Record, callbacks: Any, ckpt_path: Any, number: int
+) -> pl.Trainer:
     rank = int(os.environ["LOCAL_RANK"])
     if rank:
         callbacks[0].state_dict = dict  # what callbacks keep is rank 0's
