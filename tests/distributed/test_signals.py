@@ -43,7 +43,7 @@ def start(world: int, **settings: Any) -> list[subprocess.Popen[str]]:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
-            )  # fmt: skip
+            )
         )
     return processes
 
