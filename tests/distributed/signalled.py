@@ -89,7 +89,7 @@ def _slurm(settings: dict[str, Any]) -> Any:
     if not settings.get("slurm"):
         return None
 
-    class Cluster(pl.plugins.environments.LightningEnvironment):
+    class Cluster(pl.plugins.LightningEnvironment):
         """Starts jobs again, as SLURM does."""
 
         auto_requeue = True

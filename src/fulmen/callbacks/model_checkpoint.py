@@ -330,9 +330,8 @@ class ModelCheckpoint(CheckpointStore):
             return step % self._every_n_train_steps == 0
         if self._train_time_interval is None:
             return False
-        over = self._is_time_over()
-        if self._shared:
-            over = trainer.signals.is_time(trainer, self.state_key, self._is_time_over)
+        shared = self._shared
+        over = trainer.signals.is_time(trainer, self.state_key, self._is_time_over) if shared else self._is_time_over()
         if over:
             self._last_time_checked = time.monotonic()
         return over
