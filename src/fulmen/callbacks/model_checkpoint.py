@@ -12,6 +12,7 @@ from fulmen.callbacks.checkpoint_name import metrics_in
 from fulmen.callbacks.checkpoint_naming import Candidates
 from fulmen.callbacks.checkpoint_options import read_triggers
 from fulmen.callbacks.checkpoint_store import CheckpointStore
+from fulmen.callbacks.clock import is_time
 from fulmen.callbacks.emergency import finish_earlier_save, fresh_path, is_broken, place_of
 from fulmen.callbacks.monitor import advice_for_missing, show, warn_of_nothing_saved
 from fulmen.utilities.exceptions import MisconfigurationException
@@ -331,7 +332,7 @@ class ModelCheckpoint(CheckpointStore):
         if self._train_time_interval is None:
             return False
         shared = self._shared
-        over = trainer.signals.is_time(trainer, self.state_key, self._is_time_over) if shared else self._is_time_over()
+        over = is_time(trainer, self.state_key, self._is_time_over) if shared else self._is_time_over()
         if over:
             self._last_time_checked = time.monotonic()
         return over

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from fulmen.callbacks.callback import Callback
+from fulmen.callbacks.clock import is_time
 from fulmen.utilities import interval as intervals
 from fulmen.utilities.enums import LightningEnum
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
@@ -135,7 +136,7 @@ class Timer(Callback):
         """Stops training if its time is up."""
         if self._shared:
             name = f"Timer {trainer.callbacks.index(self)}"
-            if trainer.signals.is_time(trainer, name, self._is_over):
+            if is_time(trainer, name, self._is_over):
                 self._stop(trainer)
         elif self._is_over():
             self._stop(trainer)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from fulmen.callbacks.clock import is_time
 from fulmen.data.feed import Feed
 from fulmen.data.loaders import check_loader, length_of, planned_batches, prepare
 from fulmen.data.pace import Pace
@@ -166,7 +167,7 @@ class TrainingData:
         every = self.trainer.check_val_every_n_epoch
         if isinstance(interval, timedelta):
             trainer = self.trainer
-            clock = None if trainer.world_size == 1 else partial(trainer.signals.is_time, trainer, "validation")
+            clock = None if trainer.world_size == 1 else partial(is_time, trainer, "validation")
             return ValidationPlan(float("inf"), every, interval.total_seconds(), enabled=enabled, clock=clock)
         if isinstance(interval, int):
             if interval > self.max_batches and every is not None and self.max_batches != float("inf"):

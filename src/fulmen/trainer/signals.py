@@ -146,14 +146,11 @@ class Signals:
             what: What it is, by a name that is the same on all processes.
             is_over: Whether this process's clock says so.
         """
-        strategy, name = trainer.strategy, _CLOCK + what
-        if strategy.peers is None:
-            over = is_over()
-            return over if strategy.world_size == 1 else strategy.broadcast(over)
+        name = _CLOCK + what
         if name in self._granted:
             self._granted.discard(name)
             return True
-        if strategy.is_global_zero and name not in self._asked and is_over():
+        if trainer.is_global_zero and name not in self._asked and is_over():
             self._asked[name] = None
         return False
 
