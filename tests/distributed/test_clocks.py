@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import fulmen as pl
 from fulmen.loops.schedule import ValidationPlan
+from fulmen.utilities.exceptions import MisconfigurationException
 
-from .groups import group
+from .groups import group, run
 from .test_elastic_runs import Model
 
 
@@ -99,3 +100,40 @@ def test_the_clock_of_rank_zero_decides(tmp_path: Path) -> None:
         assert one == other and len(one) == 1
         one, other = processes.run(stopped)
         assert one == other and 5 <= one[0] <= 6
+
+
+class Fails(pl.Callback):
+    """Fails on one rank, and would like to save then."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.message = folder, ""
+
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        if trainer.progress.batches == 3 and trainer.global_rank == 1:
+            raise ValueError("here")
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        try:
+            trainer.save_checkpoint(self.folder / "own.ckpt")
+        except MisconfigurationException as error:
+            self.message = str(error)
+
+
+def failed(folder: Path) -> tuple[str, str]:
+    fails = Fails(folder)
+    own = [
+        fails, pl.callbacks.ModelCheckpoint(folder, save_on_exception=True, every_n_train_steps=100),
+        pl.callbacks.OnExceptionCheckpoint(folder),
+    ]  # fmt: skip
+    try:
+        fit(own)
+    except Exception as error:
+        return f"{error}", fails.message
+    return "", ""
+
+
+def test_nothing_is_saved_by_what_is_left_of_a_group(tmp_path: Path) -> None:
+    for error, message in run(failed, 2, tmp_path):
+        assert "here" in error
+        assert "Only a group of processes that is whole saves" in message and 'ckpt_path="last"' in message
+    assert not list(tmp_path.iterdir())

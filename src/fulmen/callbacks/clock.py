@@ -17,6 +17,8 @@ def is_time(trainer: Trainer, what: str, is_over: Callable[[], bool]) -> bool:
         what: What it is, by a name that is the same on all processes.
         is_over: Whether this process's clock says so.
     """
-    if trainer.strategy.peers is None:
+    if trainer.world_size == 1:
+        return is_over()
+    if getattr(trainer.strategy, "peers", None) is None:
         return bool(trainer.strategy.broadcast(is_over()))
     return trainer.signals.is_time(trainer, what, is_over)

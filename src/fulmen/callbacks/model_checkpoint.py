@@ -111,7 +111,6 @@ class ModelCheckpoint(CheckpointStore):
         self._save_on_train_epoch_end = save_on_train_epoch_end
         triggers = read_triggers(every_n_train_steps, every_n_epochs, train_time_interval)
         self._every_n_train_steps, self._every_n_epochs, self._train_time_interval = triggers
-        self._shared = False
         self._forget_run()
 
     def _forget_run(self) -> None:
@@ -165,7 +164,6 @@ class ModelCheckpoint(CheckpointStore):
         if stage != "fit":
             return
         self._forget_run()
-        self._shared = trainer.world_size > 1
         if trainer.is_global_zero and not trainer.fast_dev_run:
             files.clean(self.dirpath, depth=self._template.count("/"))
         writes, resumed = self.save_top_k != 0 and not trainer.fast_dev_run, trainer.ckpt_path
@@ -331,8 +329,7 @@ class ModelCheckpoint(CheckpointStore):
             return step % self._every_n_train_steps == 0
         if self._train_time_interval is None:
             return False
-        shared = self._shared
-        over = is_time(trainer, self.state_key, self._is_time_over) if shared else self._is_time_over()
+        over = is_time(trainer, self.state_key, self._is_time_over)
         if over:
             self._last_time_checked = time.monotonic()
         return over

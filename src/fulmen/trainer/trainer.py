@@ -405,12 +405,6 @@ class Trainer(PartViews):
         Raises:
             MisconfigurationException: If the Trainer has no model yet, or several processes have failed.
         """
-        if self.state.status == TrainerStatus.INTERRUPTED and self.strategy.peers is not None:
-            raise MisconfigurationException(
-                "Only a group of processes that is whole saves, and this one has failed.",
-                fix='Go on from the newest checkpoint, `trainer.fit(model, ckpt_path="last")`; save more often with '
-                "`ModelCheckpoint(every_n_train_steps=...)`.",
-            )
         if self.lightning_module is None:
             raise MisconfigurationException(
                 "There is nothing to save before the Trainer has a model.",
