@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -15,7 +16,7 @@ import fulmen as pl
 from fulmen.loops.schedule import ValidationPlan
 from fulmen.utilities.exceptions import MisconfigurationException
 
-from .groups import group, run
+from .groups import GroupFailed, group, run
 from .test_elastic_runs import Model
 
 
@@ -119,7 +120,7 @@ class Fails(pl.Callback):
             self.message = str(error)
 
 
-def failed(folder: Path) -> tuple[str, str]:
+def failed(folder: Path) -> None:
     fails = Fails(folder)
     own = [
         fails, pl.callbacks.ModelCheckpoint(folder, save_on_exception=True, every_n_train_steps=100),
@@ -127,13 +128,13 @@ def failed(folder: Path) -> tuple[str, str]:
     ]  # fmt: skip
     try:
         fit(own)
-    except Exception as error:
-        return f"{error}", fails.message
-    return "", ""
+    finally:
+        (folder / f"{os.environ['LOCAL_RANK']}.txt").write_text(fails.message)
 
 
 def test_nothing_is_saved_by_what_is_left_of_a_group(tmp_path: Path) -> None:
-    for error, message in run(failed, 2, tmp_path):
-        assert "here" in error
-        assert "Only a group of processes that is whole saves" in message and 'ckpt_path="last"' in message
-    assert not list(tmp_path.iterdir())
+    with pytest.raises(GroupFailed, match="here"):
+        run(failed, 2, tmp_path)
+    message = (tmp_path / "1.txt").read_text()
+    assert "Only a group of processes that is whole saves" in message and 'ckpt_path="last"' in message
+    assert not list(tmp_path.glob("*.ckpt"))
