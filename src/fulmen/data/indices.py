@@ -19,12 +19,20 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
+from fulmen.data.distributed import SharedSampler
 from fulmen.data.parts import index_parts
 from fulmen.data.sharding import Share, inner_sampler
 from fulmen.utilities.rank_zero import warn_once
 
 # Their order depends on their generator alone, so drawing it again is sure to give the same.
-_KNOWN = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler, DistributedSampler)
+_KNOWN = (
+    SequentialSampler,
+    RandomSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+    DistributedSampler,
+    SharedSampler,
+)
 
 
 _END = object()

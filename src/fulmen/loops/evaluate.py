@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
 Outputs = list[dict[str, float]]
+_LAST = 2**53  # behind every batch of a loader
 
 
 def evaluation_mode(trainer: Trainer) -> AbstractContextManager[Any]:
@@ -282,6 +283,7 @@ class EvaluationLoop(EvaluationViews):
         trainer, hooks, results = self.trainer, self.trainer.hooks, self.results
         assert results is not None
         book, transfer, context, signals = trainer.logbook, self.transfer.apply, self.context, trainer.signals
+        together = trainer.strategy.peers is not None and trainer.state.fn == TrainerFn.FITTING
         event, name = self.event, f"{self.event}_step"
         on_start, on_end = getattr(hooks, f"on_{event}_batch_start"), getattr(hooks, f"on_{event}_batch_end")
         which = (index,) if several else ()
@@ -316,8 +318,10 @@ class EvaluationLoop(EvaluationViews):
                 self.published = False
                 on_end(output, batch, batch_idx, index)
                 self._publish_step(index if several else None, index)
-                if signals.received:
-                    signals.obey(trainer)
+                if together or signals.received:
+                    signals.check(trainer, (trainer.progress.batches, 1, index, self.batches_done))
+        if together:  # one that has run out waits here for who has a batch more
+            signals.check(trainer, (trainer.progress.batches, 1, index, _LAST))
         if company is not None:
             company.batches[index if several else None] = self.batches_done
             company.keep_step(name, feed, self.batches_done, step, batch, which)

@@ -11,6 +11,7 @@ import torch
 from fulmen.core.module import LightningModule
 from fulmen.data.epochs import set_epoch
 from fulmen.data.feed import Feed
+from fulmen.loops.by_rank import own_course
 from fulmen.loops.course import dump_course, foreign_course, load_course, load_values, place_in_epoch, stopped_for_good
 from fulmen.loops.describe import describe
 from fulmen.loops.epoch import EpochLoop
@@ -24,7 +25,7 @@ from fulmen.loops.progress import Progress
 from fulmen.loops.reduction import reduce_results, reduce_step
 from fulmen.loops.results import Results
 from fulmen.loops.sanity import without_trace
-from fulmen.loops.schedule import LearningRates
+from fulmen.loops.schedule import LearningRates, ValidationPlan
 from fulmen.loops.training_data import TrainingData
 from fulmen.loops.transfer import plan_transfer
 from fulmen.loops.watch import WatchedFeed, watch, watch_feed, watch_training, watch_transfer
@@ -65,6 +66,7 @@ class FitLoop(FitViews):
         self.epoch_loop = EpochLoop(self)
         self.validation = EvaluationLoop(trainer, "validate")
         self._said_not_yet = False
+        self.validation_plan: ValidationPlan
         self.feed: Feed
         self.optimization: Automatic | Forward
         self.forward_only = False
@@ -90,6 +92,8 @@ class FitLoop(FitViews):
         watch_training(self)
         self.validation.prepare()
         self._said_not_yet = False
+        if self.resumed is not None:
+            self.resumed = own_course(self.resumed, trainer.global_rank, trainer.world_size)
 
     def plan_rates(self) -> None:
         """Resolves which schedulers step when; again, where a callback has put others in place."""
@@ -187,6 +191,8 @@ class FitLoop(FitViews):
         trainer.logbook.open(self.results)
         self.metrics.watch(self.results, "step" if self.progress.batch else "epoch")
         batches = self._make_feed(resumed["feed"])
+        if self.feed.shift:
+            self.validation_plan = self.data.begin_rest(self.feed, self.validation_plan)
         if self.feed.begun >= self.feed.total:  # the loader, or the limit, is shorter now
             self.progress.epoch_done = True
         return batches
@@ -194,9 +200,10 @@ class FitLoop(FitViews):
     def _make_feed(self, saved: dict[str, Any] | None) -> Feed | WatchedFeed:
         trainer, inherited = self.trainer, self.inherited
         self.inherited = None
+        loader, saved, limit = self.data.reopened(saved)
         self.feed = Feed(
-            self.data.loader,
-            self.data.max_batches,
+            loader,
+            limit,
             device=self.device,
             fast=trainer.fast_data,
             saved=saved,
@@ -275,6 +282,8 @@ class FitLoop(FitViews):
         """What happens before an epoch's first event."""
         trainer, progress = self.trainer, self.progress
         self._load(first=False)
+        if self.data.end_rest():
+            self.validation_plan = self.data.validation_plan(trainer.enable_validation)
         set_epoch(self.data.loader, progress.epoch)
         progress.batch = 0
         progress.epoch_done = False

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from fulmen.callbacks.clock import is_time
+from fulmen.data.feed import Feed
 from fulmen.data.loaders import check_loader, length_of, planned_batches, prepare
+from fulmen.data.pace import Pace
 from fulmen.loops.schedule import ValidationPlan
 from fulmen.loops.source import LoaderSource
 from fulmen.utilities.combined_loader import CombinedLoader
@@ -28,8 +33,10 @@ class TrainingData:
         self.source = LoaderSource("train_dataloader")
         self.original: Any = None
         self.loader: Any = None
+        self.whole: Any = None  # the loader before it is shared out
         self.max_batches: int | float = float("inf")
         self.loaded_at: int | None = None
+        self._ordinary: int | float | None = None  # `max_batches` of other epochs, where one is a rest
 
     def attach(self, *owners: Any) -> None:
         """Takes note of where the loader comes from; see ``LoaderSource.attach``."""
@@ -48,7 +55,7 @@ class TrainingData:
         epoch = trainer.current_epoch
         if self.loaded_at is not None and not (every and epoch - self.loaded_at >= every):
             return False
-        self.loaded_at = epoch
+        self.loaded_at, self._ordinary = epoch, None
         self.original = self.source.request(trainer)
         check_loader(self.original, self.source.hook)
         read_once = hasattr(self.original, "__next__") and not isinstance(self.original, CombinedLoader)
@@ -68,6 +75,7 @@ class TrainingData:
                 fix='Use "min_size", "max_size" or "max_size_cycle"; or join the data sets with `ConcatDataset`.',
             )
         self.loader = prepare(loader, stage="train", overfit=trainer.overfit_batches > 0, rank=trainer.global_rank)
+        self.whole = self.loader
         if trainer.world_size > 1 and trainer.use_distributed_sampler:
             self.loader = self._share(self.loader)
         length = length_of(self.loader)
@@ -82,8 +90,55 @@ class TrainingData:
         rank, world = self.trainer.global_rank, self.trainer.world_size
         if not isinstance(loader, CombinedLoader):
             return share_training(loader, rank, world)
+        loader = copy.copy(loader)
         loader.flattened = [share_training(one, rank, world) for one in loader.flattened]
         return loader
+
+    def reopened(self, saved: dict[str, Any] | None) -> tuple[Any, dict[str, Any] | None, int | float]:
+        """What to read in an epoch.
+
+        Args:
+            saved: Where an earlier run was in it; None where it begins.
+
+        Returns:
+            The loader, the place for its ``Feed``, and the most batches to read.
+        """
+        if saved is None or not ("by_rank" in saved or "lists" in saved):
+            return self.loader, saved, self.max_batches
+        from fulmen.data.leftover import reopened  # only what several processes have left goes this way
+
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        loader, place, is_rest = reopened(self.loader, self.whole, saved, rank, world)
+        return loader, place, float("inf") if is_rest else self.max_batches
+
+    def begin_rest(self, feed: Feed, plan: ValidationPlan) -> ValidationPlan:
+        """Takes note that an epoch has another number of steps, since other processes began it.
+
+        Args:
+            feed: The pass.
+            plan: When validation falls due otherwise.
+
+        Returns:
+            When it falls due in this epoch: after the same parts of the data, if it is a fraction of it.
+        """
+        self._ordinary, self.max_batches = self.max_batches, feed.total
+        interval, pace = self.trainer.val_check_interval, (feed.saved or {}).get("pace")
+        if pace is None or not isinstance(interval, float) or plan.interval == float("inf"):
+            return plan
+        pace = Pace(*pace)
+        every = self.trainer.check_val_every_n_epoch
+        return ValidationPlan(max(int(pace.whole * interval), 1), every, enabled=plan.enabled, pace=pace)
+
+    def end_rest(self) -> bool:
+        """Goes back to ordinary epochs.
+
+        Returns:
+            Whether the last one was none.
+        """
+        if self._ordinary is None:
+            return False
+        self.max_batches, self._ordinary = self._ordinary, None
+        return True
 
     def warn_if_short(self, batches: int) -> None:
         """Warns of a loader that gave fewer batches than its length says, or none at all."""
@@ -111,7 +166,9 @@ class TrainingData:
         interval = self.trainer.val_check_interval
         every = self.trainer.check_val_every_n_epoch
         if isinstance(interval, timedelta):
-            return ValidationPlan(float("inf"), every, interval.total_seconds(), enabled=enabled)
+            trainer = self.trainer
+            clock = None if trainer.world_size == 1 else partial(is_time, trainer, "validation")
+            return ValidationPlan(float("inf"), every, interval.total_seconds(), enabled=enabled, clock=clock)
         if isinstance(interval, int):
             if interval > self.max_batches and every is not None and self.max_batches != float("inf"):
                 raise MisconfiguredValue(

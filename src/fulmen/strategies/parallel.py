@@ -132,7 +132,7 @@ class ParallelStrategy(Strategy, ABC):
             return gather_stack(tensor, group, sync_grads, self.root_device)
 
     def all_gather_object(self, obj: Any) -> list[Any]:
-        if self.world_size == 1:
+        if self.world_size == 1 or not connected():
             return [obj]
         gathered: list[Any] = [None] * self.world_size
         with self.waiting("all_gather_object"):
