@@ -140,7 +140,7 @@ def _forked(told: dict[str, str], output: int, folder: Path) -> int:
         os.setsid()
         os.dup2(output, 1)
         os.dup2(output, 2)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         os.environ.update(told)
         os.chdir(folder)
         sys.argv = [str(SCRIPT)]

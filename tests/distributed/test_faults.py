@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from tests.conftest import SOAK
 
 from .fault_runs import SOON, TIMEOUT, Case, Ended, run_case

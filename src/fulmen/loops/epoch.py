@@ -55,8 +55,6 @@ class EpochLoop(EpochViews):
                 self._leave_early(index)
                 break
             outputs = optimization.step(batch, index, last)
-            if together:
-                trainer.strategy.check_gradients()
             if scheduled:
                 self._step_schedulers(index, last)
             progress.batch = index + 1

@@ -11,10 +11,12 @@ from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import Any
 
-from torch import distributed
+import torch
 
 from fulmen.strategies.peers.liveness import Identity, this_process
 from fulmen.utilities.exceptions import MisconfiguredRun
+
+distributed: Any = torch.distributed  # it names what it has in ways that type checkers miss
 
 # Seconds: how often to look, how long to try before saying so, how long an error waits for the others to see it.
 _EVERY, _TRY, _SEEN = 0.05, 20.0, 1.0

@@ -8,12 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from torch import distributed
 
 from fulmen.environments.cluster_environment import ClusterEnvironment
 from fulmen.strategies.meeting import Meeting
 from fulmen.strategies.peers.liveness import Identity
 from fulmen.utilities.exceptions import MisconfiguredRun
+
+distributed: Any = torch.distributed  # it names what it has in ways that type checkers miss
 
 _store: Any = None
 _runs = 0

@@ -265,7 +265,8 @@ class Strategy(StrategyHooks, ABC):
             where: What it waits for.
             patient: Whether the others may take as long as they like.
         """
-        return nullcontext() if self.peers is None else self.peers.waiting(where, patient=patient)  # type: ignore[no-any-return]
+        waits: AbstractContextManager[Any] = nullcontext()
+        return waits if self.peers is None else self.peers.waiting(where, patient=patient)
 
     def explain(self, error: BaseException, asked: bool) -> BaseException:
         """What ends a run: the error itself, or that of the process that failed first.
@@ -307,11 +308,17 @@ class Strategy(StrategyHooks, ABC):
         """
         return step
 
-    def sync_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Makes gradients the mean over all processes, where backward has not done so."""
+    def gradient_check(self) -> Callable[[], None] | None:
+        """What complains, after a backward that brings gradients together, if it could not; None if it always can."""
+        return None
 
-    def check_gradients(self) -> None:
-        """Raises if a parameter has no gradient in a step, and so keeps other processes waiting for it."""
+    def sync_gradients(self, parameters: Iterable[nn.Parameter], always: bool = False) -> None:
+        """Makes gradients the mean over all processes, where backward has not done so.
+
+        Args:
+            parameters: Whose.
+            always: Whether also where a user holds that back.
+        """
 
     def backward_of_nothing(self, closes: bool) -> None:
         """Takes part where the others bring gradients together, with gradients of zero.

@@ -82,6 +82,7 @@ def execute(trainer: Trainer, job: Job) -> Any:
     Returns:
         What the loop returns; None for `fit`.
     """
+    result: Any = None
     if trainer.strategy.launcher is not None:
         over, result = start_others(trainer, job, execute)
         if over:
@@ -96,7 +97,6 @@ def execute(trainer: Trainer, job: Job) -> Any:
             if job.fn == TrainerFn.FITTING:
                 trainer.signals.listen(trainer)
                 sanity_check(trainer)
-                result: Any = None
                 trainer.fit_loop.run()
                 trainer.signals.close(trainer)
             else:
@@ -169,13 +169,12 @@ def assemble(trainer: Trainer, job: Job) -> LightningModule:
     Returns:
         The module.
     """
-    datamodule = job.datamodule
     for name, value in job.loaders.items():  # a data module where loaders are expected is taken as what it is
         if hasattr(value, "prepare_data") and hasattr(value, "train_dataloader"):
-            datamodule, job.loaders[name] = value, None
+            job.datamodule, job.loaders[name] = value, None
     module = _module_of(trainer, job)
     attach_module(trainer, module)
-    attach_data(trainer, module, datamodule, job.loaders)
+    attach_data(trainer, module, job.datamodule, job.loaders)
     trainer.metrics.reset()
     trainer.metrics.watch(None)
     if trainer.loggers:
@@ -209,9 +208,9 @@ def begin(trainer: Trainer, job: Job) -> None:
         restore_model(trainer, checkpoint)
     log_hyper_parameters(trainer, module, trainer.datamodule)
     trainer.strategy.setup(trainer)
-    trainer.hooks = Hooks(
-        trainer, module, [*trainer.companions, *trainer.callbacks], trainer.logbook, wrap=trainer.profile_wrapper()
-    )
+    callbacks = [*trainer.companions, *trainer.callbacks]
+    agree = trainer.fit_loop.reduce_values if fitting and trainer.strategy.world_size > 1 else None
+    trainer.hooks = Hooks(trainer, module, callbacks, trainer.logbook, trainer.profile_wrapper(), agree)
     if fitting:
         set_up_optimizers(trainer)
         trainer.should_stop = False

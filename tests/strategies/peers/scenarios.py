@@ -17,6 +17,7 @@ from typing import Any
 import torch.distributed as dist
 
 from fulmen.strategies.peers.peers import Peers
+from fulmen.utilities.exceptions import SIGTERMException
 
 STEPS = 5
 
@@ -157,7 +158,7 @@ def asked_to_stop(rank: Rank) -> None:
     if rank.number == 1:
         os.kill(rank.pid_of_first, signal.SIGTERM)
     if rank.train(10_000, pause=0.001) == "signal:15":
-        sys.exit(143)
+        raise SIGTERMException
 
 
 def asked_to_stop_beside_a_death(rank: Rank) -> None:

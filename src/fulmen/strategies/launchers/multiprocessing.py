@@ -14,15 +14,16 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
 import torch
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from fulmen.strategies.launchers.group import Group
 from fulmen.strategies.launchers.launcher import _Launcher
 from fulmen.strategies.launchers.main_guard import Bootstrap, check_main_guard
 from fulmen.strategies.launchers.meeting import meeting
-from fulmen.strategies.launchers.parcel import receive, send
+from fulmen.strategies.launchers.parcel import Job, receive, send
 from fulmen.strategies.launchers.process_state import ProcessState
 from fulmen.strategies.launchers.report import Report, culprit
-from fulmen.strategies.launchers.worker import Job, Place, work
+from fulmen.strategies.launchers.worker import Place, work
 from fulmen.strategies.peers.faults import Fault
 from fulmen.utilities.exceptions import MisconfiguredRun, MisconfiguredValue, SIGTERMException
 
@@ -142,11 +143,12 @@ class _MultiProcessingLauncher(_Launcher):
         reports = list(group.reports.values())
         first = culprit(reports)
         if first is not None:
-            failed = _error(_as_they_knew(first, folder), len(reports))
+            failed: BaseException | None = _error(_as_they_knew(first, folder), len(reports))
             if group.asked is not None and (first.is_calm or first.followed):
                 failed = None
             _raise_asked(group.asked, failed)
-            raise _left(reports) or failed
+            if (error := _left(reports) or failed) is not None:
+                raise error
         return group.asked
 
     @property
@@ -233,5 +235,5 @@ def _error(report: Report, count: int) -> Exception:
     if report.text:
         text += f"\n\nOn rank {report.rank}:\n{report.text}"
     if report.kind == "exception":
-        return torch.multiprocessing.ProcessRaisedException(text, report.rank, report.pid)
-    return torch.multiprocessing.ProcessExitedException(text, report.rank, report.pid, report.code, report.signal_name)
+        return ProcessRaisedException(text, report.rank, report.pid)
+    return ProcessExitedException(text, report.rank, report.pid, report.code, report.signal_name)

@@ -26,7 +26,8 @@ from fulmen.strategies.peers.questions import Question
 from fulmen.strategies.peers.watchdog import Watchdog
 from fulmen.utilities.exceptions import SIGTERMException
 
-# For how many seconds a rank that has failed waits until the others have heard of it.
+# For how many seconds a rank that has failed tries to tell it, and waits until the others have heard of it.
+_TOLD = 6.0
 _HEARD = 2.0
 # For how many seconds a rank whose connection broke waits to hear who it was.
 _WHO = 3.0
@@ -262,7 +263,8 @@ class Peers:
 
     def _blame(self, fault: Fault) -> None:
         self._watchdog.send("fault", fault=fault.as_dict())
-        self._wait(lambda: self.culprit is not None and self._watchdog.all_know, _HEARD)
+        self._wait(lambda: self.culprit is not None, _TOLD)
+        self._wait(lambda: self._watchdog.all_know, _HEARD)
 
     def _wait(self, condition: Any, seconds: float) -> None:
         deadline = time.monotonic() + seconds

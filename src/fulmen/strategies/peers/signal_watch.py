@@ -60,10 +60,11 @@ class SignalWatch:
 
     def look(self) -> None:
         """Makes a wish of a signal that came."""
-        if self._ends is None:
+        ends = self._ends
+        if ends is None:
             return
         try:
-            numbers = self._ends[0].recv(4096)
+            numbers = ends[0].recv(4096)
         except OSError:
             return  # none came
         for number in numbers:

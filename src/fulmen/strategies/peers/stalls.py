@@ -43,7 +43,7 @@ def location(thread: int) -> dict[str, str]:
 
 
 def _handling(thread: int) -> str:
-    found: Any = sys._current_exceptions().get(thread)  # type: ignore[attr-defined]
+    found: Any = sys._current_exceptions().get(thread)
     error = found[1] if isinstance(found, tuple) else found  # a tuple before Python 3.12
     return "" if error is None else "".join(traceback.format_exception(error))
 
