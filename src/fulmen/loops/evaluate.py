@@ -284,7 +284,7 @@ class EvaluationLoop(EvaluationViews):
         which = (index,) if several else ()
         book.open(results, index if several else None)
         set_epoch(self.data.loaders[index], trainer.current_epoch)
-        company = self.company
+        company, peers = self.company, trainer.strategy.peers
         if company is not None:
             step = company.watched(step)
         saved = self.saved if self.saved is not None and self.saved["loader"] == index else None
@@ -313,7 +313,9 @@ class EvaluationLoop(EvaluationViews):
                 self.published = False
                 on_end(output, batch, batch_idx, index)
                 self._publish_step(index if several else None, index)
-                if signals.received:
+                if peers is not None:  # processes have different numbers of batches: they stop after the last
+                    peers.marked = True
+                elif signals.received:
                     signals.obey(trainer)
         if company is not None:
             company.batches[index if several else None] = self.batches_done
