@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fulmen.strategies.peers import liveness
 from fulmen.strategies.peers.faults import Fault
 from fulmen.strategies.peers.liveness import Identity
@@ -53,9 +55,8 @@ class Neighbours:
         """The ranks on this host whose process has ended without a word."""
         return {rank for rank, other in self.here().items() if liveness.how_it_ended(other) is not None}
 
-    def fault(self) -> Fault | None:
-        """The fault that the end of a process on this host is, if one has ended."""
+    def faults(self) -> Iterator[Fault]:
+        """The faults that the ends of processes on this host are, unless they have left in order."""
         for rank, other in self.here().items():
             if (ended := liveness.how_it_ended(other)) is not None:
-                return Fault(rank, *ended)
-        return None
+                yield Fault(rank, *ended)

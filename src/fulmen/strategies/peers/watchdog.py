@@ -249,6 +249,8 @@ class Watchdog:
         self._rounds.decide(board)
         board.note("bye seen", 1)
         self._board = None
+        self._neighbours.others = {}  # who leaves from now on cannot say so
+        del self._heard[1:]  # some do not read on
         with self._peers.changed:
             self._peers.agreement.end()
             self._peers.changed.notify_all()
@@ -286,11 +288,19 @@ class Watchdog:
             self.send("fault", fault=fault.as_dict())
 
     def _look_at_processes(self) -> bool:
-        """Whether all that can be seen from here live."""
-        fault = self._neighbours.fault()
-        if fault is not None:
-            self._accuse(fault)
-        return fault is None
+        """Whether all that can be seen from here live, or have left in order."""
+        for fault in self._neighbours.faults():
+            try:
+                if self._board is not None:
+                    self._heard += self._board.news()
+            except (NoAnswer, StoreLost):
+                return False  # the next look says more
+            # Who leaves in order says so first, and then ends; who has heard that the store leaves says nothing.
+            excused = {fault.rank, self._neighbours.owner}
+            if not any(event["what"] == "bye" and event["rank"] in excused for event in self._heard):
+                self._accuse(fault)
+                return False
+        return True
 
     def _look_at_silence(self, seconds: float) -> None:
         """The host of the store may be slow. It is a fault only where there is no time, or where nobody gets on."""
