@@ -106,13 +106,15 @@ def run_case(case: Case, folder: Path, **more: str) -> Ended:
     if case.launcher == "torchrun":
         command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     with open(folder / "output", "wb") as output:
-        if case.launcher == "fork":
-            pid = forked(SCRIPT, told, output.fileno(), folder)
-        else:
-            pid = subprocess.Popen(
+        started = None
+        if case.launcher != "fork":
+            started = subprocess.Popen(
                 command, env={**os.environ, **told}, stdout=output, stderr=output, cwd=folder, start_new_session=True
-            ).pid
+            )
+        pid = forked(SCRIPT, told, output.fileno(), folder) if started is None else started.pid
         code = code_of(pid, fault := folder / "fault")
+        if started is not None:
+            started.returncode = code
     began = float(fault.read_text()) if fault.exists() else None
     while (left := _processes(mark, pid)) and time.time() < (began or 0.0) + SOON:
         time.sleep(0.05)

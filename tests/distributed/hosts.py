@@ -40,10 +40,10 @@ class Host:
         self.device = device
 
     def start(self, command: list[str], environment: dict[str, str], **options: Any) -> subprocess.Popen[bytes]:
-        """Starts a process on this host, as the first of a group of processes of its own."""
+        """Starts a process on this host, which sees none of the other's processes."""
         told = {"GLOO_SOCKET_IFNAME": self.device, "TP_SOCKET_IFNAME": self.device}
         return subprocess.Popen(
-            ["ip", "netns", "exec", self.name, *command],
+            ["ip", "netns", "exec", self.name, "unshare", "--pid", "--fork", "--kill-child", *command],
             env={**os.environ, **environment, **told}, start_new_session=True, **options,
         )  # fmt: skip
 

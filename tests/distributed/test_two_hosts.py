@@ -41,9 +41,10 @@ def agent(host: Host, meeting: Host, folder: Path, number: int, **more: str) -> 
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", "--max_restarts=3",
         "--rdzv_backend=c10d", f"--rdzv_endpoint={meeting.address}:29400", "--rdzv_id=run",
-        f"--local_addr={host.address}", f"--rdzv_conf=is_host={int(host is meeting)},join_timeout=120", str(SCRIPT),
+        f"--local_addr={host.address}", f"--rdzv_conf=is_host={int(host is meeting)},join_timeout=120,keep_alive_interval=1", str(SCRIPT),
     ]  # fmt: skip
-    return started(host, command, folder, number, **more)
+    # torch 2.13 keeps the address of its store over restarts and does not tell it to an agent that is new.
+    return started(host, command, folder, number, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1", **more)
 
 
 def started(host: Host, command: list[str], folder: Path, number: int, **more: str) -> subprocess.Popen[bytes]:
