@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import re
 import runpy
@@ -150,7 +151,7 @@ def forked(script: Path, told: dict[str, str], output: int, folder: Path, networ
         os.setsid()
         os.dup2(output, 1)
         os.dup2(output, 2)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+        sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(number, "w", closefd=False)) for number in (1, 2))
         if network:
             with open(f"/run/netns/{network}") as space:
                 assert ctypes.CDLL(None, use_errno=True).setns(space.fileno(), 0) == 0

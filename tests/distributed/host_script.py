@@ -1,4 +1,4 @@
-"""Trains on two hosts, from the last checkpoint if there is one, and writes its weights down; see `test_two_hosts.py`."""
+"""Trains on two hosts, from the last checkpoint if there is one, and keeps its weights; see `test_two_hosts.py`."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def main() -> None:
     data = TensorDataset(*(torch.randn(4 * BATCHES, width, dtype=torch.float64, generator=drawn) for width in (4, 1)))
     saving = ModelCheckpoint(dirpath=FOLDER / "saved", every_n_train_steps=4, save_top_k=-1)
     trainer = Trainer(
-        accelerator="cpu", num_nodes=2, devices=1, strategy="ddp", max_epochs=2, logger=False, callbacks=[saving, Slowly()],
-        enable_progress_bar=False, enable_model_summary=False, default_root_dir=FOLDER,
+        accelerator="cpu", num_nodes=2, devices=1, strategy="ddp", max_epochs=2, logger=False,
+        callbacks=[saving, Slowly()], enable_progress_bar=False, enable_model_summary=False, default_root_dir=FOLDER,
     )  # fmt: skip
     torch.manual_seed(7 + trainer.global_rank)
     net = Net()
