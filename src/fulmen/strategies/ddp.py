@@ -100,6 +100,10 @@ class DDPStrategy(ParallelStrategy):
         """What starts the other processes; None where somebody else does."""
         if self.in_child:
             return None
+        if self._start_method in ("spawn", "forkserver"):
+            from fulmen.strategies.launchers.main_guard import check_main_guard
+
+            check_main_guard()
         if self._launcher is None and not self.cluster_environment.creates_processes_externally:
             from fulmen.strategies.launchers import multiprocessing, subprocess_script
 

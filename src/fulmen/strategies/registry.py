@@ -112,6 +112,8 @@ def resolve(
         _check_alone(len(devices), num_nodes, made.cluster_environment)
     elif hasattr(made, "set_world_ranks"):
         several_processes: Any = made
+        if environment is None:
+            made.cluster_environment.validate_settings(len(devices), num_nodes)
         several_processes.parallel_devices = several_processes.parallel_devices or devices
         several_processes.num_nodes = num_nodes
         several_processes.set_world_ranks()

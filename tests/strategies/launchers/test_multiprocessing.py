@@ -232,6 +232,12 @@ def test_a_gpu_that_is_in_use_cannot_be_forked(monkeypatch: pytest.MonkeyPatch) 
         launcher().launch(sleeper)
 
 
+def test_processes_are_not_started_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(MisconfigurationException, match=r'(?s)LightningEnvironment, LOCAL_RANK=1.*`strategy="ddp"`'):
+        launcher().launch(sleeper)
+
+
 def test_ways_to_start() -> None:
     assert launcher(start_method="fork").is_interactive_compatible
     assert not launcher(start_method="spawn").is_interactive_compatible

@@ -102,6 +102,14 @@ class _MultiProcessingLauncher(_Launcher):
             KeyboardInterrupt: On Ctrl-C.
         """
         check_main_guard()
+        if self._strategy.cluster_environment.creates_processes_externally:
+            raise MisconfiguredRun(
+                f"A strategy of the kind `{self._start_method}` starts its processes itself, and here they have been "
+                "started already.",
+                got=f"{type(self._strategy.cluster_environment).__name__}, LOCAL_RANK={os.environ.get('LOCAL_RANK')}",
+                fix='`strategy="ddp"`, which takes part in what `torchrun`, `srun` or another Trainer has started; or '
+                "unset LOCAL_RANK, if it is left over.",
+            )
         if self._start_method == "fork" and torch.cuda.is_initialized():
             raise MisconfiguredRun(
                 "A process that has used a GPU cannot be forked: the GPU would not work in the new processes.",
