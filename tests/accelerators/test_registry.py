@@ -47,9 +47,9 @@ def test_gpu_and_the_type_itself_name_the_same(monkeypatch, kind):
     assert devices == same == [torch.device(kind, 0)]
 
 
-def test_auto_devices_is_one_even_where_there_are_several(monkeypatch):
+def test_auto_devices_are_all_that_there_are(monkeypatch):
     machine(monkeypatch, "cuda", 4)
-    assert choose("gpu", "auto")[1] == [torch.device("cuda", 0)]
+    assert choose("gpu", "auto")[1] == [torch.device("cuda", index) for index in range(4)]
 
 
 def test_several_devices_are_returned(monkeypatch):
