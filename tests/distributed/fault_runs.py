@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import io
 import os
 import re
 import runpy
@@ -23,7 +25,7 @@ from fulmen.utilities.seal import check_seal
 SCRIPT = Path(__file__).with_name("fault_script.py")
 SOURCE = Path(__file__).parents[2] / "src"
 STRATEGIES = {"script": "ddp", "torchrun": "ddp", "spawn": "ddp_spawn", "fork": "ddp_fork"}
-HANG, SOON = 60.0, 10.0
+START, HANG, SOON = 200.0, 60.0, 10.0
 REPORT, TIMEOUT = 5.0, 15.0
 STALLS = ("stall", "stop", "finally", "mismatch")
 
@@ -105,14 +107,15 @@ def run_case(case: Case, folder: Path, **more: str) -> Ended:
     if case.launcher == "torchrun":
         command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     with open(folder / "output", "wb") as output:
-        if case.launcher == "fork":
-            pid = _forked(told, output.fileno(), folder)
-        else:
-            pid = subprocess.Popen(
+        started = None
+        if case.launcher != "fork":
+            started = subprocess.Popen(
                 command, env={**os.environ, **told}, stdout=output, stderr=output, cwd=folder, start_new_session=True
-            ).pid
-        code = _code(pid)
-    fault = folder / "fault"
+            )
+        pid = forked(SCRIPT, told, output.fileno(), folder) if started is None else started.pid
+        code = code_of(pid, fault := folder / "fault")
+        if started is not None:
+            started.returncode = code
     began = float(fault.read_text()) if fault.exists() else None
     while (left := _processes(mark, pid)) and time.time() < (began or 0.0) + SOON:
         time.sleep(0.05)
@@ -130,8 +133,16 @@ def run_case(case: Case, folder: Path, **more: str) -> Ended:
     )
 
 
-def _forked(told: dict[str, str], output: int, folder: Path) -> int:
-    """Runs the script in a fork of this process, which need not import torch again."""
+def forked(script: Path, told: dict[str, str], output: int, folder: Path, network: str = "") -> int:
+    """Runs a script in a fork of this process, which need not import torch again.
+
+    Args:
+        script: The script.
+        told: More environment variables.
+        output: The file for what it prints.
+        folder: Its folder.
+        network: The network namespace to run in.
+    """
     pid = os.fork()
     if pid:
         return pid
@@ -140,13 +151,16 @@ def _forked(told: dict[str, str], output: int, folder: Path) -> int:
         os.setsid()
         os.dup2(output, 1)
         os.dup2(output, 2)
-        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(number, "w", closefd=False)) for number in (1, 2))
+        if network:
+            with open(f"/run/netns/{network}") as space:
+                assert ctypes.CDLL(None, use_errno=True).setns(space.fileno(), 0) == 0
         os.environ.update(told)
         os.chdir(folder)
-        sys.argv = [str(SCRIPT)]
+        sys.argv = [str(script)]
         warnings.simplefilter("default")
         try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
+            runpy.run_path(str(script), run_name="__main__")
             code = 0
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
@@ -158,13 +172,20 @@ def _forked(told: dict[str, str], output: int, folder: Path) -> int:
         os._exit(code)
 
 
-def _code(pid: int) -> int | None:
-    """The exit code of a child; None if it had to be killed."""
-    deadline = time.monotonic() + HANG
-    while time.monotonic() < deadline:
+def code_of(pid: int, fault: Path | None = None) -> int | None:
+    """The exit code of a child; None if it had to be killed.
+
+    Args:
+        pid: The child.
+        fault: The file that says when the fault was; before, a slow machine has its time.
+    """
+    began = time.time()
+    while time.time() < began + (HANG if fault is not None and fault.exists() else START + HANG):
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
+        if fault is not None and fault.exists() and fault.stat().st_size:
+            began = max(began, fault.stat().st_mtime)
         time.sleep(0.02)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)

@@ -21,7 +21,6 @@ KIND, PLACE = os.environ["FAULT_KIND"], os.environ["FAULT_PLACE"]
 RANKS = [int(rank) for rank in os.environ["FAULT_RANK"].split(",") if rank]
 FOLDER = Path(os.environ["FAULT_FOLDER"])
 STRATEGY = os.environ["FAULT_STRATEGY"]
-WORLD = int(os.environ.get("FAULT_WORLD", "2"))
 AT = 5  # the batch of the fault
 
 
@@ -126,7 +125,7 @@ class Net(LightningModule):
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         if not self.trainer.sanity_checking:
-            fault("validation", batch_idx + AT if batch_idx < 2 else 0)
+            fault("validation", AT if batch_idx == rank() else 0)
         self.log("val_loss", self.layer(batch).pow(2).mean(), sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -165,7 +164,7 @@ class Prepared(LightningDataModule):
 def main() -> None:
     fault("start")
     trainer = Trainer(
-        accelerator="cpu", devices=WORLD, strategy=STRATEGY, max_epochs=1, logger=False, enable_progress_bar=False,
+        accelerator="cpu", devices=2, strategy=STRATEGY, max_epochs=1, logger=False, enable_progress_bar=False,
         enable_model_summary=False, limit_val_batches=8, val_check_interval=8, default_root_dir=FOLDER,
         num_sanity_val_steps=2 if PLACE != "fit_start" else 0,
         callbacks=[Own(), ModelCheckpoint(dirpath=FOLDER / "saved", every_n_train_steps=2, save_top_k=-1)],
@@ -175,7 +174,7 @@ def main() -> None:
     try:
         trainer.fit(model, datamodule=Prepared(), ckpt_path=os.environ.get("FAULT_CKPT") or None)
     except Exception as error:
-        if PLACE != "again":
+        if "FAULT_AGAIN" not in os.environ:
             raise
         print(f"rank {rank()} caught {type(error).__name__}", flush=True)
         trainer.fit(Net(), datamodule=Prepared())

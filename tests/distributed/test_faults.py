@@ -56,7 +56,7 @@ QUICK = [
 # Within how many seconds of the fault a run is over. Who is stopped has some time to answer.
 LIMITS = {"stall": TIMEOUT + SOON, "finally": TIMEOUT + SOON, "stop": TIMEOUT + 2 * SOON}
 # Who ends without a word leaves no traceback.
-MUTE = ("kill", "os_exit")
+MUTE = ("kill", "os_exit", "sigterm")
 
 
 @pytest.mark.parametrize("case", [*GRID, *OTHERS] if SOAK else QUICK, ids=str)
@@ -72,7 +72,7 @@ def check(case: Case, ended: Ended) -> None:
     assert ended.seconds < LIMITS.get(case.kind, SOON), told
     assert ended.left == [], told
     assert ended.damaged == [], told
-    if case.kind == "sigterm":
+    if case.kind == "sigterm" and case.place not in ("fit_start", "teardown"):
         check_sigterm(case, ended, told)
         return
     assert ended.named == case.rank, f"named {ended.named}: {told}"
@@ -84,12 +84,47 @@ def check(case: Case, ended: Ended) -> None:
 
 
 def check_sigterm(case: Case, ended: Ended, told: str) -> None:
-    """A healthy group is asked to end: it saves, if there is something to save."""
-    if case.launcher != "torchrun" and case.place != "teardown":  # torchrun has an exit code of its own
-        assert ended.code in (143, -15), told
-    if case.place in ("step", "validation"):
-        assert "everything is saved to" in ended.output, told
-    assert bool(ended.saved) == (case.place != "fit_start"), told
+    """A healthy group that is asked to end during training saves, and ends as it was asked to."""
+    if case.launcher != "torchrun":  # which has an exit code of its own
+        assert ended.code == 143, told
+    assert case.launcher == "fork" or "everything is saved to" in ended.output, told
+    assert 6 <= max(map(step_of, ended.saved)) <= 10, told
+
+
+# What is found before anybody waits for it, on all ranks or on one, and what says so.
+MISTAKES = {
+    "shapes": r"All processes bring tensors of one shape .*rank 0: .*\(2,\).*rank 1: .*\(3,\)",
+    "unused": r"did not depend on all parameters.*no gradient for .*unused\.weight.*unused\.bias",
+    "unused_here": r"did not depend on all parameters.*no gradient for .*layer\.bias.* on rank 1",
+}
+
+
+@pytest.mark.parametrize("place", [*MISTAKES] if SOAK else ["unused_here"])
+def test_a_mistake_is_named_and_not_waited_for(place: str, tmp_path: Path) -> None:
+    ended = run_case(Case("mistake", 1, place, "fork"), tmp_path)
+    told = f"code {ended.code} after {ended.seconds} s\n{ended.output}"
+    assert ended.code == 1 and ended.seconds is not None and ended.seconds < SOON and ended.left == [], told
+    assert re.search(MISTAKES[place], ended.last, re.DOTALL), told
+
+
+@pytest.mark.skipif(not SOAK, reason="waits for 15 seconds: FULMEN_SOAK=1")
+def test_a_collective_of_one_rank_shows_where_both_are(tmp_path: Path) -> None:
+    ended = run_case(Case("mismatch", 1, "one_gathers", "fork"), tmp_path)
+    told = f"code {ended.code} after {ended.seconds} s\n{ended.output}"
+    assert ended.code == 1 and ended.seconds is not None and ended.seconds < LIMITS["stall"] and ended.left == [], told
+    assert re.search(
+        r"Rank 0, .*Rank 1, .*waiting in all_gather.*fault_script\.py:\d+ in training_step", told, re.DOTALL
+    ), told
+
+
+@pytest.mark.skipif(not SOAK, reason="each process imports torch: FULMEN_SOAK=1")
+@pytest.mark.parametrize("launcher", ["script", "torchrun"])
+def test_a_group_that_has_failed_is_not_used_again(launcher: str, tmp_path: Path) -> None:
+    ended = run_case(Case("exception", 0, "step", launcher), tmp_path, FAULT_AGAIN="1")
+    told = f"code {ended.code} after {ended.seconds} s\n{ended.output}"
+    assert ended.code == 1 and ended.seconds is not None and ended.seconds < SOON and ended.left == [], told
+    assert "rank 0 caught ValueError" in ended.output, told
+    assert re.search("those that are left are no group any more.*start it again", ended.output, re.DOTALL), told
 
 
 def step_of(name: str) -> int:

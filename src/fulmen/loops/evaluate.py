@@ -289,7 +289,7 @@ class EvaluationLoop(EvaluationViews):
         which = (index,) if several else ()
         book.open(results, index if several else None)
         set_epoch(self.data.loaders[index], trainer.current_epoch)
-        company = self.company
+        company, peers = self.company, trainer.strategy.peers
         if company is not None:
             step = company.watched(step)
         saved = self.saved if self.saved is not None and self.saved["loader"] == index else None
@@ -320,7 +320,9 @@ class EvaluationLoop(EvaluationViews):
                 self._publish_step(index if several else None, index)
                 if together or signals.received:
                     signals.check(trainer, (trainer.progress.batches, 1, index, self.batches_done))
-        if together:  # one that has run out waits here for who has a batch more
+                elif peers is not None:
+                    peers.marked = True
+        if together:
             signals.check(trainer, (trainer.progress.batches, 1, index, _LAST))
         if company is not None:
             company.batches[index if several else None] = self.batches_done

@@ -108,7 +108,7 @@ class PredictionLoop(PassViews):
     def _run_loader(self, index: int) -> None:
         trainer, hooks, book = self.trainer, self.trainer.hooks, self.trainer.logbook
         transfer, context = self.transfer.apply, self.context
-        which = (index,) if len(self.max_batches) > 1 else ()
+        which, peers = (index,) if len(self.max_batches) > 1 else (), trainer.strategy.peers
         step = watch_strategy(trainer, "predict_step", step_function(self.module, "predict_step", 2 + len(which)))
         kept: list[Any] = []
         numbers: list[int] = []
@@ -140,6 +140,8 @@ class PredictionLoop(PassViews):
                 if self._keeps:
                     kept.append(move_data_to_device(output, "cpu") if self._on_device else output)
                     numbers.append(batch_idx)
+                if peers is not None:
+                    peers.marked = True
         if company is not None:
             company.keep_step("predict_step", feed, self.batches_done, step, batch, which)
 

@@ -141,7 +141,7 @@ class DDPStrategy(ParallelStrategy):
                 self.world_size,
                 report_after=self._stall_report,
                 end_after=self._stall_timeout,
-                owns_store=process_group.is_hosted_by_rank_zero(),
+                members=process_group.members,
             )
             self.peers.start()
             if self._launcher is not None:

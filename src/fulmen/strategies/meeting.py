@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import Any
 
 import torch
 
+from fulmen.strategies.peers.liveness import Identity, this_process
 from fulmen.utilities.exceptions import MisconfiguredRun
 
 distributed: Any = torch.distributed  # it names what it has in ways that type checkers miss
 
 # Seconds: how often to look, how long to try before saying so, how long an error waits for the others to see it.
 _EVERY, _TRY, _SEEN = 0.05, 20.0, 1.0
+
+
+def is_torchruns() -> bool:
+    """Whether torchrun holds the store, which then goes with none of the processes."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 class Meeting:
@@ -47,7 +54,7 @@ class Meeting:
         Raises:
             MisconfiguredRun: If the port is in use, or nothing is there in time.
         """
-        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun's, with a part for each restart
+        if is_torchruns():  # it has, with a part for each restart
             return next(iter(distributed.rendezvous("env://", self.rank, self.world_size, timeout=timeout)))[0]
         if self.rank == 0:
             return self._opened(timeout)
@@ -67,23 +74,29 @@ class Meeting:
             "`MASTER_PORT` say where it is.",
         )
 
-    def wait_for_all(self, store: Any, timeout: timedelta) -> None:
+    def wait_for_all(self, store: Any, timeout: timedelta) -> dict[int, Identity]:
         """Waits until every rank has come.
 
         Args:
             store: The store.
             timeout: How long to wait.
 
+        Returns:
+            Which process each rank is.
+
         Raises:
             MisconfiguredRun: If one does not come in time, or belongs to a run of another size.
         """
-        store.set(f"fulmen/here/{self.rank}", str(self.world_size))
-        here: set[int] = set()
+        own = this_process(owns_store=self.rank == 0 and not is_torchruns())
+        store.set(f"fulmen/here/{self.rank}", json.dumps({"size": self.world_size, "process": own.as_dict()}))
+        here: dict[int, Identity] = {}
         told = self.report_after <= 0
         for waited in self._clock(timeout):
-            here |= {rank for rank in range(self.world_size) if rank not in here and self._has_come(store, rank)}
+            for rank in range(self.world_size):
+                if rank not in here and store.check([f"fulmen/here/{rank}"]):
+                    here[rank] = self._read(store.get(f"fulmen/here/{rank}"), rank)
             if len(here) == self.world_size:
-                return
+                return here
             if not told and waited > self.report_after:
                 told = True
                 if self.rank == min(here):
@@ -94,21 +107,18 @@ class Meeting:
             fix="See whether these processes were started, each with its own rank, and what they have printed.",
         )
 
-    def _has_come(self, store: Any, rank: int) -> bool:
-        key = f"fulmen/here/{rank}"
-        if not store.check([key]):
-            return False
-        size = int(store.get(key))
-        if size != self.world_size:
+    def _read(self, said: bytes, rank: int) -> Identity:
+        found = json.loads(said)
+        if found["size"] != self.world_size:
             time.sleep(_SEEN)
             raise MisconfiguredRun(
                 "All processes of a run agree on how many they are.",
-                got=f"{self.world_size} processes on rank {self.rank}, {size} on rank {rank}",
+                got=f"{self.world_size} processes on rank {self.rank}, {found['size']} on rank {rank}",
                 fix="Pass the same `Trainer(devices=..., num_nodes=...)` everywhere, or the same `WORLD_SIZE`.",
             )
-        return True
+        return Identity(**found["process"])
 
-    def _missing(self, here: set[int]) -> str:
+    def _missing(self, here: Collection[int]) -> str:
         missing = [str(rank) for rank in range(self.world_size) if rank not in here]
         return f"rank {', '.join(missing)} of {self.world_size} has not come"
 

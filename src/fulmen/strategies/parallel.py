@@ -16,7 +16,7 @@ from fulmen.precision.precision import Precision
 from fulmen.strategies.collectives import connected, gather_stack, reduce_nest
 from fulmen.strategies.strategy import Strategy
 from fulmen.utilities.rank_zero import rank_zero_only
-from fulmen.utilities.types import TBroadcast, TReduce
+from fulmen.utilities.types import _PATH, TBroadcast, TReduce
 
 
 class ParallelStrategy(Strategy, ABC):
@@ -179,6 +179,14 @@ class ParallelStrategy(Strategy, ABC):
                 yield
         finally:
             self._held_back = before
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: _PATH, storage_options: Any = None) -> None:
+        with self.waiting("the writing of a checkpoint", patient=True):  # however large, wherever to
+            super().save_checkpoint(checkpoint, filepath, storage_options)
+
+    def load_checkpoint(self, checkpoint_path: _PATH, weights_only: bool | None = None) -> dict[str, Any]:
+        with self.waiting("the reading of a checkpoint", patient=True):
+            return super().load_checkpoint(checkpoint_path, weights_only)
 
     def teardown(self) -> None:
         self.cluster_environment.teardown()

@@ -11,6 +11,7 @@ import torch
 
 from fulmen.environments.cluster_environment import ClusterEnvironment
 from fulmen.strategies.meeting import Meeting
+from fulmen.strategies.peers.liveness import Identity
 from fulmen.utilities.exceptions import MisconfiguredRun
 
 distributed: Any = torch.distributed  # it names what it has in ways that type checkers miss
@@ -18,6 +19,8 @@ distributed: Any = torch.distributed  # it names what it has in ways that type c
 _store: Any = None
 _runs = 0
 _given_up = False
+
+members: dict[int, Identity] = {}  # which process each rank is, once they have met
 
 
 def meet(environment: ClusterEnvironment, rank: int, world_size: int, timeout: timedelta, report_after: float) -> None:
@@ -45,7 +48,7 @@ def meet(environment: ClusterEnvironment, rank: int, world_size: int, timeout: t
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
     meeting = Meeting(environment.main_address, environment.main_port, rank, world_size, report_after)
     store = meeting.store(timeout)
-    meeting.wait_for_all(store, timeout)
+    members.update(meeting.wait_for_all(store, timeout))
     store.set_timeout(timeout)
     _store = store
 
@@ -90,11 +93,6 @@ def store_of_run() -> Any:
     _runs += 1
     store = _store if _store is not None else distributed.distributed_c10d._get_default_store()
     return distributed.PrefixStore(f"fulmen/{_runs}", store)
-
-
-def is_hosted_by_rank_zero() -> bool:
-    """Whether the store goes with the process of rank 0; a launcher may have one of its own."""
-    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
 
 
 def default_backend(device: torch.device) -> str:

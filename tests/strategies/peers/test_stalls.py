@@ -162,3 +162,19 @@ def test_waits_lie_in_each_other() -> None:
             assert (peers.where, peers.patient) == ("inner", 1)
         assert peers.where == "outer"
     assert (peers.where, peers.patient) == ("", 0)
+
+
+def test_who_is_about_to_handle_an_error_is_the_culprit_and_comes_last() -> None:
+    waits = {"age": 9.0, "passed": [3, 0], "where": "a barrier", "patient": False, "user": "", "stack": "", "in": ""}
+    failed = {**waits, "handling": "ValueError: the cause"}
+    fault = stalls.fault_of({0: failed, 1: waits})
+    assert fault.rank == 0
+    assert fault.text.endswith("Rank 0 is there because of an error:\nValueError: the cause")
+
+
+def test_the_error_that_a_thread_handles_is_seen() -> None:
+    try:
+        raise ValueError("the cause")
+    except ValueError:
+        assert stalls.location(threading.get_ident())["handling"].endswith("ValueError: the cause\n")
+    assert stalls.location(threading.get_ident())["handling"] == ""

@@ -75,7 +75,14 @@ def record_error(error: BaseException) -> None:
     if "TORCHELASTIC_RUN_ID" in os.environ and "TORCHELASTIC_ERROR_FILE" in os.environ:
         from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-        get_error_handler().record_exception(error)
+        handler = get_error_handler()
+        if error.__traceback__ is not None:
+            handler.record_exception(error)
+            return
+        try:
+            raise error  # what is recorded is what is being handled
+        except BaseException:
+            handler.record_exception(error)
 
 
 def leave_word(fault: Fault) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +21,7 @@ from fulmen.strategies.peers.faults import (
     is_of_a_broken_connection,
     is_the_same,
 )
-from fulmen.strategies.peers.liveness import this_process
+from fulmen.strategies.peers.liveness import Identity, this_process
 from fulmen.strategies.peers.questions import Question
 from fulmen.strategies.peers.watchdog import Watchdog
 from fulmen.utilities.exceptions import SIGTERMException
@@ -50,6 +50,7 @@ class Peers:
         report_after: After how many seconds in which no rank makes progress to print where all are; 0 for never.
         end_after: After how many such seconds to end the group; 0 for never.
         owns_store: Whether the store lives in this process, so that it is lost with it.
+        members: Which process each rank is, where they know that already; None to let them tell each other.
 
     Attributes:
         passed: The position of the last gate.
@@ -73,6 +74,7 @@ class Peers:
         report_after: float = 60.0,
         end_after: float = 300.0,
         owns_store: bool = False,
+        members: Mapping[int, Identity] | None = None,
     ) -> None:
         self.passed: Position = ()
         self.frozen = False
@@ -95,7 +97,9 @@ class Peers:
         self.back = False  # whether the main thread knows of the fault
         self._pid = os.getpid()
         self._closed = False
-        self._watchdog = Watchdog(self, Board(store, rank), this_process(owns_store))
+        known = dict(members or {})
+        own = known.pop(rank, None) or this_process(owns_store)
+        self._watchdog = Watchdog(self, Board(store, rank), own, known)
 
     def start(self) -> None:
         """Starts to look after the group."""

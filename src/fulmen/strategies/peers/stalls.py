@@ -70,7 +70,7 @@ def tell(answers: Mapping[int, dict[str, Any] | None]) -> str:
             f"{answer['user'] or 'in no code of the user'}"
         )
         lines.append(answer["stack"].rstrip())
-        if answer["handling"]:
+        if answer.get("handling"):
             lines.append(f"Rank {rank} is there because of an error:\n{answer['handling'].rstrip()}")
     return "\n".join(lines)
 
@@ -92,7 +92,7 @@ def _suspect(answers: Mapping[int, dict[str, Any] | None]) -> int:
         if answer is None:
             return False, False, False, [], rank
         waits = bool(answer["where"]) or _is_in_a_collective(answer)
-        return True, not answer["handling"], waits, answer["passed"], rank
+        return True, not answer.get("handling"), waits, answer["passed"], rank
 
     return min(answers, key=order)
 

@@ -43,17 +43,19 @@ class Watchdog:
         peers: Whose main thread it looks after.
         board: Where the ranks meet.
         identity: Which process this one is.
+        others: Which process each other rank is; empty if they have not said so.
 
     Attributes:
         all_know: Whether all who live have heard of the fault.
     """
 
-    def __init__(self, peers: Peers, board: Board, identity: Identity) -> None:
+    def __init__(self, peers: Peers, board: Board, identity: Identity, others: dict[int, Identity]) -> None:
         self.all_know = False
         self._peers = peers
         self._board: Board | None = board  # None once the store is lost
         self._wire = board
         self._neighbours = Neighbours(peers.rank, peers.world_size, identity)
+        self._neighbours.others = others
         self._stalls = StallWatch(peers)
         self._questions = Questions(board, self._neighbours)
         self._ending = Ending(peers, self._neighbours)
