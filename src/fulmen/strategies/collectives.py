@@ -100,10 +100,11 @@ def gather_stack(tensor: Tensor, group: Any, sync_grads: bool, device: torch.dev
 
 
 def _gathered(tensor: Tensor, group: Any) -> Tensor:
-    sent = tensor.reshape(-1).view(torch.uint8)  # there are types that groups do not know
-    parts = [torch.empty_like(sent) for _ in range(torch.distributed.get_world_size(group))]
-    torch.distributed.all_gather(parts, sent, group)
-    return torch.stack(parts).view(tensor.dtype).reshape(len(parts), *tensor.shape)
+    whole = tensor.new_empty((torch.distributed.get_world_size(group), tensor.numel()))
+    # as bytes, since there are types that groups do not know
+    parts = [row.view(torch.uint8) for row in whole]
+    torch.distributed.all_gather(parts, tensor.reshape(-1).view(torch.uint8), group)
+    return whole.reshape(len(parts), *tensor.shape)
 
 
 class _Gathering(torch.autograd.Function):
