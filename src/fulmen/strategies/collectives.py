@@ -94,7 +94,7 @@ def gather_stack(tensor: Tensor, group: Any, sync_grads: bool, device: torch.dev
     moved = (given.to(device) if given.device.type != device.type else given).contiguous()
     _check_alike([moved], group, "all_gather", device)
     if sync_grads and _is_inexact(moved):
-        gathered: Tensor = _Gathering.apply(moved, group)
+        gathered: Tensor = _Gathering.apply(moved, group)  # type: ignore[no-untyped-call]
         return gathered.to(tensor.device)
     return _gathered(moved, group).to(tensor.device)
 
