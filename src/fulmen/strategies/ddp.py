@@ -207,7 +207,8 @@ class DDPStrategy(ParallelStrategy):
         if ddp is None:
             return step
         ddp.require_backward_grad_sync = True
-        before, after = ddp._pre_forward, ddp._post_forward
+        before: Callable[..., Any] = ddp._pre_forward
+        after: Callable[..., Any] = ddp._post_forward
         moved = () if ddp.device_ids is None else (None,)  # where it has a device, it looks for something to move there
         # torch.compile splits its graphs where gradients are sent, inside what DDP's own forward opens
         inside = ddp._inside_ddp_forward if self._lightning_module.__dict__.get("_compiled_by") is not None else None
