@@ -103,7 +103,7 @@ class ParallelStrategy(Strategy, ABC):
     def reduce(self, tensor: TReduce, group: Any = None, reduce_op: Any = "mean") -> TReduce:
         with self.waiting("reduce"):
             result: TReduce = reduce_nest(tensor, group, reduce_op, self.root_device)
-        return result
+            return result
 
     def all_gather(self, tensor: Tensor, group: Any = None, sync_grads: bool = False) -> Tensor:
         with self.waiting("all_gather"):
