@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.test_cost import BARE, Model, _by_hand, _by_trainer, _calls, _our_frames
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
@@ -16,7 +17,6 @@ from fulmen.callbacks import LearningRateMonitor, ModelCheckpoint
 from fulmen.loggers import CSVLogger
 from fulmen.strategies import DDPStrategy
 
-from ..test_cost import BARE, Model, _by_hand, _by_trainer, _calls, _our_frames
 from .groups import environ, world
 
 Together = Callable[..., Any]
