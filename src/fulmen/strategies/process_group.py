@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from fulmen.environments.cluster_environment import ClusterEnvironment
 
 _store: Any = None
 _runs = 0
+_PATIENCE = 5.0  # seconds that the host of the store waits for others to leave
 
 
 def join_group(backend: str, environment: ClusterEnvironment, rank: int, world_size: int, timeout: timedelta) -> None:
@@ -44,6 +46,20 @@ def leave_group() -> None:
     _store = None
     if distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+def leave_in_order() -> None:
+    """Leaves the group after a run that went well; the process in which the store lives waits for the others."""
+    if _store is not None and distributed.is_initialized() and is_hosted_by_rank_zero():
+        store = distributed.PrefixStore("fulmen/leaving", _store)
+        if distributed.get_rank() != 0:
+            store.add("left", 1)
+        deadline = time.monotonic() + _PATIENCE
+        while distributed.get_rank() == 0 and store.add("left", 0) < distributed.get_world_size() - 1:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+    leave_group()
 
 
 def store_of_run() -> Any:
