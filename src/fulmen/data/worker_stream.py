@@ -77,7 +77,8 @@ class WorkerStream(Stream):
         fillers = skip % loader.num_workers
         indices = None
         if self.by_index:
-            indices = Indices(loader, self, fillers, remember=loader.num_workers * (loader.prefetch_factor or 2) + 8)
+            remember = loader.num_workers * (loader.prefetch_factor or 2) + 8
+            indices = Indices(loader, self, fillers, remember, self.share)
             load_states(indices.stateful, self.saved.get("indices"))
         states = self._first_states()
         if indices is not None:
@@ -96,7 +97,7 @@ class WorkerStream(Stream):
         batches = self._unpacked(self.iterator, skip)
         if self.skip and not self.by_index:
             tell_of_reading(loader)
-            read_over(batches, self.skip)
+            read_over(batches, self.skip * self.stride)
         return batches
 
     def _unpacked(self, iterator: Iterator[Any], count: int) -> Iterator[Any]:
@@ -154,7 +155,7 @@ class WorkerStream(Stream):
         present.host.put()
 
     def state_dict(self, place: dict[str, Any]) -> dict[str, Any]:
-        states = self.workers.after(place["count"])
+        states = self.workers.after(place["count"] * self.stride)
         found = {**super().state_dict(place), "drew": bool(states), **self._of_workers(states)}
         if self.indices is not None:
             found["indices"] = self.indices.states_after(place["count"])

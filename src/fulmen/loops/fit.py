@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +21,7 @@ from fulmen.loops.manual import Manual
 from fulmen.loops.named import Named
 from fulmen.loops.optimize import Automatic
 from fulmen.loops.progress import Progress
+from fulmen.loops.reduction import reduce_results, reduce_step
 from fulmen.loops.results import Results
 from fulmen.loops.sanity import without_trace
 from fulmen.loops.schedule import LearningRates
@@ -76,7 +78,9 @@ class FitLoop(FitViews):
         trainer = self.trainer
         module: LightningModule = trainer.lightning_module
         self.hooks = trainer.hooks
-        self.results = Results(module, training=True, device=trainer.strategy.root_device)
+        strategy = trainer.strategy
+        self.results = Results(module, True, strategy.root_device, strategy.global_rank, strategy.world_size)
+        self.metrics.reduce_step = partial(reduce_step, strategy) if strategy.world_size > 1 else None
         kind = _kind_of(trainer, module)
         self.optimization = optimization = kind(trainer, module, trainer.hooks, trainer.logbook, self.progress)
         optimization.check()
@@ -289,9 +293,16 @@ class FitLoop(FitViews):
         self.hooks.on_train_epoch_end()
         self._end_values()
 
+    def reduce_values(self) -> None:
+        """Makes the epoch's values those of all processes, once."""
+        strategy = self.trainer.strategy
+        if strategy.world_size > 1:
+            reduce_results(strategy, self.results, {None: self.progress.batch})
+
     def _end_values(self) -> None:
         """What becomes of an epoch's values, once a checkpoint could have been written."""
         trainer, metrics, results, progress = self.trainer, self.metrics, self.results, self.progress
+        self.reduce_values()
         values = metrics.collect(results.entries(), on_step=False, training=True)
         if progress.epoch_done:
             self.rates.step("epoch", True, progress.epoch)

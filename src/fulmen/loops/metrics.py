@@ -6,7 +6,7 @@ what the bar shows. They are filled when somebody reads them and when an epoch e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
@@ -32,6 +32,7 @@ class Metrics:
         self.progress = progress
         self.loggers: list[Logger] = []
         self.counter: XAxisCounter | None = None
+        self.reduce_step: Callable[[Results], dict[str, Tensor]] | None = None  # where processes train together
         self.step_values = False  # whether loggers are to have values of single steps, and of nothing else, of a key
         self.log_every_n_steps = 50
         self._callback: dict[str, Tensor] = {}
@@ -115,6 +116,8 @@ class Metrics:
         for_loggers: dict[str, Tensor] = {}
         for entry in entries:
             options: Any = entry.asked
+            if options.rank_zero_only and not entry.results.first:
+                continue
             if not (entry.on_step if on_step else entry.on_epoch):
                 self.step_values |= entry.on_step and options.logger is not False
                 continue
@@ -146,7 +149,10 @@ class Metrics:
         """Sends the training step's values to the loggers."""
         results = self.results
         if self.loggers and results is not None:
-            self.send(self.collect(results.entries(), on_step=True, training=True), self.progress.windows)
+            values = self.collect(results.entries(), on_step=True, training=True)
+            if self.reduce_step is not None:
+                values.update(self.reduce_step(results))
+            self.send(values, self.progress.windows)
 
     def send(self, values: dict[str, Tensor], step: int, epoch: bool = True) -> None:
         """Sends values to every logger.

@@ -7,12 +7,11 @@ to ``optimizer.step`` only where it is needed, because handing one over costs a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from fulmen.loops.hooks import Hooks, nobody
@@ -42,9 +41,11 @@ class Automatic:
 
     Attributes:
         idle: The optimizers that did not step where the last window ended; their schedulers by step wait with them.
+        gathers: Whether gradients of several processes are brought together after backward, and not by it.
     """
 
     idle: tuple[Optimizer, ...] = ()
+    gathers = False
 
     def __init__(
         self, trainer: Trainer, module: LightningModule, hooks: Hooks, book: LogBook, progress: Progress
@@ -76,10 +77,12 @@ class Automatic:
     def begin_epoch(self) -> None:
         """Looks up everything that a step needs: settings may have changed since the last epoch."""
         trainer = self.trainer
-        self.recipe = recipe = Recipe(trainer, self.module)
-        recipe.step = trainer.strategy.wrap_training_step(
-            recipe.step, None if trainer.accumulate_grad_batches == 1 else lambda: self.closed
-        )
+        self.recipe = recipe = Recipe(trainer, self.module, gathers=self.gathers)
+        if not self.gathers:
+            recipe.step = trainer.strategy.wrap_training_step(
+                recipe.step, None if trainer.accumulate_grad_batches == 1 else lambda: self.closed
+            )
+            recipe.complete = trainer.strategy.gradient_check()
         self.optimizer: Optimizer = trainer.optimizers[0]
         self.wrapped = trainer.strategy._lightning_optimizers[0]
         self.wrapped._stepper = self.step_from_hook
@@ -142,7 +145,7 @@ class Automatic:
         """Steps on what an open window has gathered, where the data ended sooner than was known."""
         if self.closed or needs_closure(self.optimizer):
             return
-        self.trainer.strategy.sync_gradients(self.module.parameters())
+        self.trainer.strategy.sync_gradients(self.module.parameters(), always=True)
         if self.recipe.optimizer_step is not None:
             self._call_optimizer_step(self._computed)
         else:
@@ -227,10 +230,17 @@ class Automatic:
                 self.backward(loss, self.optimizer)
                 skipped = False
         if skipped and self.several:
-            self.trainer.strategy.backward_of_nothing(self.closed)
+            self._take_part()
         if self.finishes:
             self._finish()
         return loss
+
+    def _take_part(self) -> None:
+        """Adds nothing to the gradients that the others bring together."""
+        if not self.gathers:
+            self.trainer.strategy.backward_of_nothing(self.closed)
+        elif self.closed and self.recipe.gather is not None:
+            self._gather()
 
     def backward(self, loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> None:
         """Runs backward with its hooks, in the run's precision."""
@@ -253,13 +263,17 @@ class Automatic:
                 raise reason from None
         if recipe.post_backward is not None:
             recipe.post_backward(loss, self.module)
-        if recipe.gather is not None and self.closed:
-            recipe.gather(self.gathered_parameters())
+        if self.closed:
+            if recipe.complete is not None:
+                recipe.complete()
+            if recipe.gather is not None:
+                self._gather()
         hooks.on_after_backward()
 
-    def gathered_parameters(self) -> Iterable[Parameter]:
-        """Whose gradients were made by the last backward, where :attr:`Recipe.gather` brings them together."""
-        return self.module.parameters()
+    def _gather(self) -> None:
+        """Brings together what the last backward has made, where that does not do so."""
+        assert self.recipe.gather is not None
+        self.recipe.gather(self.module.parameters())
 
     def why_no_backward(self, loss: Tensor, error: RuntimeError, alone: bool) -> MisconfigurationException | None:
         """What the user did, where torch says what it could not do; None if that says it all.

@@ -82,6 +82,7 @@ def execute(trainer: Trainer, job: Job) -> Any:
     Returns:
         What the loop returns; None for `fit`.
     """
+    result: Any = None
     if trainer.strategy.launcher is not None:
         over, result = start_others(trainer, job, execute)
         if over:
@@ -96,7 +97,6 @@ def execute(trainer: Trainer, job: Job) -> Any:
             if job.fn == TrainerFn.FITTING:
                 trainer.signals.listen(trainer)
                 sanity_check(trainer)
-                result: Any = None
                 trainer.fit_loop.run()
                 trainer.signals.close(trainer)
             else:
@@ -112,7 +112,7 @@ def execute(trainer: Trainer, job: Job) -> Any:
         if isinstance(error, KeyboardInterrupt) and interactive():
             return None
         if failure is not error:
-            raise failure from None
+            raise failure from failure.__cause__
         raise
     finally:
         trainer.signals.restore()
@@ -208,9 +208,9 @@ def begin(trainer: Trainer, job: Job) -> None:
         restore_model(trainer, checkpoint)
     log_hyper_parameters(trainer, module, trainer.datamodule)
     trainer.strategy.setup(trainer)
-    trainer.hooks = Hooks(
-        trainer, module, [*trainer.companions, *trainer.callbacks], trainer.logbook, wrap=trainer.profile_wrapper()
-    )
+    callbacks = [*trainer.companions, *trainer.callbacks]
+    agree = trainer.fit_loop.reduce_values if fitting and trainer.strategy.world_size > 1 else None
+    trainer.hooks = Hooks(trainer, module, callbacks, trainer.logbook, trainer.profile_wrapper(), agree)
     if fitting:
         set_up_optimizers(trainer)
         trainer.should_stop = False
@@ -315,6 +315,8 @@ def end(trainer: Trainer, fn: TrainerFn) -> None:
     let_go(trainer)
     if trainer.profile_wrapper() is not None:
         end_profile(trainer, report=True)
+    if trainer.strategy.peers is not None:  # who is through hears of it if another one fails in what is left
+        trainer.strategy.barrier("the end of the run")
     trainer.strategy.teardown()
     trainer.state.status, trainer.state.stage = TrainerStatus.FINISHED, None
 

@@ -44,7 +44,8 @@ def start_others(trainer: Trainer, job: Job, run: Any) -> tuple[bool, Any]:
 
 
 def _in_child(run: Any, trainer: Trainer, job: Job) -> Any:
-    trainer.strategy.in_child = True
+    strategy: Any = trainer.strategy
+    strategy.in_child = True
     result = run(trainer, job)
     if trainer.world_size > 1:
         from fulmen.strategies.process_group import leave_in_order
