@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from tests.distributed import groups
 
 PAGE = (Path(__file__).parents[1] / "docs" / "scaling.md").read_text(encoding="utf-8")
@@ -91,7 +90,8 @@ def test_numbers_fit_together() -> None:
     lines = [line for line in PAGE.splitlines() if line.startswith("torchrun --nnodes")]
     assert lines
     for line in lines:
-        assert (option(line, "nnodes"), option(line, "nproc_per_node")) == (option(line, "nodes"), option(line, "devices"))
+        assert option(line, "nnodes") == option(line, "nodes")
+        assert option(line, "nproc_per_node") == option(line, "devices")
 
 
 def test_the_manifest_is_whole() -> None:

@@ -26,10 +26,10 @@ from fulmen.utilities.exceptions import MisconfigurationException
 
 from .groups import Group
 
-QUIET: dict[str, Any] = dict(
-    accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, enable_progress_bar=False, enable_model_summary=False,
-    log_every_n_steps=1,
-)  # fmt: skip
+QUIET: dict[str, Any] = {
+    "accelerator": "cpu", "devices": 2, "strategy": "ddp", "max_epochs": 1, "enable_progress_bar": False,
+    "enable_model_summary": False, "log_every_n_steps": 1,
+}  # fmt: skip
 BARE: dict[str, Any] = {**QUIET, "logger": False, "enable_checkpointing": False}
 
 

@@ -47,7 +47,11 @@ def test_batch_norm_goes_over_all_processes_where_a_plugin_says_so() -> None:
         ({"accelerator": "ddp_cpu", "num_processes": 2}, "ddp_spawn", "spawn"),
         ({"num_processes": 2, "strategy": "ddp"}, "ddp", "popen"),
         ({"num_processes": 2, "accelerator": "cpu", "plugins": "ddp_spawn"}, "ddp_spawn", "spawn"),
-        ({"num_processes": 2, "accelerator": "cpu", "plugins": DDPPlugin(find_unused_parameters=False)}, "ddp", "popen"),
+        (
+            {"num_processes": 2, "accelerator": "cpu", "plugins": DDPPlugin(static_graph=True)},
+            "ddp",
+            "popen",
+        ),
         ({"num_processes": 2, "distributed_backend": "ddp_spawn", "gpus": 0}, "ddp_spawn", "spawn"),
     ],
 )
