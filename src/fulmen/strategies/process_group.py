@@ -85,7 +85,7 @@ def leave_group() -> None:
 
 def leave_in_order() -> None:
     """Leaves the group after a run that went well; the process in which the store lives waits for the others."""
-    if _store is not None and distributed.is_initialized() and is_hosted_by_rank_zero():
+    if _store is not None and distributed.is_initialized() and 0 in members and members[0].owns_store:
         store = distributed.PrefixStore("fulmen/leaving", _store)
         if distributed.get_rank() != 0:
             store.add("left", 1)
