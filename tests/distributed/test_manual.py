@@ -188,7 +188,7 @@ def disordered() -> str:
 
 
 def test_losses_that_are_yielded_in_another_order(together: Together) -> None:
-    for text in together(2, disordered):
+    for text in together(2, disordered, fails=True):
         assert "rank 0: 'b'; rank 1: 'a'" in text
         assert "return the losses in a dict" in text
 
