@@ -62,8 +62,7 @@ class Feed:
         self.device = device
         self.fast = fast
         self.window = window
-        self._length = length_of(loader)
-        self.total: int | float = min(self._length, limit)
+        self._length, self.total = self._extent(limit)
         self._combined = type(loader) is CombinedLoader
         flat = loader.flattened if type(loader) is CombinedLoader else [loader]
         heirs = itertools.chain(inherited or [], itertools.repeat(None))
@@ -71,6 +70,15 @@ class Feed:
         self.saved = None if saved is None else self._fitting(saved)
         self.begun: int = self.saved["consumed"] if self.saved else 0
         self._ahead: ReadAhead | None = None
+
+    def _extent(self, limit: int | float) -> tuple[int | float, int | float]:
+        """The loader's length, and the number of batches that are read."""
+        length = length_of(self.loader)
+        return length, min(length, limit)
+
+    def numbers(self) -> Iterator[int]:
+        """The numbers in the pass of the batches that are handed out, from the first on that is left."""
+        return itertools.count(self.begun)
 
     def _fitting(self, saved: dict[str, Any]) -> dict[str, Any]:
         """What is known of an earlier pass, as far as the loader is still the same."""

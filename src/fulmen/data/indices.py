@@ -20,6 +20,7 @@ from torch.utils.data import (
 )
 
 from fulmen.data.parts import index_parts
+from fulmen.data.sharding import Share, inner_sampler
 from fulmen.utilities.rank_zero import warn_once
 
 # Their order depends on their generator alone, so drawing it again is sure to give the same.
@@ -30,7 +31,9 @@ _END = object()
 
 
 class Place(Protocol):
-    """Where a pass begins."""
+    """Where a pass begins, and which of its batches are read."""
+
+    share: Share | None
 
     def begin(self) -> int:
         """Called when the first indices of a pass are asked for; returns how many batches to leave out."""
@@ -65,7 +68,8 @@ class Indices:
         self.remembers = bool(remember and self.stateful)
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        share = self.place.share
+        return int(len(self.sampler) if share is None else share.count(len(self.sampler)))
 
     def __iter__(self) -> Iterator[Any]:
         # Asked for now: there are samplers that draw when they are asked, and not when they give their first index.
@@ -76,15 +80,19 @@ class Indices:
         for _ in range(self.fillers):
             yield []
         self.fillers = 0
-        skip = self.place.begin()
+        skip, share = self.place.begin(), self.place.share
         sampler = self.sampler
+        read = skip if share is None else skip * share.world
         if self.stateful:  # the samplers know where they are
             batches = iter(sampler)
         elif batches is None:
-            batches = _batches_after(sampler, skip)
+            batches = _batches_after(sampler, read)
         elif skip:
             _tell(sampler)
-            _leave_out(batches, skip)
+            _leave_out(batches, read)
+        if share is not None:
+            begun = bool(skip and self.stateful)  # they stand behind a batch of this process's
+            batches = share.of(batches if self.stateful else _drawn_now(sampler, batches, share, read), begun)
         self.place.done()
         if self.remembers:
             batches = self._remembering(batches, skip)
@@ -179,6 +187,21 @@ def random_indices(sampler: RandomSampler, skip: int) -> Iterator[int]:
         first, last = number * count, (number + 1) * count if number < passes else total
         if skip < last or number == passes:
             yield from order[max(skip - first, 0) : last - first].tolist()
+
+
+def _drawn_now(sampler: Any, batches: Iterator[Any], share: Share, read: int) -> Iterator[Any]:
+    """Batches whose order does not depend on what is drawn at random between them, by others than the sampler."""
+    inner = sampler.sampler if type(sampler) is BatchSampler else sampler
+    if type(inner) in _KNOWN:
+        return batches
+    return iter(list(batches if share.cut is None else itertools.islice(batches, share.cut - read)))
+
+
+def draw_as_usual(loader: DataLoader[Any]) -> None:
+    """Draws from the default generator what the order of a loader's samples takes of it, as far as that is known."""
+    inner = inner_sampler(loader)
+    if type(inner) in _KNOWN and getattr(inner, "generator", None) is None:
+        next(iter(inner), None)
 
 
 def _leave_out(iterator: Iterator[Any], count: int) -> None:

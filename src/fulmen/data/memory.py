@@ -219,11 +219,16 @@ def _cuts(
         place.done()
     order = _located(order.to("cpu"), table)
     whole = count - count % size
+    share = None if place is None else place.share
+    first, step = (0, 1) if share is None else (share.rank, share.world)
+    skip *= step
     for start in range(skip * size, whole, size * _CUT):
-        yield torch.split(order[start : min(start + size * _CUT, whole)], size)
+        cut = torch.split(order[start : min(start + size * _CUT, whole)], size)
+        yield cut if share is None else cut[(first - start // size) % step :: step]
     # The sampler draws a last permutation, of which it gives nothing, when it is asked for more than it has: for the
     # rest that fills no batch, or else after the last batch.
     if generator is not None and generator is getattr(sampler, "generator", None):
         torch.randperm(count, generator=generator)
-    if whole < count and not batches.drop_last and skip * size <= whole:
+    last_is_ours = share is None or whole // size % step == first
+    if whole < count and not batches.drop_last and skip * size <= whole and last_is_ours:
         yield (order[whole:],)

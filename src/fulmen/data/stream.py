@@ -12,10 +12,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch.utils.data import DataLoader
 
-from fulmen.data.indices import Indices
+from fulmen.data.indices import Indices, draw_as_usual
 from fulmen.data.memory import fast_iterator
 from fulmen.data.parts import generators_of, index_parts
-from fulmen.data.plain import Fetch, direct_iterator
+from fulmen.data.plain import Fetch, direct_iterator, draw_base_seed
+from fulmen.data.sharding import Share
 from fulmen.utilities import rng
 from fulmen.utilities.combined_loader import open_once
 from fulmen.utilities.rank_zero import warn_once
@@ -61,9 +62,15 @@ class Stream:
         count: Batches read since, where somebody counts.
         notes: Where somebody wants to know them: the indices of batches that have not been handed out yet. Set before
             the stream is opened.
+        share: Which batches are read, where indices are drawn for all of them; the others are not loaded.
+        stride: How many batches of the loader are read for one that is counted, where those of others are read over.
+        agreed: The random state that the order of samples is drawn with, on every process.
     """
 
     notes: deque[Any] | None = None
+    share: Share | None = None
+    stride = 1
+    agreed: Noted | None = None
 
     def __init__(self, loader: Any, fast: bool) -> None:
         self.loader = loader
@@ -82,7 +89,26 @@ class Stream:
         self.opens += 1
         self.count = self.skip = 0
         self.opened, self.first, self.saved = Noted.take(self.generators), None, {}
-        return self._open()
+        return self._open() if self.agreed is None else self._open_as_agreed(self.agreed)
+
+    def _open_as_agreed(self, agreed: Noted) -> Iterator[Any]:
+        """Opens a loader whose order is drawn with another random state; this process's own goes its usual way."""
+        rng.put_generators(self.generators, agreed.own)
+        present = rng.note()
+        if self.opens == 1 and rng.same(present, agreed.host):
+            return self._open()
+        agreed.host.put()
+        torch.rand(self.opens - 1)  # opened anew within a pass, it has another order
+        self.opened = Noted.take(self.generators)
+        batches = self._open()
+        drawn = self.first is not None  # workers are given their first indices at once
+        self.first = self.first or Noted.take(self.generators)
+        present.put()
+        if self.loader.generator is None:
+            draw_base_seed(self.loader)
+        if drawn:
+            draw_as_usual(self.loader)
+        return batches
 
     def resume(self, saved: dict[str, Any]) -> Iterator[Any]:
         """Opens the loader where an earlier run left it; the present random state stays what it is.
@@ -149,7 +175,7 @@ class Stream:
         if self.skip:
             if not isinstance(self.loader, (list, tuple, range)):
                 tell_of_reading(self.loader)
-            read_over(batches, self.skip)
+            read_over(batches, self.skip * self.stride)
         return batches
 
     def close(self) -> None:
@@ -171,9 +197,14 @@ class Stream:
 
     def done(self) -> None:
         """Goes back to the present random state."""
-        if self._present is not None:
+        if self._present is None:
+            return
+        if self.agreed is None:
             self._put_back(self._present)
-            self._present = None
+        else:  # the loader's own generators go on together
+            self._present.host.put()
+            draw_as_usual(self.loader)
+        self._present = None
 
 
 _draws: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()

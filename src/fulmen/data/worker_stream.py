@@ -96,7 +96,7 @@ class WorkerStream(Stream):
         batches = self._unpacked(self.iterator, skip)
         if self.skip and not self.by_index:
             tell_of_reading(loader)
-            read_over(batches, self.skip)
+            read_over(batches, self.skip * self.stride)
         return batches
 
     def _unpacked(self, iterator: Iterator[Any], count: int) -> Iterator[Any]:
@@ -154,7 +154,7 @@ class WorkerStream(Stream):
         present.host.put()
 
     def state_dict(self, place: dict[str, Any]) -> dict[str, Any]:
-        states = self.workers.after(place["count"])
+        states = self.workers.after(place["count"] * self.stride)
         found = {**super().state_dict(place), "drew": bool(states), **self._of_workers(states)}
         if self.indices is not None:
             found["indices"] = self.indices.states_after(place["count"])

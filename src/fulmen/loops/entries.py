@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fulmen.core.logging import LogOptions
+from fulmen.loops.metric_merge import value_here
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType, MisconfiguredValue
 from fulmen.utilities.rank_zero import warn_once
 
@@ -26,8 +27,8 @@ class Entry:
     """What was logged under one key in one hook."""
 
     __slots__ = (
-        "asked", "dtype", "hook", "metric", "name", "on_epoch", "on_step", "pending", "reduction", "restored",
-        "results", "seen", "take", "total", "value", "weight", "where",
+        "asked", "dtype", "hook", "metric", "name", "on_epoch", "on_step", "pending", "reduced", "reduction", "restored",
+        "results", "seen", "size", "take", "total", "value", "weight", "where",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +51,8 @@ class Entry:
     def reset(self) -> None:
         """Forgets the values of the epoch."""
         self.value: Any = None
+        self.size: Any = None  # of the last batch, as it was given
+        self.reduced: Tensor | None = None  # the epoch's value over all processes
         self.seen = -1
         self.total: Any = {"max": -float("inf"), "min": float("inf")}.get(self.reduction, 0.0)
         self.weight = 0.0
@@ -85,6 +88,7 @@ class Entry:
         elif type(value) is not float:
             value = plain_number(self.name, value)
         self.value = value
+        self.size = batch_size
         results = self.results
         self.seen = results.batch_index
         if self.on_epoch:
@@ -111,6 +115,7 @@ class Entry:
         graph = self.asked[5]
         value = value.reshape(()) if graph else value.detach().clone().reshape(())
         self.value = value
+        self.size = batch_size
         self.seen = results.batch_index
         if self.on_epoch:
             size: float = 1
@@ -119,9 +124,9 @@ class Entry:
             self.pending.append((value, size))
             self.weight += size if self.reduction == "mean" else 1
             if len(self.pending) >= _BULK and not graph:
-                self._settle()
+                self.settle()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Reduces what is pending into the running total, on the device."""
         if not self.pending:
             return
@@ -169,15 +174,30 @@ class Entry:
         Raises:
             MisconfigurationException: If a metric computes something that is no scalar.
         """
+        if self.reduced is not None:
+            return self.reduced
         if self.metric is not None:
-            computed = self.metric.compute()
-            if not isinstance(computed, Tensor) or computed.numel() != 1:
-                raise _no_scalar(self.name, computed, of_metric=True)
-            return computed.detach().reshape(())
+            return self.scalar(self.metric.compute() if self.results.alone else value_here(self.metric))
         if self.weight == 0:
             return None
-        self._settle()
+        self.settle()
         return self._as_tensor(self.total / self.weight if self.reduction == "mean" else self.total)
+
+    def scalar(self, computed: Any) -> Tensor:
+        """What a metric computed, as a tensor without dimensions.
+
+        Raises:
+            MisconfigurationException: If it is no scalar.
+        """
+        if not isinstance(computed, Tensor) or computed.numel() != 1:
+            raise _no_scalar(self.name, computed, of_metric=True)
+        return computed.detach().reshape(())
+
+    def step_weight(self) -> float:
+        """The weight of the last value in a mean over processes."""
+        if self.reduction != "mean":
+            return 1
+        return float(self.results.batch_size(self) if self.size is None else _weight(self.name, self.size))
 
     def _as_tensor(self, value: Any) -> Tensor | None:
         if value is None:

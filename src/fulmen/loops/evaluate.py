@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,8 +13,10 @@ from fulmen.core.hooks import keep_modes
 from fulmen.core.module import LightningModule
 from fulmen.data.epochs import set_epoch
 from fulmen.data.feed import Feed
+from fulmen.data.sharding import Share, way_of
 from fulmen.data.loaders import check_loader, length_of, planned_batches, prepare
 from fulmen.data.parts import flat
+from fulmen.loops.company import Company, make_feed
 from fulmen.loops.inside import EvaluationViews
 from fulmen.loops.recipe import step_function
 from fulmen.loops.result_state import dump_results, load_results
@@ -22,6 +24,7 @@ from fulmen.loops.results import Results
 from fulmen.loops.source import LoaderSource
 from fulmen.loops.transfer import plan_transfer
 from fulmen.loops.watch import watch_feed, watch_strategy, watch_transfer
+from fulmen.strategies.exchange import exchange
 from fulmen.utilities.combined_loader import CombinedLoader
 from fulmen.utilities.states import RunningStage, TrainerFn
 
@@ -62,6 +65,8 @@ class LoaderSet:
         self.original: Any = None
         self.loaders: list[Any] = []
         self.max_batches: list[int | float] = []
+        self.own_batches: list[int | float] = []  # where the data shard themselves
+        self.elsewhere: set[int] = set()  # loaders of which only other processes have batches
         self.loaded_at: int | None = None
 
     def attach(self, *owners: Any) -> None:
@@ -92,6 +97,31 @@ class LoaderSet:
         ]
         flag = "overfit_batches" if overfit and self.stage == "val" else f"limit_{self.stage}_batches"
         self.max_batches = [planned_batches(length_of(loader), self.limit, flag) for loader in self.loaders]
+        if self.trainer.strategy.world_size > 1:
+            self._share(flag)
+
+    def _share(self, flag: str) -> None:
+        """Plans how many batches this process reads where its data are another's only in part."""
+        strategy, limit = self.trainer.strategy, self.limit
+        share = Share(strategy.global_rank, strategy.world_size)
+        part = int(share.count(limit)) if isinstance(limit, int) else limit
+        lengths = [length_of(loader) for loader in self.loaders]
+        self.own_batches = [planned_batches(length, part, flag) for length in lengths]
+        for index, each in enumerate(zip(*exchange(strategy, lengths), strict=True)):
+            divided = not self.trainer.use_distributed_sampler or way_of(self.loaders[index]) == "own"
+            if divided or len(set(each)) > 1:
+                self.max_batches[index] = self.own_batches[index]
+            if not self.max_batches[index] and any(each):
+                self.elsewhere.add(index)
+
+    @property
+    def empty(self) -> bool:
+        """Whether no process has a batch."""
+        return not any(self.max_batches) and not self.elsewhere
+
+    def runs(self, index: int) -> bool:
+        """Whether any process has a batch of a loader."""
+        return bool(self.max_batches[index]) or index in self.elsewhere
 
 
 class EvaluationLoop(EvaluationViews):
@@ -115,6 +145,7 @@ class EvaluationLoop(EvaluationViews):
         self.loader_index = self.batches_done = 0
         self.published = True
         self.inherited: list[Any] = []
+        self.company: Company | None = None
 
     @property
     def max_batches(self) -> list[int | float]:
@@ -126,7 +157,9 @@ class EvaluationLoop(EvaluationViews):
         trainer = self.trainer
         module: LightningModule = trainer.lightning_module
         self.module = module
-        self.results = Results(module, training=False, device=trainer.strategy.root_device)
+        strategy = trainer.strategy
+        self.company = Company.of(trainer)
+        self.results = Results(module, False, strategy.root_device, strategy.global_rank, strategy.world_size)
         plan = plan_transfer(module, trainer.datamodule, trainer.strategy, self.data.source.hook)
         self.transfer = watch_transfer(trainer, plan)
         precision = trainer.strategy.precision_plugin
@@ -154,15 +187,20 @@ class EvaluationLoop(EvaluationViews):
         trainer, hooks, module = self.trainer, self.trainer.hooks, self.module
         with torch.no_grad():
             self.data.load()
-        if not any(self.max_batches):
+        if self.data.empty:
             return []
+        if saved is not None and saved.get("world", 1) != trainer.strategy.world_size:
+            saved = self._anew(saved)
         results, book, metrics = self.results, trainer.logbook, trainer.metrics
         assert results is not None
         several = len(self.max_batches) > 1
         step = watch_strategy(trainer, f"{self.event}_step", self.step_function())
-        with evaluation_mode(trainer):
+        company = self.company
+        with evaluation_mode(trainer), nullcontext() if company is None else company.noting():
             keep_modes(module)
             getattr(module, f"on_{self.event}_model_eval")()
+            if company is not None:
+                company.begin(saved["steps"] if saved is not None else None)
             self.saved = saved
             if saved is None:
                 results.reset()
@@ -173,12 +211,14 @@ class EvaluationLoop(EvaluationViews):
             else:
                 self._restore(saved)
             for index, limit in enumerate(self.max_batches):
-                if limit and (self.saved is None or index >= self.saved["loader"]):
+                if self.data.runs(index) and (self.saved is None or index >= self.saved["loader"]):
                     self._run_loader(index, limit, several, step)
             book.open(results)
             results.in_batch = False
             metrics.watch(results, "epoch")
             getattr(hooks, f"on_{self.event}_epoch_end")()
+            if company is not None:
+                company.reduce(results)
             outputs = self._publish(several)
             metrics.watch(None)
             self._note_end()
@@ -203,10 +243,22 @@ class EvaluationLoop(EvaluationViews):
         book.open(results)
         metrics.watch(results, "step")
 
+    def _anew(self, saved: dict[str, Any]) -> None:
+        """Forgets a pass that other processes began, in which this one has no place: it begins at its start.
+
+        Args:
+            saved: What :meth:`state_dict` gave.
+        """
+        assert self.results is not None
+        load_results(self.results, saved["results"])
+        self.results.reset()  # and so the metrics that were logged
+
     def state_dict(self) -> dict[str, Any]:
         """Where a pass is, after one of its batches."""
         assert self.results is not None
         return {
+            "world": self.trainer.strategy.world_size,
+            "steps": self.company.steps if self.company is not None else {},
             "loader": self.loader_index,
             "published": self.published,
             "feed": self.feed.state_dict(self.batches_done) if self.feed is not None else None,
@@ -223,6 +275,9 @@ class EvaluationLoop(EvaluationViews):
         which = (index,) if several else ()
         book.open(results, index if several else None)
         set_epoch(self.data.loaders[index], trainer.current_epoch)
+        company = self.company
+        if company is not None:
+            step = company.watched(step)
         saved = self.saved if self.saved is not None and self.saved["loader"] == index else None
         self.feed = feed = self._feed(index, limit, saved)
         batches = watch_feed(trainer, f"[_EvaluationLoop].{self.data.stage}_next", feed)
@@ -231,8 +286,9 @@ class EvaluationLoop(EvaluationViews):
             trainer.progress.phase = "validation"  # before, what is saved lets it begin at its start
         if saved is not None and not saved["published"]:
             self._publish_step(index if several else None, index)
+        batch = None
         with closing(feed):
-            for batch_idx, batch in enumerate(batches, feed.begun):
+            for batch, batch_idx in zip(batches, feed.numbers()):
                 if transfer is not None:
                     batch = transfer(batch, index)
                 results.begin_batch(batch, batch_idx)
@@ -244,18 +300,25 @@ class EvaluationLoop(EvaluationViews):
                     with context():
                         output = step(batch, batch_idx, *which)
                 book.enter(None)
-                self.batches_done, self.published = batch_idx + 1, False
+                self.batches_done += 1
+                self.published = False
                 on_end(output, batch, batch_idx, index)
                 self._publish_step(index if several else None, index)
                 if signals.received:
                     signals.obey(trainer)
+        if company is not None:
+            company.batches[index if several else None] = self.batches_done
+            company.keep_step(feed, self.batches_done, step, batch, which)
         if several and self.sanity_batches is None:
             trainer.metrics.collect(results.entries_of(index), on_step=False, training=False)
 
     def _feed(self, index: int, limit: int | float, saved: dict[str, Any] | None) -> Feed:
-        return Feed(
+        own = self.data.own_batches
+        return make_feed(
+            self.trainer,
             self.data.loaders[index],
             limit,
+            own[index] if own and self.sanity_batches is None else None,
             device=self.transfer.device,
             fast=self.trainer.fast_data,
             saved=saved["feed"] if saved is not None else None,
@@ -278,6 +341,8 @@ class EvaluationLoop(EvaluationViews):
         if self.sanity_batches is None:
             self.seen[index] = seen + 1
         entries = [entry for entry in self.results.entries_of(table) if entry.on_step]
+        if self.company is not None and self.sanity_batches is None:
+            entries = self.company.hold(entries, table, seen)
         if entries:
             metrics = self.trainer.metrics
             metrics.send(metrics.collect(entries, on_step=True, training=False), seen, epoch=False)

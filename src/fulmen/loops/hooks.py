@@ -65,6 +65,7 @@ class Hooks:
     on_train_end: Fire
     on_train_epoch_start: Fire
     on_train_epoch_end: Fire
+    judge_train_epoch: Fire
     on_train_batch_start: Fire
     on_train_batch_end: Fire
     after_train_batch: Fire
@@ -117,6 +118,9 @@ class Hooks:
             if event == "on_train_batch_end":  # the loggers get the batch's values in between
                 setattr(self, event, fire(order))
                 self.after_train_batch = fire(late)
+            elif event == "on_train_epoch_end":  # and processes agree on the epoch's values
+                setattr(self, event, fire(order))
+                self.judge_train_epoch = fire(late)
             else:
                 setattr(self, event, fire(order + late))
 

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
+from fulmen.loops.reduction import reduce_step, step_values, wants_steps
+from fulmen.strategies.exchange import Group
+
 if TYPE_CHECKING:
     from fulmen.callbacks.x_axis import XAxisCounter
     from fulmen.loggers.logger import Logger
@@ -32,6 +35,7 @@ class Metrics:
         self.progress = progress
         self.loggers: list[Logger] = []
         self.counter: XAxisCounter | None = None
+        self.group: Group | None = None  # the processes that train together
         self.step_values = False  # whether loggers are to have values of single steps, and of nothing else, of a key
         self.log_every_n_steps = 50
         self._callback: dict[str, Tensor] = {}
@@ -115,6 +119,8 @@ class Metrics:
         for_loggers: dict[str, Tensor] = {}
         for entry in entries:
             options: Any = entry.asked
+            if options.rank_zero_only and not entry.results.first:
+                continue
             if not (entry.on_step if on_step else entry.on_epoch):
                 self.step_values |= entry.on_step and options.logger is not False
                 continue
@@ -146,7 +152,10 @@ class Metrics:
         """Sends the training step's values to the loggers."""
         results = self.results
         if self.loggers and results is not None:
-            self.send(self.collect(results.entries(), on_step=True, training=True), self.progress.windows)
+            values = self.collect(results.entries(), on_step=True, training=True)
+            if self.group is not None and wants_steps(results):
+                values.update(reduce_step(self.group, step_values(results.entries())))
+            self.send(values, self.progress.windows)
 
     def send(self, values: dict[str, Tensor], step: int, epoch: bool = True) -> None:
         """Sends values to every logger.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +11,9 @@ import torch
 from fulmen.core.hooks import keep_modes, restore_modes
 from fulmen.core.module import LightningModule
 from fulmen.data.feed import Feed
+from fulmen.loops.company import Company, make_feed
 from fulmen.loops.evaluate import LoaderSet, evaluation_mode
+from fulmen.loops.gathering import gather_predictions
 from fulmen.loops.inside import PassViews
 from fulmen.loops.recipe import step_function
 from fulmen.loops.transfer import plan_transfer
@@ -42,7 +44,9 @@ class PredictionLoop(PassViews):
         self.current_batch_indices: list[int] = []
         self.epoch_batch_indices: list[list[list[int]]] = []
         self._predictions: list[list[Any]] = []
+        self._numbers: list[list[int]] = []
         self._keeps = self._notes = False
+        self.company: Company | None = None
 
     @property
     def max_batches(self) -> list[int | float]:
@@ -62,6 +66,7 @@ class PredictionLoop(PassViews):
         self.transfer = watch_transfer(trainer, plan)
         precision = trainer.strategy.precision_plugin
         self.context = precision.predict_step_context if precision.needs_context else None
+        self.company = Company.of(trainer)
         wishes = {wish for callback in trainer.callbacks for wish in getattr(callback, "predictions_wanted", ())}
         self._notes = bool(wishes)
         self._keeps = self.return_predictions or "epoch" in wishes
@@ -77,19 +82,23 @@ class PredictionLoop(PassViews):
         trainer, hooks, module = self.trainer, self.trainer.hooks, self.module
         with torch.no_grad():
             self.data.load()
-        if not any(self.max_batches):
+        if self.data.empty:
             return None
-        self._predictions, self.epoch_batch_indices = [], []
-        with evaluation_mode(trainer):
+        self._predictions, self._numbers, self.epoch_batch_indices = [], [], []
+        company = self.company
+        with evaluation_mode(trainer), nullcontext() if company is None else company.noting():
             keep_modes(module)
             module.on_predict_model_eval()
             trainer.logbook.open(None)
             hooks.on_predict_start()
             hooks.on_predict_epoch_start()
-            for index, limit in enumerate(self.max_batches):
-                if limit:
+            for index in range(len(self.max_batches)):
+                if self.data.runs(index):
                     self._run_loader(index)
             hooks.on_predict_epoch_end()
+            if company is not None and self.return_predictions:
+                kept = zip(self._predictions, self._numbers, strict=True)
+                self._predictions = [gather_predictions(trainer.strategy, *one) for one in kept]
             hooks.on_predict_end()
             restore_modes(module)
         predictions = self.predictions
@@ -102,14 +111,18 @@ class PredictionLoop(PassViews):
         which = (index,) if len(self.max_batches) > 1 else ()
         step = watch_strategy(trainer, "predict_step", step_function(self.module, "predict_step", 2 + len(which)))
         kept: list[Any] = []
+        numbers: list[int] = []
         self._predictions.append(kept)
-        loader = self.data.loaders[index]
-        feed = Feed(loader, self.max_batches[index], device=self.transfer.device, fast=trainer.fast_data)
+        self._numbers.append(numbers)
+        feed, company, batch = self._feed(index), self.company, None
+        if company is not None:
+            company.begin()
+            step = company.watched(step)
         notes = self._open_notes(feed)
         self.loader_index, self.batches_done = index, 0
         batches = watch_feed(trainer, "[_PredictionLoop].predict_next", feed)
         with closing(feed):  # workers of a pass that is not read to its end would live on
-            for batch_idx, batch in enumerate(batches):
+            for batch, batch_idx in zip(batches, feed.numbers()):
                 if notes is not None:
                     self._take(notes)
                 if transfer is not None:
@@ -122,10 +135,18 @@ class PredictionLoop(PassViews):
                     with context():
                         output = step(batch, batch_idx, *which)
                 book.enter(None)
-                self.batches_done = batch_idx + 1
+                self.batches_done += 1
                 hooks.on_predict_batch_end(output, batch, batch_idx, index)
                 if self._keeps:
                     kept.append(move_data_to_device(output, "cpu") if self._on_device else output)
+                    numbers.append(batch_idx)
+        if company is not None:
+            company.keep_step(feed, self.batches_done, step, batch, which)
+
+    def _feed(self, index: int) -> Feed:
+        loader, limit, own = self.data.loaders[index], self.max_batches[index], self.data.own_batches
+        options: dict[str, Any] = {"device": self.transfer.device, "fast": self.trainer.fast_data}
+        return make_feed(self.trainer, loader, limit, own[index] if own else None, **options)
 
     def _open_notes(self, feed: Feed) -> deque[Any] | None:
         """Where the indices of a loader's batches will lie, if somebody wants them and they can be known."""

@@ -26,7 +26,7 @@ def dump_results(results: Results) -> dict[str, Any]:
     entries = []
     for index, tables in results._tables.items():
         for table in tables.values():
-            entries += [_dump(entry, index, results) for entry in table.values() if entry.updated]
+            entries += [dump_entry(entry, index, results) for entry in table.values() if entry.updated]
     return {"batch_index": results.batch_index, "entries": entries}
 
 
@@ -39,12 +39,13 @@ def load_results(results: Results, state: dict[str, Any]) -> None:
     """
     results.batch_index = state["batch_index"]
     for one in state["entries"]:
-        entry = _load(one, results)
+        entry = load_entry(one, results)
         if entry is not None:
             results.tables(one["loader"])[entry.hook][entry.name] = entry
 
 
-def _dump(entry: Entry, loader: int | None, results: Results) -> dict[str, Any]:
+def dump_entry(entry: Entry, loader: int | None, results: Results) -> dict[str, Any]:
+    """One entry in plain values."""
     asked = LogOptions(*entry.asked)
     metric = entry.metric is not None
     return {
@@ -66,7 +67,8 @@ def _dump(entry: Entry, loader: int | None, results: Results) -> dict[str, Any]:
     }
 
 
-def _load(state: dict[str, Any], results: Results) -> Entry | None:
+def load_entry(state: dict[str, Any], results: Results) -> Entry | None:
+    """What :func:`dump_entry` gave; None for a metric that the module does not have any more."""
     on_step, on_epoch, reduction = state["meaning"]
     asked = LogOptions(*state["asked"])
     entry = Entry(state["name"], state["where"], asked, results, (on_step, on_epoch, reduction), state["hook"])

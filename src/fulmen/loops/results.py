@@ -26,12 +26,23 @@ class Results:
         module: The module that logs; metrics are looked up among its children.
         training: Whether this is the training pass.
         device: Where values are shown as tensors.
+        rank: This process's number.
+        world: How many processes there are.
+
+    Attributes:
+        alone: Whether there is one process.
+        first: Whether this is the first one.
+        reduced: Whether the epoch's values are those of all processes.
     """
 
-    def __init__(self, module: nn.Module, training: bool, device: torch.device) -> None:
+    def __init__(
+        self, module: nn.Module, training: bool, device: torch.device, rank: int = 0, world: int = 1
+    ) -> None:
         self.module = module
         self.training = training
         self.device = device
+        self.alone, self.first = world == 1, rank == 0
+        self.reduced = False
         self.batch: Any = None
         self.batch_index = 0
         self.in_batch = False
@@ -42,6 +53,10 @@ class Results:
     def tables(self, dataloader_idx: int | None) -> Tables:
         """The entries by hook and key, for one loader (None: for all of them)."""
         return self._tables.setdefault(dataloader_idx, defaultdict(dict))
+
+    def indices(self) -> list[int | None]:
+        """The loaders that have tables; None for all of them."""
+        return list(self._tables)
 
     def entries(self) -> Iterator[Entry]:
         """Every entry that was logged to since the last reset."""
@@ -63,6 +78,7 @@ class Results:
                     entry.reset()
         self.batch = None
         self._size = None
+        self.reduced = False
 
     def batch_size(self, entry: Entry) -> int:
         """The weight of the running batch in a mean: its size.

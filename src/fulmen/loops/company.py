@@ -1,0 +1,160 @@
+"""What several processes do together in an evaluation or a prediction; see :mod:`fulmen.data.sharding`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from fulmen.data.feed import Feed
+from fulmen.data.shared_feed import SharedFeed
+from fulmen.loops.entries import Entry
+from fulmen.loops.reduction import Steps, reduce_results, step_values
+from fulmen.loops.results import Results
+from fulmen.loops.sanity import without_trace
+
+if TYPE_CHECKING:
+    from fulmen.trainer.trainer import Trainer
+
+_COLLECTIVES = ("all_gather", "broadcast", "barrier", "reduce", "reduce_boolean_decision")
+_NAMES = frozenset({"all_gather", "all_reduce", "broadcast", "barrier"})
+
+
+def make_feed(trainer: Trainer, loader: Any, limit: int | float, own: int | float | None, **options: Any) -> Feed:
+    """One pass over a loader: all of it, or this process's part.
+
+    Args:
+        trainer: Whose strategy.
+        loader: The loader.
+        limit: The most batches of the whole pass.
+        own: The most of this process's, where the data shard themselves; None for its part of `limit`.
+        **options: See :class:`Feed`.
+    """
+    strategy = trainer.strategy
+    if strategy.world_size == 1 or not trainer.use_distributed_sampler:
+        return Feed(loader, limit, **options)
+    return SharedFeed(loader, limit, strategy=strategy, own_limit=own, **options)
+
+
+class Company:
+    """The processes that make a pass together.
+
+    Args:
+        trainer: The Trainer.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.strategy = trainer.strategy
+        self.steps: Steps = {}
+        self.batches: dict[int | None, int] = {}
+        self._inside = self._called = False
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> Company | None:
+        """None where a process is alone."""
+        return cls(trainer) if trainer.strategy.world_size > 1 else None
+
+    def begin(self, steps: Steps | None = None) -> None:
+        """Begins a pass, with values of single steps that an earlier run had not sent yet."""
+        self.steps, self.batches, self._called = dict(steps or {}), {}, False
+
+    # Steps that call collectives.
+
+    @contextmanager
+    def noting(self) -> Generator[None]:
+        """Takes note, meanwhile, of whether a step has processes wait for each other."""
+        table = self.strategy.__dict__
+        for name in _COLLECTIVES:
+            table[name] = self._noted(getattr(self.strategy, name))
+        try:
+            yield
+        finally:
+            for name in _COLLECTIVES:
+                del table[name]
+
+    def _noted(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            self._called |= self._inside
+            return method(*args, **kwargs)
+
+        return noted
+
+    def watched(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """A step that is watched for that."""
+
+        def run(*args: Any) -> Any:
+            self._inside = True
+            try:
+                return step(*args)
+            finally:
+                self._inside = False
+
+        return run
+
+    def keep_step(self, feed: Feed, done: int, step: Callable[..., Any], batch: Any, which: tuple[int, ...]) -> None:
+        """Runs the step once more where another process has one more batch and waits for this one in its step.
+
+        Nothing of it is kept: no log, no count of a metric, no random number.
+
+        Args:
+            feed: The pass.
+            done: How many batches of it were this process's.
+            step: The step.
+            batch: The last of them.
+            which: The loader's number, where there are several.
+        """
+        meets = self._called if done else _meets(self.trainer.lightning_module, step)
+        if not meets or not isinstance(feed, SharedFeed) or not feed.runs_out_early(done):
+            return
+        trainer, module = self.trainer, self.trainer.lightning_module
+        book = trainer.logbook
+        before, index, hook = book.results, before_index(book.results), book.hook
+        device = self.strategy.root_device
+        with without_trace(module, [], device):
+            if not done:
+                batch = next(iter(Feed(feed.loader, 1, device=feed.device, fast=feed.fast)))
+            scratch = Results(module, training=False, device=device)
+            scratch.begin_batch(batch, 0)
+            book.open(scratch, which[0] if which else None)
+            book.enter(hook)
+            step(batch, max(done - 1, 0), *which)
+        book.open(before, index)
+
+    # What was logged.
+
+    def hold(self, entries: list[Entry], table: int | None, place: int) -> list[Entry]:
+        """Keeps values of a step that are to be those of all processes, until they come together.
+
+        Args:
+            entries: Entries with values of a step.
+            table: The loader's number, where there are several.
+            place: The step's place on the x axis.
+
+        Returns:
+            The entries of which the first process's own values are sent.
+        """
+        values = step_values(entries)
+        if values:
+            self.steps.setdefault(str(table), []).append((place, values))
+        return [entry for entry in entries if entry.forked_key(True) not in values]
+
+    def reduce(self, results: Results) -> None:
+        """Makes the epoch's values those of all processes, and sends those of single steps."""
+        metrics = self.trainer.metrics
+        for place, values in reduce_results(self.strategy, results, self.batches, self.steps):
+            metrics.send(values, place, epoch=False)
+        self.steps = {}
+
+
+def before_index(results: Results | None) -> int | None:
+    """The loader that values are logged for."""
+    return results.dataloader_idx if results is not None else None
+
+
+def _meets(module: Any, step: Callable[..., Any]) -> bool:
+    """Whether a step that has not run calls collectives, as far as its code says."""
+    methods = (getattr(type(module), name, None) for name in ("validation_step", "test_step", "predict_step"))
+    code = getattr(getattr(step, "__func__", step), "__code__", None)
+    codes = [code, *(getattr(method, "__code__", None) for method in methods)]
+    return any(_NAMES & set(one.co_names) for one in codes if one is not None)

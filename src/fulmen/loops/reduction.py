@@ -1,0 +1,223 @@
+"""What was logged on several processes, as one process would have it: one exchange at the end of a pass.
+
+Means are pairs of a weighted sum and a weight, and both are added up. Which keys there are is part of the exchange, so
+a process without batches learns them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from fulmen.loops.entries import Entry
+from fulmen.loops.log_rules import RULES
+from fulmen.loops.metric_merge import counts_of, value_of_all
+from fulmen.loops.metric_state import path_of
+from fulmen.loops.result_state import dump_entry, load_entry
+from fulmen.strategies.exchange import Group, exchange
+from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.rank_zero import warn_once
+
+if TYPE_CHECKING:
+    from fulmen.loops.results import Results
+
+Key = tuple[int | None, str, str]
+Parts = dict[Key, dict[str, Any]]
+StepValues = dict[str, tuple[float, float, str]]
+Steps = dict[str, list[tuple[int, StepValues]]]  # by loader: each with its place on the x axis
+
+
+def reduce_results(
+    strategy: Group, results: Results, batches: Mapping[int | None, int], steps: Steps | None = None
+) -> list[tuple[int, dict[str, Tensor]]]:
+    """Gives every entry the epoch's value over all processes. All of them have to call it.
+
+    Args:
+        strategy: How the processes agree.
+        results: What was logged on this one.
+        batches: How many batches this process had, by loader (None: where there is one).
+        steps: Values of single steps that wait for being reduced, by loader.
+
+    Returns:
+        Those over all processes, each with its place on the x axis.
+    """
+    if results.alone or results.reduced:
+        return []
+    parts, counts = _parts(results)
+    with torch.no_grad():
+        mine = {"entries": parts, "metrics": counts, "batches": dict(batches), "steps": steps or {}}
+        found = exchange(strategy, mine)
+        for key in dict.fromkeys(key for one in found for key in one["entries"]):
+            _reduce_one(key, found, strategy.global_rank, results)
+    results.reduced = True
+    loaders = sorted({loader for one in found for loader in one["steps"]})
+    return [step for loader in loaders for step in _steps_of_all([one["steps"].get(loader, []) for one in found])]
+
+
+def _reduce_one(key: Key, found: list[dict[str, Any]], rank: int, results: Results) -> None:
+    holders = [other for other, one in enumerate(found) if key in one["entries"]]
+    _warn_of_gaps(key, holders, found)
+    known = found[rank if rank in holders else holders[0]]["entries"][key]
+    group = known["ranks"]
+    if group is not None and rank not in group:
+        return
+    entry = _entry_of(key, known, results)
+    if entry is not None:
+        entry.reduced = _reduced(entry, [found[one] for one in holders if group is None or one in group], key)
+
+
+def _parts(results: Results) -> tuple[Parts, dict[str, Any]]:
+    """What this process has: its entries, and the counts of the metrics among them by path."""
+    for child in results.module.modules():
+        if type(child).__name__ == "MetricCollection":
+            child.items()  # type: ignore[operator]  # metrics that share their counts get their part of them
+    parts: Parts = {}
+    counts: dict[str, Any] = {}
+    for index in results.indices():
+        for entry in results.entries_of(index):
+            options: Any = entry.asked
+            if not entry.on_epoch or options.rank_zero_only:
+                continue
+            entry.settle()
+            key = (index, entry.hook, entry.name)
+            parts[key] = part = {**dump_entry(entry, index, results), "ranks": _ranks_of(entry)}
+            if entry.metric is not None:
+                part["counts"] = path = part["metric"] or "/".join(map(str, key))
+                part["alone"] = not entry.metric.sync_on_compute
+                if path not in counts:
+                    counts[path] = counts_of(entry.metric)
+    return parts, counts
+
+
+def _ranks_of(entry: Entry) -> list[int] | None:
+    """The processes that a key is reduced over; None for all."""
+    options: Any = entry.asked
+    group = options.sync_dist_group
+    if group is None and entry.metric is not None:
+        group = entry.metric.process_group
+    if group is None:
+        return None
+    return torch.distributed.get_process_group_ranks(group)
+
+
+def _entry_of(key: Key, part: dict[str, Any], results: Results) -> Entry | None:
+    """This process's entry of a key, made anew where nothing was logged under it."""
+    loader, hook, name = key
+    table = results.tables(loader)[hook]
+    entry = table.get(name)
+    if entry is None:
+        entry = load_entry({**part, "pending": [], "value": None}, results)
+        if entry is None:
+            return None
+        table[name] = entry
+        if entry.metric is None:
+            entry.reset()
+    if not entry.updated:
+        entry.seen = 0
+    return entry
+
+
+def _reduced(entry: Entry, found: list[dict[str, Any]], key: Key) -> Tensor | None:
+    parts = [one["entries"][key] for one in found]
+    if entry.metric is not None:
+        if parts[0]["alone"]:  # as the metric was told
+            return None
+        return entry.scalar(value_of_all(entry.metric, [one["metrics"][one["entries"][key]["counts"]] for one in found]))
+    totals, weights = [_number(part["total"]) for part in parts], [_number(part["weight"]) for part in parts]
+    weight = sum(weights)
+    if not weight:
+        return None
+    total = _combined(entry.reduction, totals)
+    value = total / weight if entry.reduction == "mean" else total
+    dtype = torch.float64 if any(part["dtype"] == torch.float64 for part in parts) else entry.dtype
+    on_device = any(part["kind"] == "_take_tensor" for part in parts)
+    return torch.tensor(value, dtype=dtype, device=entry.results.device if on_device else None)
+
+
+def _combined(reduction: str, values: Iterable[float]) -> float:
+    values = list(values)
+    if reduction in ("mean", "sum"):
+        return sum(values)
+    unknown = [value for value in values if value != value]
+    return unknown[0] if unknown else max(values) if reduction == "max" else min(values)
+
+
+def _number(value: Any) -> float:
+    number: float = value.item() if isinstance(value, Tensor) else value
+    return number
+
+
+def _warn_of_gaps(key: Key, holders: list[int], found: list[dict[str, Any]]) -> None:
+    """Says which key only some processes have that had something to log it for."""
+    loader, hook, name = key
+    of_batch = RULES[hook].on_step_allowed
+    lacking = [
+        rank
+        for rank, one in enumerate(found)
+        if rank not in holders and (not of_batch or one["batches"].get(loader, 0) > 0)
+    ]
+    if lacking:
+        warn_once(
+            f"`self.log({name!r}, ...)` in `{hook}` was called on the ranks {holders} and not on the ranks {lacking}. "
+            "Its value is that of those which logged it. What to do: log the key on every rank, or pass "
+            "`rank_zero_only=True` if it is rank 0's alone."
+        )
+
+
+# Values of single steps, which loggers get.
+
+
+def wants_steps(results: Results, loader: int | None = None) -> bool:
+    """Whether values of single steps are reduced over processes: ``self.log(on_step=True, sync_dist=True)``."""
+    return any(_is_synced(entry) for table in results.tables(loader).values() for entry in table.values())
+
+
+def step_values(entries: Iterable[Entry]) -> StepValues:
+    """This process's last values of the keys that are reduced, with their weights."""
+    values = {}
+    for entry in entries:
+        value = entry.step_value() if _is_synced(entry) else None
+        if value is not None:
+            values[entry.forked_key(True)] = (float(value.item()), _weight_of(entry), entry.reduction)
+    return values
+
+
+def reduce_step(strategy: Group, values: StepValues) -> dict[str, Tensor]:
+    """The values of one step over all processes, all of which have to call it."""
+    reduced = _steps_of_all([[(0, one)] for one in exchange(strategy, values)])
+    return reduced[0][1]
+
+
+def _steps_of_all(found: list[list[tuple[int, StepValues]]]) -> list[tuple[int, dict[str, Tensor]]]:
+    """Step by step; a process that had fewer steps takes part with weight 0."""
+    reduced = []
+    for index in range(max(map(len, found))):
+        here = [one[index] for one in found if index < len(one)]
+        values = {}
+        for key in dict.fromkeys(key for _, one in here for key in one):
+            value = _reduced_step([one[key] for _, one in here if key in one])
+            values[key] = torch.tensor(value, dtype=torch.float64)
+        reduced.append((here[0][0], values))
+    return reduced
+
+
+def _reduced_step(found: list[tuple[float, float, str]]) -> float:
+    reduction = found[0][2]
+    if reduction != "mean":
+        return _combined(reduction, [value for value, _, _ in found])
+    return sum(value * weight for value, weight, _ in found) / (sum(weight for _, weight, _ in found) or 1)
+
+
+def _is_synced(entry: Entry) -> bool:
+    options: Any = entry.asked
+    return entry.on_step and options.sync_dist and not options.rank_zero_only and entry.metric is None
+
+
+def _weight_of(entry: Entry) -> float:
+    try:
+        return entry.step_weight()
+    except MisconfigurationException:  # a batch whose size nobody knows
+        return 1.0
