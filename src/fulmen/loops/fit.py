@@ -32,6 +32,7 @@ from fulmen.utilities.seed import isolate_rng
 from fulmen.utilities.states import RunningStage
 
 if TYPE_CHECKING:
+    from fulmen.loops.ghosts import Ghosts
     from fulmen.trainer.trainer import Trainer
 
 
@@ -65,6 +66,7 @@ class FitLoop(FitViews):
         self.validation = EvaluationLoop(trainer, "validate")
         self._said_not_yet = False
         self.feed: Feed
+        self.ghosts: Ghosts | None = None
         self.optimization: Automatic | Forward
         self.forward_only = False
         self.inherited: list[Any] | None = None
@@ -193,16 +195,30 @@ class FitLoop(FitViews):
     def _make_feed(self, saved: dict[str, Any] | None) -> Feed | WatchedFeed:
         trainer, inherited = self.trainer, self.inherited
         self.inherited = None
-        self.feed = Feed(
-            self.data.loader,
-            self.data.max_batches,
-            device=self.device,
-            fast=trainer.fast_data,
-            saved=saved,
-            inherited=inherited,
-            window=trainer.accumulate_grad_batches,
-        )
+        options: dict[str, Any] = {
+            "device": self.device,
+            "fast": trainer.fast_data,
+            "saved": saved,
+            "inherited": inherited,
+            "window": trainer.accumulate_grad_batches,
+        }
+        if self.data.uneven:
+            self._feed_rounds(options)
+        else:
+            self.feed, self.ghosts = Feed(self.data.loader, self.data.max_batches, **options), None
         return watch_feed(trainer, "[_TrainingEpochLoop].train_dataloader_next", self.feed)
+
+    def _feed_rounds(self, options: dict[str, Any]) -> None:
+        """Makes a feed of which processes may have different numbers of batches."""
+        from fulmen.data.rounds import RoundFeed
+        from fulmen.loops.ghosts import Ghosts, why_not_uneven
+
+        data, strategy, refusal = self.data, self.trainer.strategy, why_not_uneven(self)
+        assert data.division is not None
+        self.feed = feed = RoundFeed(
+            data.loader, data.max_batches, division=data.division, strategy=strategy, refusal=refusal, **options
+        )
+        self.ghosts = Ghosts(self, feed)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run is; see :mod:`fulmen.loops.course`."""
@@ -285,6 +301,8 @@ class FitLoop(FitViews):
         """What happens after an epoch's last batch."""
         self.metrics.settle()
         self.optimization.end_epoch()
+        if self.ghosts is not None:
+            self.ghosts.end_epoch()
         if self.epoch_loop.cut_short:
             self.place_of_cut = place_in_epoch(self)
         self.progress.phase = "end"
@@ -298,7 +316,8 @@ class FitLoop(FitViews):
         """Makes the epoch's values those of all processes, once."""
         strategy = self.trainer.strategy
         if strategy.world_size > 1:
-            reduce_results(strategy, self.results, {None: self.progress.batch})
+            rounds, ghosts = self.progress.batch, self.ghosts
+            reduce_results(strategy, self.results, {None: rounds if ghosts is None else ghosts.feed.own_of(rounds)})
 
     def _end_values(self) -> None:
         """What becomes of an epoch's values, once a checkpoint could have been written."""

@@ -148,13 +148,19 @@ class Metrics:
         every = self.log_every_n_steps
         return every > 0 and (windows + 1) % every == 0
 
-    def send_step(self) -> None:
-        """Sends the training step's values to the loggers."""
+    def send_step(self, here: bool = True, together: bool = False) -> None:
+        """Sends the training step's values to the loggers.
+
+        Args:
+            here: Whether this process had a batch.
+            together: Whether all processes reduce values in any case: one without a batch does not know if there are
+                any to be reduced.
+        """
         results = self.results
         if self.loggers and results is not None:
-            values = self.collect(results.entries(), on_step=True, training=True)
-            if self.group is not None and wants_steps(results):
-                values.update(reduce_step(self.group, step_values(results.entries())))
+            values = self.collect(results.entries(), on_step=True, training=True) if here else {}
+            if self.group is not None and (together or wants_steps(results)):
+                values.update(reduce_step(self.group, step_values(results.entries()) if here else {}))
             self.send(values, self.progress.windows)
 
     def send(self, values: dict[str, Tensor], step: int, epoch: bool = True) -> None:

@@ -7,6 +7,7 @@ to ``optimizer.step`` only where it is needed, because handing one over costs a 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from fulmen.data.ghost import GHOST
 from fulmen.loops.hooks import Hooks, nobody
+from fulmen.loops.joint_window import JointWindow
 from fulmen.loops.logbook import LogBook
 from fulmen.loops.progress import Progress
 from fulmen.loops.recipe import Recipe, needs_closure
@@ -42,9 +45,11 @@ class Automatic:
 
     Attributes:
         idle: The optimizers that did not step where the last window ended; their schedulers by step wait with them.
+        share: What a loss is multiplied with, where other processes have no batch to go with this one.
     """
 
     idle: tuple[Optimizer, ...] = ()
+    share = 1.0
 
     def __init__(
         self, trainer: Trainer, module: LightningModule, hooks: Hooks, book: LogBook, progress: Progress
@@ -92,7 +97,11 @@ class Automatic:
         self.keeps_outputs = hooks.on_train_batch_end is not nobody or hooks.after_train_batch is not nobody
         # how many batches a window is planned for, and after how many one closes by itself
         self.planned = self.every = trainer.accumulate_grad_batches
-        self.window = Window(self.planned, exact=trainer.exact_accumulation)
+        if self.several and self.planned > 1 and trainer.exact_accumulation:
+            self.window = JointWindow(self.planned, trainer.strategy, trainer.fit_loop.data.alike)
+        else:
+            self.window = Window(self.planned, exact=trainer.exact_accumulation)
+        self.share = 1.0
         self.opens = self.closed = True
 
     def step(self, batch: Any, index: int, last: bool) -> Any:
@@ -195,6 +204,9 @@ class Automatic:
             self.window.restore()
         self._ran = True
         batch = self.batch
+        if batch is GHOST:
+            self._compute_nothing()
+            return None
         book.hook, book.entries = "training_step", book.tables["training_step"]
         if recipe.context is None:
             output = recipe.step(batch, self.index)
@@ -223,14 +235,47 @@ class Automatic:
                 loss = self.window.share(loss, weight, batch)
             if self.keeps_outputs:
                 self._keep(output, loss)
+            if self.share != 1.0:
+                loss = loss * self.share
             if weight != 0 or not self.window.exact:  # a batch without weight has no part, even if its loss is NaN
                 self.backward(loss, self.optimizer)
                 skipped = False
-        if skipped and self.several:
-            self.trainer.strategy.backward_of_nothing(self.closed)
+        if skipped:
+            if loss is None and self.planned > 1:
+                self.window.skip(batch)
+            if self.several:
+                self._backward_of_nothing()
         if self.finishes:
             self._finish()
         return loss
+
+    def _open_window(self) -> None:
+        """Begins a window without a batch."""
+        if self.planned > 1:
+            self.window.open()
+        self.hooks.on_before_zero_grad(self.optimizer)
+        zero_grad = self.recipe.zero_grad or (lambda *_: self.optimizer.zero_grad())
+        self._call("optimizer_zero_grad", zero_grad, self.trainer.current_epoch, self.index, self.wrapped)
+
+    def _compute_nothing(self) -> None:
+        """What :meth:`compute` is while only other processes have a batch."""
+        self.trainer.strategy.forward_of_nothing()
+        if self.opens:
+            self._open_window()
+        if self.planned > 1:
+            self.window.pass_over()
+        self._outputs = {}
+        self._backward_of_nothing()
+        if self.finishes:
+            self._finish()
+
+    def _backward_of_nothing(self) -> None:
+        """Takes part where the others bring their gradients together, and in what is done to those afterwards."""
+        scale = self.recipe.scale
+        nothing = None if scale is None else functools.partial(scale, module=self.module)
+        self.trainer.strategy.backward_of_nothing(self.closed, nothing)
+        if self.closed:
+            self.hooks.on_after_backward()
 
     def backward(self, loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> None:
         """Runs backward with its hooks, in the run's precision."""

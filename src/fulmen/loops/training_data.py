@@ -13,6 +13,7 @@ from fulmen.utilities.exceptions import MisconfigurationException, Misconfigured
 from fulmen.utilities.rank_zero import rank_zero_warn, warn_once
 
 if TYPE_CHECKING:
+    from fulmen.data.division import Division
     from fulmen.trainer.trainer import Trainer
 
 
@@ -30,6 +31,7 @@ class TrainingData:
         self.loader: Any = None
         self.max_batches: int | float = float("inf")
         self.loaded_at: int | None = None
+        self.division: Division | None = None  # among several processes
 
     def attach(self, *owners: Any) -> None:
         """Takes note of where the loader comes from; see ``LoaderSource.attach``."""
@@ -70,10 +72,34 @@ class TrainingData:
         self.loader = prepare(loader, stage="train", overfit=trainer.overfit_batches > 0, rank=trainer.global_rank)
         if trainer.world_size > 1 and trainer.use_distributed_sampler:
             self.loader = self._share(self.loader)
-        length = length_of(self.loader)
         flag = "overfit_batches" if trainer.overfit_batches > 0 else "limit_train_batches"
-        self.max_batches = planned_batches(length, trainer.limit_train_batches, flag)
+        if trainer.world_size > 1:
+            self.division = self._divide(flag)
+            self.max_batches = self.division.rounds
+        else:
+            self.max_batches = planned_batches(length_of(self.loader), trainer.limit_train_batches, flag)
         return True
+
+    def _divide(self, flag: str) -> Division:
+        """Finds out, with the other processes, which batches are whose."""
+        from fulmen.data.division import Division  # one process has no use for it
+
+        trainer = self.trainer
+        return Division(
+            self.loader, trainer.strategy, trainer.limit_train_batches, flag, trainer.use_distributed_sampler
+        )
+
+    @property
+    def uneven(self) -> bool:
+        """Whether processes may have different numbers of batches."""
+        return self.division is not None and self.division.how != "even"
+
+    @property
+    def alike(self) -> bool:
+        """Whether batches have the same sizes on all processes by the way that they are made."""
+        division = self.division
+        made_here = self.trainer.fit_loop.transfer is None  # else a hook of the user's may change them
+        return division is not None and division.how == "even" and division.alike and made_here
 
     def _share(self, loader: Any) -> Any:
         """This process's part of the loaders."""

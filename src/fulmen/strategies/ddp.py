@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fulmen.accelerators.accelerator import Accelerator
@@ -45,10 +45,13 @@ class DDPStrategy(ParallelStrategy):
             ``FULMEN_STALL_REPORT``.
         stall_timeout: After how many seconds without progress all processes are ended; None for 300, or
             ``FULMEN_STALL_TIMEOUT``.
+        uneven: What to do where processes have different numbers of training batches. ``"join"``: an epoch goes on
+            until the last is through, and those that ran out take part with nothing. ``"error"``: an error that names
+            all the numbers. See docs/uneven.md.
         **kwargs: For ``DistributedDataParallel``, such as ``find_unused_parameters`` and ``static_graph``.
 
     Raises:
-        MisconfiguredValue: If `start_method` is unknown.
+        MisconfiguredValue: If `start_method` or `uneven` is unknown.
     """
 
     strategy_name = "ddp"
@@ -69,6 +72,7 @@ class DDPStrategy(ParallelStrategy):
         start_method: Literal["popen", "spawn", "fork", "forkserver"] = "popen",
         stall_report: float | None = None,
         stall_timeout: float | None = None,
+        uneven: Literal["join", "error"] = "join",
         **kwargs: Any,
     ) -> None:
         super().__init__(accelerator, parallel_devices, cluster_environment, checkpoint_io, precision_plugin)
@@ -78,6 +82,15 @@ class DDPStrategy(ParallelStrategy):
                 got=start_method,
                 fix=f"Choose among: {', '.join(repr(one) for one in _START)}.",
             )
+        if uneven not in ("join", "error"):
+            raise MisconfiguredValue(
+                "`DDPStrategy(uneven=...)` says what happens where processes have different numbers of batches.",
+                got=uneven,
+                fix='`"join"` to go on until the last process is through, or `"error"`.',
+            )
+        self.uneven = uneven
+        self._nothing: Tensor | None = None
+        self._closes: Callable[[], bool] | None = None
         self._comm_state, self._comm_hook, self._comm_wrapper = ddp_comm_state, ddp_comm_hook, ddp_comm_wrapper
         self._averaging_period = model_averaging_period
         self._process_group_backend = process_group_backend
@@ -165,6 +178,9 @@ class DDPStrategy(ParallelStrategy):
         self.model = ddp = DistributedDataParallel(
             self.model, device_ids=self.determine_ddp_device_ids(), **self._ddp_kwargs
         )
+        # Buffers are those of rank 0, which may have no batch while others have.
+        broadcast: Any = ddp._sync_module_buffers
+        ddp.__dict__["_sync_module_buffers"] = lambda authoritative_rank: broadcast(self.lead)
         hook = self._comm_hook
         if hook is not None:
             ddp.register_comm_hook(
@@ -197,17 +213,21 @@ class DDPStrategy(ParallelStrategy):
         if ddp is None:
             return step
         before, after = ddp._pre_forward, ddp._post_forward
+        self._closes = closes
         # torch.compile splits its graphs where gradients are sent, inside what DDP's own forward opens
         inside = ddp._inside_ddp_forward if self._lightning_module.__dict__.get("_compiled_by") is not None else None
+
+        def end(output: Any) -> Any:
+            return self._end_of_nothing() if output is None else after(output)
 
         def synced_step(batch: Any, index: int) -> Any:
             if closes is not None:
                 ddp.require_backward_grad_sync = closes() and not self._held_back
             before()
             if inside is None:
-                return after(step(batch, index))
+                return end(step(batch, index))
             with inside():
-                return after(step(batch, index))
+                return end(step(batch, index))
 
         return synced_step
 
@@ -215,16 +235,46 @@ class DDPStrategy(ParallelStrategy):
         if self.world_size > 1 and not self._held_back:
             average_gradients(parameters, self.root_device)
 
-    def backward_of_nothing(self, closes: bool) -> None:
+    def forward_of_nothing(self) -> None:
+        ddp = self._ddp
+        if ddp is not None:
+            if self._closes is not None:
+                ddp.require_backward_grad_sync = self._closes() and not self._held_back
+            begin: Any = ddp._pre_forward
+            begin()
+            self._end_of_nothing()
+
+    def _end_of_nothing(self) -> None:
+        """Ends a forward pass that gave no loss, with one that all parameters have a part in."""
+        end: Any = self._ddp._post_forward if self._ddp is not None else None
+        self._nothing = end(self._make_nothing())
+
+    def _make_nothing(self) -> Tensor:
+        assert self._ddp is not None
+        parts = [parameter.flatten()[:1].sum() * 0 for parameter in self._ddp.parameters() if parameter.requires_grad]
+        return torch.stack([part.to(parts[0]) for part in parts]).sum()
+
+    def backward_of_nothing(self, closes: bool, scale: Callable[[Tensor], Tensor] | None = None) -> None:
+        nothing, self._nothing = self._nothing, None
         if closes and self._ddp is not None:
-            parts = [parameter.sum() * 0 for parameter in self._ddp.parameters() if parameter.requires_grad]
-            torch.stack([part.to(parts[0]) for part in parts]).sum().backward()
+            if nothing is None:  # the step gave a loss, which has no weight
+                nothing = self._make_nothing()
+            (nothing if scale is None else scale(nothing)).backward()
+
+    def why_not_uneven(self) -> str | None:
+        if self.uneven == "error":
+            return 'With `DDPStrategy(uneven="error")`'
+        if any(isinstance(layer, nn.SyncBatchNorm) for layer in self._lightning_module.modules()):
+            return "With `SyncBatchNorm` layers, which talk to those of all other processes"
+        if self._ddp_kwargs.get("static_graph"):
+            return "With `DDPStrategy(static_graph=True)`"
+        return None if self._averaging_period is None else "With `DDPStrategy(model_averaging_period=...)`"
 
     def sync_buffers(self) -> None:
-        """Gives every process the buffers of rank 0, such as running means, which are what a checkpoint holds."""
+        """Gives every process the buffers of one, such as running means, which are what a checkpoint holds."""
         ddp = self._ddp
         if self.world_size > 1 and (ddp is None or ddp.broadcast_buffers):
-            broadcast_tensors(list(self._lightning_module.buffers()))
+            broadcast_tensors(list(self._lightning_module.buffers()), self.lead)
 
     # The end.
 
