@@ -101,7 +101,7 @@ def digest_of_first(loader: Any) -> str:
     """
     if length_of(loader) == math.inf or hasattr(loader, "__next__"):
         return ""
-    parts = [part for part in (loader, getattr(loader, "dataset", None)) if is_stateful(part)]
+    parts: list[Any] = [part for part in (loader, getattr(loader, "dataset", None)) if is_stateful(part)]
     generators = generators_of(loader)
     states, noted = [part.state_dict() for part in parts], Noted.take(generators)
     first = next(iter(open_once(loader)), NONE)

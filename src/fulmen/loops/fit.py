@@ -14,6 +14,7 @@ from fulmen.loops.course import dump_course, foreign_course, load_course, load_v
 from fulmen.loops.describe import describe
 from fulmen.loops.epoch import EpochLoop
 from fulmen.loops.evaluate import EvaluationLoop
+from fulmen.loops.feeding import make_feed
 from fulmen.loops.forward import Forward
 from fulmen.loops.inside import FitViews
 from fulmen.loops.manual import Manual
@@ -193,32 +194,8 @@ class FitLoop(FitViews):
         return batches
 
     def _make_feed(self, saved: dict[str, Any] | None) -> Feed | WatchedFeed:
-        trainer, inherited = self.trainer, self.inherited
-        self.inherited = None
-        options: dict[str, Any] = {
-            "device": self.device,
-            "fast": trainer.fast_data,
-            "saved": saved,
-            "inherited": inherited,
-            "window": trainer.accumulate_grad_batches,
-        }
-        if self.data.uneven:
-            self._feed_rounds(options)
-        else:
-            self.feed, self.ghosts = Feed(self.data.loader, self.data.max_batches, **options), None
-        return watch_feed(trainer, "[_TrainingEpochLoop].train_dataloader_next", self.feed)
-
-    def _feed_rounds(self, options: dict[str, Any]) -> None:
-        """Makes a feed of which processes may have different numbers of batches."""
-        from fulmen.data.rounds import RoundFeed
-        from fulmen.loops.ghosts import Ghosts, why_not_uneven
-
-        data, strategy, refusal = self.data, self.trainer.strategy, why_not_uneven(self)
-        assert data.division is not None
-        self.feed = feed = RoundFeed(
-            data.loader, data.max_batches, division=data.division, strategy=strategy, refusal=refusal, **options
-        )
-        self.ghosts = Ghosts(self, feed)
+        self.feed, self.ghosts = make_feed(self, saved)
+        return watch_feed(self.trainer, "[_TrainingEpochLoop].train_dataloader_next", self.feed)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run is; see :mod:`fulmen.loops.course`."""
@@ -232,6 +209,11 @@ class FitLoop(FitViews):
                 "`Trainer(max_epochs=-1)` to train without end."
             )
             self.max_epochs = 1000
+
+    @property
+    def is_without_batch(self) -> bool:
+        """Whether hooks are called for a batch of other processes, while this one has none."""
+        return self.ghosts is not None and not self.ghosts.here
 
     @property
     def last_step(self) -> float:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fulmen.data.ghost import GHOST
+from fulmen.data.rounds import RoundFeed
 from fulmen.loops.named import Named
 from fulmen.loops.optimize import Automatic
 from fulmen.loops.recipe import needs_closure
 from fulmen.loops.results import Results
 
 if TYPE_CHECKING:
-    from fulmen.data.rounds import RoundFeed
     from fulmen.loops.fit import FitLoop
 
 
@@ -100,3 +100,23 @@ def why_not_uneven(fit: FitLoop) -> str | None:
     if any(map(needs_closure, trainer.optimizers)):
         return "With an optimizer that computes the loss itself"
     return trainer.strategy.why_not_uneven()
+
+
+def feed_rounds(fit: FitLoop, options: dict[str, Any]) -> tuple[RoundFeed, Ghosts]:
+    """Opens an epoch in which processes may have different numbers of batches.
+
+    Args:
+        fit: The loop.
+        options: See ``Feed``.
+    """
+    data, strategy = fit.data, fit.trainer.strategy
+    assert data.division is not None
+    feed = RoundFeed(
+        data.loader,
+        data.max_batches,
+        division=data.division,
+        strategy=strategy,
+        refusal=why_not_uneven(fit),
+        **options,
+    )
+    return feed, Ghosts(fit, feed)

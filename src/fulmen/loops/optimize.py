@@ -22,8 +22,9 @@ from fulmen.loops.joint_window import JointWindow
 from fulmen.loops.logbook import LogBook
 from fulmen.loops.progress import Progress
 from fulmen.loops.recipe import Recipe, needs_closure
+from fulmen.loops.step_mistakes import closure_not_run, weight_of, why_no_backward, wrong_output
 from fulmen.loops.window import Window, scale_gradients
-from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
 from fulmen.utilities.grads import gradients_of, put_gradients
 from fulmen.utilities.rank_zero import warn_once
 from fulmen.utilities.tree import apply_to_collection
@@ -314,7 +315,7 @@ class Automatic:
             error: What torch says.
             alone: Whether backward was called without arguments.
         """
-        return _why_no_backward(loss, error, alone)
+        return why_no_backward(loss, error, alone)
 
     def _finish(self) -> None:
         """What comes between the last backward of a window and the update."""
@@ -366,7 +367,7 @@ class Automatic:
             return None, None
         if isinstance(output, dict) and isinstance(output.get("loss"), Tensor):
             weight = output.get("loss_weight") if self.planned > 1 else None
-            return output["loss"], None if weight is None else _weight(weight)
+            return output["loss"], None if weight is None else weight_of(weight)
         raise wrong_output(
             output,
             "automatic",
@@ -380,57 +381,3 @@ class Automatic:
             self._outputs = {**extras, "loss": loss.detach()}
         else:
             self._outputs = {"loss": loss.detach()}
-
-
-def closure_not_run(owner: object, optimizer: Optimizer) -> MisconfigurationException:
-    """The error for an ``optimizer_step`` that does not hand on its closure."""
-    return MisconfigurationException(
-        "The optimizer's closure computes the loss and was never called.",
-        got=f"`optimizer_step` of `{type(owner).__name__}` and {type(optimizer).__name__}",
-        fix="Hand it on: `optimizer.step(closure=optimizer_closure)`, or call `optimizer_closure()` yourself.",
-    )
-
-
-def _why_no_backward(loss: Tensor, error: RuntimeError, alone: bool) -> MisconfigurationException | None:
-    if not loss.requires_grad:
-        return MisconfiguredRun(
-            "The loss has no graph, so there is nothing to run backward through: no parameter with `requires_grad` "
-            "took part in it.",
-            got=f"a tensor of dtype {loss.dtype} with `requires_grad=False`",
-            fix="Compute it from the model's outputs without `.detach()`, `.item()` or `torch.no_grad()`, and check "
-            "that not all parameters are frozen.",
-        )
-    if loss.numel() != 1 and alone:
-        return MisconfiguredRun(
-            "The loss is one number.",
-            got=f"a tensor of shape {tuple(loss.shape)}",
-            fix="Reduce it over the batch: `loss.mean()`.",
-        )
-    if "second time" in str(error):
-        return MisconfiguredRun(
-            "The graph of the loss is used up: backward ran on it already.",
-            fix="Under automatic optimization return the loss, and leave `loss.backward()` and `optimizer.step()` to "
-            "the Trainer. To call them yourself, set `self.automatic_optimization = False` in `__init__` and use "
-            "`self.manual_backward(loss)`, with `retain_graph=True` where a graph is needed twice.",
-        )
-    return None
-
-
-def wrong_output(output: Any, kind: str, wanted: str, fix: str) -> MisconfigurationException:
-    """The error for what ``training_step`` returned."""
-    got = f"{type(output).__name__}"
-    if isinstance(output, dict):
-        loss = f", and {type(output['loss']).__name__} under it" if "loss" in output else ""
-        got = f"a dict with the keys {list(output)}{loss}"
-    return MisconfigurationException(f"Under {kind} optimization `training_step` returns {wanted}.", got=got, fix=fix)
-
-
-def _weight(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise MisconfiguredValue(
-            'The "loss_weight" that `training_step` returns is the number of samples or tokens behind the loss.',
-            got=f"{type(value).__name__} ({value!r})"[:200],
-            fix='`return {"loss": loss, "loss_weight": mask.sum()}`.',
-        ) from None

@@ -148,7 +148,8 @@ class ParallelStrategy(Strategy, ABC):
             return numbers
         combined = torch.tensor(numbers, dtype=torch.float64, device=self._device_of_group())
         torch.distributed.all_reduce(combined, getattr(torch.distributed.ReduceOp, reduce_op.upper()))
-        return combined.tolist()
+        found: list[float] = combined.tolist()
+        return found
 
     def open_turns(self) -> Turns:
         if self._turns is None:
