@@ -5,6 +5,7 @@ The names here are imported when they are first used, so that ``import fulmen`` 
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from fulmen.utilities.generations import register
@@ -13,6 +14,10 @@ from fulmen.utilities.lazy import attach
 __version__ = "0.1.0"
 
 register("fulmen.compat.v1")
+if "FULMEN_PARENT_PID" in os.environ:  # a launcher of ours has started this process
+    from fulmen.utilities.parent import heed
+
+    heed()
 
 __getattr__, __dir__, __all__ = attach(
     __name__,

@@ -15,12 +15,9 @@ from typing import Any, NamedTuple
 
 LIST = Path(__file__).parents[1] / "data" / "lightning-2.6.json"
 
-# What needs a device or a package of its own follows with it, and what needs several processes follows with them.
-LATER = re.compile(
-    r"xla|deepspeed|fsdp|model_?parallel|transformer_?engine|bitsandbytes|\.ddp\.|DDPStrategy|ParallelStrategy",
-    re.IGNORECASE,
-)
-# These have one of those words in their name, and need neither device nor process.
+# What needs a device or a package of its own follows with it.
+LATER = re.compile(r"xla|deepspeed|fsdp|model_?parallel|transformer_?engine|bitsandbytes", re.IGNORECASE)
+# These have one of those words in their name, and need neither.
 NOW = re.compile(r"model_summary_deepspeed|DistributedDataParallel")
 
 
@@ -51,7 +48,7 @@ class Entry(NamedTuple):
 
     @property
     def later(self) -> bool:
-        """Whether it belongs to a device, a package or to several processes that are not there yet."""
+        """Whether it belongs to a device or a package that is not there yet."""
         return any(LATER.search(path) and not NOW.search(path) for path in (self.path, self.origin))
 
 

@@ -24,13 +24,13 @@ def test_its_use_says_what_to_do(place: object, name: str) -> None:
 
 
 def test_a_subclass_can_be_written_and_tested_for() -> None:
-    class Mine(absent.DDPStrategy):  # type: ignore[misc,name-defined]
+    class Mine(absent.FSDPStrategy):  # type: ignore[misc,name-defined]
         @property
         def root_device(self) -> str:
             return "mine"
 
-    assert issubclass(Mine, Strategy) and not isinstance(SingleDeviceStrategy("cpu"), absent.DDPStrategy)
-    with pytest.raises(MisconfigurationException, match='devices=1, strategy="auto"'):
+    assert issubclass(Mine, Strategy) and not isinstance(SingleDeviceStrategy("cpu"), absent.FSDPStrategy)
+    with pytest.raises(MisconfigurationException, match='strategy="ddp"'):
         Mine()
 
 

@@ -9,6 +9,7 @@ from fulmen.accelerators.registry import choose
 from fulmen.environments.lightning import LightningEnvironment
 from fulmen.precision.half import HalfPrecision
 from fulmen.precision.precision import Precision
+from fulmen.strategies.ddp import DDPStrategy
 from fulmen.strategies.registry import StrategyRegistry, resolve
 from fulmen.strategies.single_device import SingleDeviceStrategy
 from fulmen.utilities.exceptions import MisconfigurationException
@@ -51,20 +52,52 @@ def test_a_precision_given_twice_is_an_error():
         resolve(strategy, CPUAccelerator(), [CPU], "32-true")
 
 
-@pytest.mark.parametrize(
-    "name", ["ddp", "ddp_spawn", "ddp_notebook", "fsdp", "deepspeed_stage_2", "dp", "xla", "single_tpu"]
-)
-def test_strategies_for_several_processes_come_later(name):
+@pytest.mark.parametrize("name", ["fsdp", "deepspeed_stage_2", "dp", "xla", "single_tpu"])
+def test_strategies_for_models_in_parts_come_later(name):
     with pytest.raises(MisconfigurationException, match=r'(?s)not supported yet.*devices=1, strategy="auto"'):
         resolve(name, CPUAccelerator(), [CPU])
 
 
-@pytest.mark.parametrize("strategy", ["auto", SingleDeviceStrategy()])
+STARTS = {"ddp": "popen", "ddp_spawn": "spawn", "ddp_fork": "fork", "ddp_notebook": "fork"}
+UNUSED = {"": {}, "_find_unused_parameters_true": {"find_unused_parameters": True}} | {
+    "_find_unused_parameters_false": {"find_unused_parameters": False}
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+@pytest.mark.parametrize("unused", UNUSED)
+def test_a_name_says_how_processes_start_and_what_ddp_is_told(name, unused):
+    strategy = resolve(name + unused, CPUAccelerator(), [CPU] * 2, num_nodes=3)
+    assert type(strategy) is DDPStrategy
+    assert (strategy._start_method, strategy._ddp_kwargs) == (STARTS[name], UNUSED[unused])
+    assert (strategy.num_processes, strategy.num_nodes, strategy.world_size) == (2, 3, 6)
+    assert (strategy.global_rank, strategy.local_rank, strategy.node_rank) == (0, 0, 0)
+    assert strategy.distributed_sampler_kwargs == {"num_replicas": 6, "rank": 0}
+
+
 @pytest.mark.parametrize("devices, num_nodes", [(2, 1), (1, 2)])
-def test_several_devices_come_later(strategy, devices, num_nodes):
-    match = rf"(?s)several processes, which are not supported yet.*{devices} devices on {num_nodes} machines.*devices=1"
+def test_auto_is_ddp_for_several_processes(devices, num_nodes):
+    strategy = resolve("auto", CPUAccelerator(), [CPU] * devices, num_nodes=num_nodes)
+    assert type(strategy) is DDPStrategy
+    assert strategy._start_method == "popen"
+
+
+def test_auto_forks_where_somebody_types(monkeypatch):
+    monkeypatch.setattr("fulmen.strategies.registry.interactive", lambda: True)
+    assert resolve("auto", CPUAccelerator(), [CPU] * 2)._start_method == "fork"
+
+
+@pytest.mark.parametrize("devices, num_nodes", [(2, 1), (1, 2)])
+def test_one_process_is_not_several(devices, num_nodes):
+    match = rf'(?s)one process on one device.*{devices} devices on {num_nodes} machines.*strategy="ddp".*devices=1'
     with pytest.raises(MisconfigurationException, match=match):
-        resolve(strategy, CPUAccelerator(), [CPU] * devices, num_nodes=num_nodes)
+        resolve(SingleDeviceStrategy(), CPUAccelerator(), [CPU] * devices, num_nodes=num_nodes)
+
+
+def test_a_strategys_own_devices_go_before_the_chosen_ones():
+    strategy = DDPStrategy(parallel_devices=[CPU] * 3)
+    assert resolve(strategy, CPUAccelerator(), [CPU]) is strategy
+    assert strategy.world_size == 3
 
 
 def test_the_environment_is_asked_and_kept():
@@ -79,7 +112,7 @@ def test_the_environment_is_asked_and_kept():
         resolve("auto", CPUAccelerator(), [CPU], num_nodes=2, environment=environment)
     environment.set_world_size(4)
     with pytest.raises(MisconfigurationException, match=r"(?s)4 processes.*devices=1"):
-        resolve("auto", CPUAccelerator(), [CPU], environment=environment)
+        resolve("single_device", CPUAccelerator(), [CPU], environment=environment)
 
 
 @pytest.mark.parametrize(

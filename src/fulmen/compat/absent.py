@@ -9,26 +9,23 @@ from fulmen.compat.stand_in import table
 TModel = TypeVar("TModel")
 SUPPORTED_NODES: dict[Any, Any] = {}
 
-_ONE = '`Trainer(devices=1, strategy="auto")` trains on one device.'
+_WHOLE = '`Trainer(strategy="ddp")` trains a whole model on each device.'
 _XLA = '`Trainer(accelerator="auto")` takes the device that this machine has.'
 _PRECISION = 'Pass one of the precisions that there are: `Trainer(precision="bf16-mixed")`.'
-_LAUNCH = "Start the processes with `torchrun`; Fulmen reads what it sets."
 _INSIDE = "Use the attributes and methods of the Trainer: what is inside of it is made otherwise."
 _DEEPSPEED = "DeepSpeed writes the script `zero_to_fp32.py` beside its checkpoints."
 _FABRIC = "Write a `LightningModule` and use a `Trainer`, or a plain loop of PyTorch."
 _REGISTRY = "Download the checkpoint with the client of its registry, and pass its path."
-_STRATEGY = "strategies.strategy.Strategy"
+_PARALLEL, _DDP = "strategies.parallel.ParallelStrategy", "strategies.ddp.DDPStrategy"
 _SAMPLER = "torch.utils.data.distributed.DistributedSampler"
 
 _CLASSES = {
-    "ParallelStrategy": (_STRATEGY, _ONE),
-    "DDPStrategy": ("ParallelStrategy", _ONE),
-    "DataParallelStrategy": ("ParallelStrategy", _ONE),
-    "DeepSpeedStrategy": ("DDPStrategy", _ONE),
-    "FSDPStrategy": ("ParallelStrategy", _ONE),
-    "ModelParallelStrategy": ("ParallelStrategy", _ONE),
-    "XLAStrategy": ("DDPStrategy", _ONE),
-    "XLAFSDPStrategy": ("ParallelStrategy", _ONE),
+    "DataParallelStrategy": (_PARALLEL, _WHOLE),
+    "DeepSpeedStrategy": (_DDP, _WHOLE),
+    "FSDPStrategy": (_PARALLEL, _WHOLE),
+    "ModelParallelStrategy": (_PARALLEL, _WHOLE),
+    "XLAStrategy": (_DDP, _WHOLE),
+    "XLAFSDPStrategy": (_PARALLEL, _WHOLE),
     "SingleDeviceXLAStrategy": ("strategies.single_device.SingleDeviceStrategy", _XLA),
     "XLAAccelerator": ("accelerators.accelerator.Accelerator", _XLA),
     "XLACheckpointIO": ("checkpoint.io.TorchCheckpointIO", "`TorchCheckpointIO` writes checkpoints of any device."),
@@ -54,10 +51,7 @@ _CLASSES = {
         "UnrepeatedDistributedSampler",
         "Use `torch.utils.data.DistributedSampler` on the data set.",
     ),
-    "_Launcher": ("", _LAUNCH),
-    "_MultiProcessingLauncher": ("_Launcher", _LAUNCH),
-    "_SubprocessScriptLauncher": ("_Launcher", _LAUNCH),
-    "_XLALauncher": ("_MultiProcessingLauncher", _LAUNCH),
+    "_XLALauncher": ("strategies.launchers.multiprocessing._MultiProcessingLauncher", _XLA),
     "RestartStage": ("", _INSIDE),
     "_Loop": ("", _INSIDE),
     "AbstractClosure": ("", _INSIDE),

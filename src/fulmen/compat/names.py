@@ -9,7 +9,12 @@ from __future__ import annotations
 _RANK_ZERO = {
     "utilities.rank_zero": "rank_zero_debug rank_zero_deprecation rank_zero_info rank_zero_only rank_zero_warn"
 }
-_LAUNCHERS = "_Launcher _MultiProcessingLauncher _SubprocessScriptLauncher _XLALauncher"
+_LAUNCHERS = {
+    "strategies.launchers.launcher": "_Launcher",
+    "strategies.launchers.multiprocessing": "_MultiProcessingLauncher",
+    "strategies.launchers.subprocess_script": "_SubprocessScriptLauncher",
+    "compat.absent": "_XLALauncher",
+}
 
 PRESENT: dict[str, dict[str, str]] = {
     "": {"utilities.warnings": "disable_possible_user_warnings", "compat.odds": "LIGHTNING_LOGO"},
@@ -98,38 +103,35 @@ PRESENT: dict[str, dict[str, str]] = {
     "profilers.base": {"profilers.profiler": "Profiler"},
     "profilers.xla": {"compat.absent": "XLAProfiler", "profilers.profiler": "Profiler"},
     "strategies": {
-        "compat.absent": "DDPStrategy DataParallelStrategy DeepSpeedStrategy FSDPStrategy ModelParallelStrategy "
-        "ParallelStrategy SingleDeviceXLAStrategy XLAFSDPStrategy XLAStrategy",
+        "compat.absent": "DataParallelStrategy DeepSpeedStrategy FSDPStrategy ModelParallelStrategy "
+        "SingleDeviceXLAStrategy XLAFSDPStrategy XLAStrategy",
         "strategies.registry": "_StrategyRegistry=Strategies STRATEGY_REGISTRY=StrategyRegistry",
     },
-    "strategies.ddp": {
-        "compat.absent": "DDPStrategy ParallelStrategy",
-        "compat.odds": "default_pg_timeout",
-    },
+    "strategies.ddp": {"compat.odds": "default_pg_timeout"},
     "strategies.deepspeed": {
-        "compat.absent": "DDPStrategy DeepSpeedStrategy remove_module_hooks",
+        "compat.absent": "DeepSpeedStrategy remove_module_hooks",
+        "strategies.ddp": "DDPStrategy",
         "compat.odds": "default_pg_timeout",
     },
     "strategies.dp": {"compat.absent": "DataParallelStrategy"},
     "strategies.fsdp": {
-        "compat.absent": "FSDPStrategy ParallelStrategy",
+        "compat.absent": "FSDPStrategy",
+        "strategies.parallel": "ParallelStrategy",
         "compat.odds": "default_pg_timeout",
     },
-    "strategies.launchers": {"compat.absent": _LAUNCHERS},
-    "strategies.launchers.launcher": {"compat.absent": "_Launcher"},
-    "strategies.launchers.multiprocessing": {"compat.absent": "_MultiProcessingLauncher"},
-    "strategies.launchers.subprocess_script": {"compat.absent": "_SubprocessScriptLauncher"},
+    "strategies.launchers": _LAUNCHERS,
     "strategies.launchers.xla": {"compat.absent": "_XLALauncher"},
     "strategies.model_parallel": {
-        "compat.absent": "ModelParallelStrategy ParallelStrategy TModel",
+        "compat.absent": "ModelParallelStrategy TModel",
+        "strategies.parallel": "ParallelStrategy",
         "compat.odds": "default_pg_timeout",
     },
-    "strategies.parallel": {"compat.absent": "ParallelStrategy", "strategies.strategy": "Strategy"},
+    "strategies.parallel": {"strategies.strategy": "Strategy"},
     "strategies.registry": {"strategies.registry": "_StrategyRegistry=Strategies"},
     "strategies.single_device": {"checkpoint.io": "CheckpointIO"},
     "strategies.single_xla": {"compat.absent": "SingleDeviceXLAStrategy"},
     "strategies.strategy": {"checkpoint.io": "CheckpointIO TorchCheckpointIO"},
-    "strategies.xla": {"compat.absent": "DDPStrategy XLAStrategy"},
+    "strategies.xla": {"compat.absent": "XLAStrategy", "strategies.ddp": "DDPStrategy"},
     "strategies.xla_fsdp": {"compat.absent": "XLAFSDPStrategy"},
     "trainer.call": {"utilities.model_helpers": "is_overridden"},
     "trainer.configuration_validator": {"utilities.model_helpers": "is_overridden"},

@@ -7,7 +7,6 @@ imported, as code of that time does, and says at its use what is written today.
 from __future__ import annotations
 
 _RANK_ZERO = "rank_zero_debug rank_zero_deprecation rank_zero_info rank_zero_only rank_zero_warn"
-_LAUNCHERS = "_SubprocessScriptLauncher _MultiProcessingLauncher _Launcher"
 _PRECISIONS = {
     "precision.precision": "PrecisionPlugin=Precision",
     "precision.amp": "MixedPrecisionPlugin=MixedPrecision NativeMixedPrecisionPlugin=MixedPrecision",
@@ -25,14 +24,16 @@ _PRECISIONS = {
 _TRAINING_TYPES = {
     "strategies.strategy": "TrainingTypePlugin=Strategy",
     "strategies.single_device": "SingleDevicePlugin=SingleDeviceStrategy",
-    "compat.absent": "DDPPlugin=DDPStrategy DDPSpawnPlugin=DDPStrategy DataParallelPlugin=DataParallelStrategy "
-    "DDPFullyShardedPlugin=FSDPStrategy DeepSpeedPlugin=DeepSpeedStrategy ParallelPlugin=ParallelStrategy "
-    "SingleTPUPlugin=SingleDeviceXLAStrategy TPUSpawnPlugin=XLAStrategy",
+    "strategies.parallel": "ParallelPlugin=ParallelStrategy",
+    "compat.v1.strategies": "DDPPlugin DDPSpawnPlugin",
+    "compat.absent": "DataParallelPlugin=DataParallelStrategy DDPFullyShardedPlugin=FSDPStrategy "
+    "DeepSpeedPlugin=DeepSpeedStrategy SingleTPUPlugin=SingleDeviceXLAStrategy TPUSpawnPlugin=XLAStrategy",
     "compat.gone": "DDP2Plugin DDPShardedPlugin DDPSpawnShardedPlugin HorovodPlugin IPUPlugin RPCPlugin",
 }
 _STRATEGIES = {
-    "compat.absent": "DDPSpawnStrategy=DDPStrategy DDPFullyShardedNativeStrategy=FSDPStrategy "
-    "DDPFullyShardedStrategy=FSDPStrategy SingleTPUStrategy=SingleDeviceXLAStrategy TPUSpawnStrategy=XLAStrategy",
+    "compat.v1.strategies": "DDPSpawnStrategy",
+    "compat.absent": "DDPFullyShardedNativeStrategy=FSDPStrategy DDPFullyShardedStrategy=FSDPStrategy "
+    "SingleTPUStrategy=SingleDeviceXLAStrategy TPUSpawnStrategy=XLAStrategy",
     "compat.gone": "BaguaStrategy ColossalAIStrategy DDP2Strategy DDPShardedStrategy DDPSpawnShardedStrategy "
     "HPUParallelStrategy HivemindStrategy HorovodStrategy IPUStrategy SingleHPUStrategy",
 }
@@ -171,8 +172,10 @@ OLD: dict[str, dict[str, str]] = {
     "profilers.profiler": {"profilers.profiler": "AbstractProfiler=Profiler BaseProfiler=Profiler"},
     "strategies": _STRATEGIES,
     **{f"strategies.{module}": _STRATEGIES for module in _STRATEGY_MODULES.split()},
-    "strategies.launchers.base": {"compat.absent": "_Launcher"},
-    "strategies.launchers.spawn": {"compat.absent": "_SpawnLauncher=_MultiProcessingLauncher"},
+    "strategies.launchers.base": {"strategies.launchers.launcher": "_Launcher"},
+    "strategies.launchers.spawn": {
+        "strategies.launchers.multiprocessing": "_SpawnLauncher=_MultiProcessingLauncher"
+    },
     "strategies.strategy_registry": {"strategies.registry": "StrategyRegistry"},
     "trainer.connectors.accelerator_connector": {"compat.absent": "AcceleratorConnector=_AcceleratorConnector"},
     "trainer.connectors.callback_connector": {"compat.absent": "CallbackConnector=_CallbackConnector"},

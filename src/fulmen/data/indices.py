@@ -31,9 +31,7 @@ _END = object()
 
 
 class Place(Protocol):
-    """Where a pass begins, and which of its batches are read."""
-
-    share: Share | None
+    """Where a pass begins."""
 
     def begin(self) -> int:
         """Called when the first indices of a pass are asked for; returns how many batches to leave out."""
@@ -51,6 +49,7 @@ class Indices:
         fillers: Empty batches that come first in a pass that leaves batches out; they bring those that follow to the
             workers that would have got them.
         remember: How many states of samplers that have one are kept, for batches that were asked for ahead of time.
+        share: Which batches are given; None for all.
 
     Attributes:
         notes: Where somebody wants to know which samples a batch is made of: the indices of batches that were asked
@@ -59,17 +58,20 @@ class Indices:
 
     notes: deque[Any] | None = None
 
-    def __init__(self, loader: DataLoader[Any], place: Place, fillers: int = 0, remember: int = 0) -> None:
+    def __init__(
+        self, loader: DataLoader[Any], place: Place, fillers: int = 0, remember: int = 0, share: Share | None = None
+    ) -> None:
         self.sampler: Any = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
         self.place = place
         self.fillers = fillers
+        self.share = share
         self.stateful = index_parts(loader)
         self.states: deque[tuple[int, list[Any]]] = deque(maxlen=remember or None)
         self.remembers = bool(remember and self.stateful)
 
     def __len__(self) -> int:
-        share = self.place.share
-        return int(len(self.sampler) if share is None else share.count(len(self.sampler)))
+        share = self.share
+        return int(len(self.sampler) if share is None else share.part_of(len(self.sampler)))
 
     def __iter__(self) -> Iterator[Any]:
         # Asked for now: there are samplers that draw when they are asked, and not when they give their first index.
@@ -80,7 +82,7 @@ class Indices:
         for _ in range(self.fillers):
             yield []
         self.fillers = 0
-        skip, share = self.place.begin(), self.place.share
+        skip, share = self.place.begin(), self.share
         sampler = self.sampler
         read = skip if share is None else skip * share.world
         if self.stateful:  # the samplers know where they are

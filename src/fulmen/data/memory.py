@@ -25,7 +25,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from fulmen.data.indices import Indices, Place, own_generator
+from fulmen.data.indices import Indices, own_generator
 from fulmen.data.plain import Fetch, collates_by_default, draw_base_seed, fetcher, is_plain, open_indices
 from fulmen.utilities.rank_zero import warn_once
 
@@ -68,8 +68,7 @@ def fast_iterator(loader: Any, indices: Indices | None = None) -> Iterator[list[
     if sampler is None or (indices is not None and indices.notes is not None):
         return open_indices(loader, _by_list(loader, table, select), indices)
     draw_base_seed(loader)
-    place = None if indices is None else indices.place
-    return map(select, itertools.chain.from_iterable(_cuts(loader.batch_sampler, sampler, table, place)))
+    return map(select, itertools.chain.from_iterable(_cuts(loader.batch_sampler, sampler, table, indices)))
 
 
 def _table_of(dataset: Any) -> _Table | None:
@@ -204,9 +203,10 @@ def _standard_sampler(loader: DataLoader[Any], length: int) -> SequentialSampler
 
 
 def _cuts(
-    batches: Any, sampler: SequentialSampler | RandomSampler, table: _Table, place: Place | None
+    batches: Any, sampler: SequentialSampler | RandomSampler, table: _Table, indices: Indices | None
 ) -> Iterator[tuple[Tensor, ...]]:
     """Index tensors of one batch each, many at a time; draws as the sampler does, and when it does."""
+    place, share = (None, None) if indices is None else (indices.place, indices.share)
     skip = 0 if place is None else place.begin()
     count, size = len(sampler.data_source), batches.batch_size
     generator = None
@@ -219,7 +219,6 @@ def _cuts(
         place.done()
     order = _located(order.to("cpu"), table)
     whole = count - count % size
-    share = None if place is None else place.share
     first, step = (0, 1) if share is None else (share.rank, share.world)
     skip *= step
     for start in range(skip * size, whole, size * _CUT):

@@ -216,9 +216,9 @@ def _uneven(refusal: str, shown: list[str]) -> MisconfiguredRun:
     return MisconfiguredRun(
         f"{refusal}, all processes need as many training batches in an epoch.",
         got=f"batches by process: {counts}",
-        fix="Give all processes as many: pad or cut the data, or pass `limit_train_batches` with the smallest number. Or "
-        'let processes that ran out take part until the last one is through, with `DDPStrategy(uneven="join")`, '
-        "automatic optimization with one optimizer, and without `SyncBatchNorm` and `static_graph`.",
+        fix="Give all processes as many: pad or cut the data, or pass `limit_train_batches` with the smallest number. "
+        'Or use `DDPStrategy(uneven="join")` with automatic optimization, one optimizer, and without `SyncBatchNorm` '
+        "and `static_graph`: then processes that ran out take part until the last one is through.",
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from fulmen.data.parts import parts_of
+from fulmen.strategies.exchange import bytes_of
 
 _DEPTH = 16  # an object may hold itself
 Way = Literal["indices", "batches", "ask", "own"]
@@ -35,7 +36,7 @@ class Share(NamedTuple):
     world: int
     cut: int | None = None
 
-    def count(self, total: int | float) -> int | float:
+    def part_of(self, total: int | float) -> int | float:
         """How many of so many batches are this process's."""
         return total if total == math.inf else max(math.ceil((total - self.rank) / self.world), 0)
 
@@ -106,10 +107,9 @@ def _feed(found: Any, value: Any, depth: int = 0) -> None:
     if depth > _DEPTH:
         return
     if isinstance(value, Tensor):
-        data = value.detach().to("cpu")
-        found.update(f"{data.dtype}{tuple(data.shape)}".encode())
-        if data.layout is torch.strided and not data.is_nested and not data.is_quantized:
-            found.update(data.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy())
+        found.update(f"{value.dtype}{tuple(value.shape)}".encode())
+        if value.layout is torch.strided and not value.is_nested and not value.is_quantized:
+            found.update(bytes_of(value).numpy())
     elif isinstance(value, Mapping):
         for key, item in value.items():
             _feed(found, key, depth + 1)
@@ -118,7 +118,7 @@ def _feed(found: Any, value: Any, depth: int = 0) -> None:
         for item in value:
             _feed(found, item, depth + 1)
     elif callable(getattr(value, "tobytes", None)):  # NumPy's, Pillow's
-        if getattr(value, "dtype", None) == object:  # whose bytes are addresses
+        if getattr(getattr(value, "dtype", None), "kind", "") == "O":  # whose bytes are addresses
             _feed(found, value.tolist(), depth + 1)
         else:
             found.update(value.tobytes())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import chain, count, islice
+from itertools import chain, count
 from typing import Any
 
 from fulmen.data.feed import Feed
@@ -50,7 +50,7 @@ class SharedFeed(Feed):
     ) -> None:
         self.strategy = strategy
         self.share = Share(strategy.global_rank, strategy.world_size)
-        self.own_limit = self.share.count(limit) if own_limit is None else own_limit
+        self.own_limit = self.share.part_of(limit) if own_limit is None else own_limit
         combined = isinstance(loader, CombinedLoader)
         self.ways = [way_of(one) for one in (loader.flattened if combined else [loader])]
         # Where loaders begin anew, or one follows on the other, the rows are counted, and not the batches of each.
@@ -75,7 +75,7 @@ class SharedFeed(Feed):
         self.whole = min(length, limit)
         if self.own:
             return length, min(length, self.own_limit)
-        return self.share.count(length), self.share.count(self.whole)
+        return self.share.part_of(length), self.share.part_of(self.whole)
 
     def numbers(self) -> Iterator[int]:
         if self.own:
@@ -160,7 +160,9 @@ class SharedFeed(Feed):
             return batches
         stream = self.streams[position]
         # One that says itself where it is stands behind its last batch; another has been read to a round's end.
-        counter = _Counting(batches, self._behind_last(stream.skip) if "part" in stream.saved else stream.skip * stream.stride)
+        counter = _Counting(
+            batches, self._behind_last(stream.skip) if "part" in stream.saved else stream.skip * stream.stride
+        )
         self.counter = None if self._combined else counter
         return self.share.of(counter, begun="part" in stream.saved and stream.skip > 0)
 

@@ -215,7 +215,7 @@ class MapStream(Stream):
 
     def _open(self) -> Iterator[Any]:
         loader = self.loader
-        self.indices = Indices(loader, self)
+        self.indices = Indices(loader, self, share=self.share)
         self.indices.notes = self.notes
         load_states(self.indices.stateful, self.saved.get("indices"))
         if self.fast:

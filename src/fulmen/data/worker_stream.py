@@ -77,7 +77,8 @@ class WorkerStream(Stream):
         fillers = skip % loader.num_workers
         indices = None
         if self.by_index:
-            indices = Indices(loader, self, fillers, remember=loader.num_workers * (loader.prefetch_factor or 2) + 8)
+            remember = loader.num_workers * (loader.prefetch_factor or 2) + 8
+            indices = Indices(loader, self, fillers, remember, self.share)
             load_states(indices.stateful, self.saved.get("indices"))
         states = self._first_states()
         if indices is not None:

@@ -148,6 +148,7 @@ def carrying(
             return known, None, True
         read: Indices = getattr(known, place)
         read.place, read.fillers, read.notes = indices.place, indices.fillers, indices.notes
+        read.share = indices.share
         return known, read, True
     copied = copy.copy(loader)
     changed = {

@@ -146,6 +146,13 @@ class Logger(MediaLogging, ABC):
         folder = self._run_folder() or self.__dict__.get("_default_dir")  # the last one is the Trainer's
         files_of(self).write(folder, key, items, step)
 
+    def _place(self) -> Any:
+        """Where the run's files lie, for the other processes of the run; None where they need not know."""
+        return None
+
+    def _take_place(self, place: Any) -> None:
+        """Goes by what :meth:`_place` gave on the process with rank 0."""
+
     def _run_folder(self) -> str | None:
         return self.log_dir or self.save_dir
 

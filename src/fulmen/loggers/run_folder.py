@@ -138,6 +138,12 @@ class RunFolderLogger(BackgroundLogger):
             self._version = next_version(local_path(self.root_dir))
         return self._version
 
+    def _place(self) -> tuple[str, str, int | str]:
+        return self._save_dir, self._name, self.version
+
+    def _take_place(self, place: tuple[str, str, int | str]) -> None:
+        self._save_dir, self._name, self._version = place
+
     @property
     def save_dir(self) -> str:
         """The folder of all experiments, as it was given."""

@@ -92,12 +92,15 @@ class Company:
 
         return run
 
-    def keep_step(self, feed: Feed, done: int, step: Callable[..., Any], batch: Any, which: tuple[int, ...]) -> None:
+    def keep_step(
+        self, name: str, feed: Feed, done: int, step: Callable[..., Any], batch: Any, which: tuple[int, ...]
+    ) -> None:
         """Runs the step once more where another process has one more batch and waits for this one in its step.
 
         Nothing of it is kept: no log, no count of a metric, no random number.
 
         Args:
+            name: The step's.
             feed: The pass.
             done: How many batches of it were this process's.
             step: The step.
@@ -107,19 +110,17 @@ class Company:
         meets = self._called if done else _meets(self.trainer.lightning_module, step)
         if not meets or not isinstance(feed, SharedFeed) or not feed.runs_out_early(done):
             return
-        trainer, module = self.trainer, self.trainer.lightning_module
-        book = trainer.logbook
-        before, index, hook = book.results, before_index(book.results), book.hook
-        device = self.strategy.root_device
+        book, module, device = self.trainer.logbook, self.trainer.lightning_module, self.strategy.root_device
+        before = book.results
         with without_trace(module, [], device):
             if not done:
                 batch = next(iter(Feed(feed.loader, 1, device=feed.device, fast=feed.fast)))
             scratch = Results(module, training=False, device=device)
             scratch.begin_batch(batch, 0)
-            book.open(scratch, which[0] if which else None)
-            book.enter(hook)
+            book.open(None if before is None else scratch, which[0] if which else None)
+            book.enter(name)
             step(batch, max(done - 1, 0), *which)
-        book.open(before, index)
+        book.open(before, before.dataloader_idx if before is not None else None)
 
     # What was logged.
 
@@ -145,11 +146,6 @@ class Company:
         for place, values in reduce_results(self.strategy, results, self.batches, self.steps):
             metrics.send(values, place, epoch=False)
         self.steps = {}
-
-
-def before_index(results: Results | None) -> int | None:
-    """The loader that values are logged for."""
-    return results.dataloader_idx if results is not None else None
 
 
 def _meets(module: Any, step: Callable[..., Any]) -> bool:

@@ -27,8 +27,8 @@ class Entry:
     """What was logged under one key in one hook."""
 
     __slots__ = (
-        "asked", "dtype", "hook", "metric", "name", "on_epoch", "on_step", "pending", "reduced", "reduction", "restored",
-        "results", "seen", "size", "take", "total", "value", "weight", "where",
+        "asked", "dtype", "hook", "metric", "name", "on_epoch", "on_step", "pending", "reduced", "reduction",
+        "restored", "results", "seen", "size", "take", "total", "value", "weight", "where",
     )  # fmt: skip
 
     def __init__(

@@ -35,7 +35,6 @@ class EpochLoop(EpochViews):
         trainer, hooks, progress, results, metrics = fit.trainer, fit.hooks, fit.progress, fit.results, fit.metrics
         optimization, transfer, signals = fit.optimization, fit.transfer, trainer.signals
         scheduled, ghosts, together = fit.schedules, fit.ghosts, trainer.strategy.peers is not None
-        send_step = metrics.send_step if ghosts is None else ghosts.send_step
         index = progress.batch - 1
         self.batch_idx = index
         self.is_last_batch = progress.epoch_done
@@ -66,7 +65,7 @@ class EpochLoop(EpochViews):
             progress.phase = "batch"
             hooks.on_train_batch_end(outputs, shown, index)
             if optimization.closed and metrics.due_at(progress.windows):
-                send_step()
+                metrics.send_step()
             hooks.after_train_batch(outputs, shown, index)
             if ghosts is not None:
                 ghosts.end_round()

@@ -13,9 +13,9 @@ from fulmen.core.hooks import keep_modes
 from fulmen.core.module import LightningModule
 from fulmen.data.epochs import set_epoch
 from fulmen.data.feed import Feed
-from fulmen.data.sharding import Share, way_of
 from fulmen.data.loaders import check_loader, length_of, planned_batches, prepare
 from fulmen.data.parts import flat
+from fulmen.data.sharding import Share, way_of
 from fulmen.loops.company import Company, make_feed
 from fulmen.loops.inside import EvaluationViews
 from fulmen.loops.recipe import step_function
@@ -26,6 +26,7 @@ from fulmen.loops.transfer import plan_transfer
 from fulmen.loops.watch import watch_feed, watch_strategy, watch_transfer
 from fulmen.strategies.exchange import exchange
 from fulmen.utilities.combined_loader import CombinedLoader
+from fulmen.utilities.exceptions import MisconfiguredValue
 from fulmen.utilities.states import RunningStage, TrainerFn
 
 if TYPE_CHECKING:
@@ -104,10 +105,17 @@ class LoaderSet:
         """Plans how many batches this process reads where its data are another's only in part."""
         strategy, limit = self.trainer.strategy, self.limit
         share = Share(strategy.global_rank, strategy.world_size)
-        part = int(share.count(limit)) if isinstance(limit, int) else limit
+        part = int(share.part_of(limit)) if isinstance(limit, int) else limit
         lengths = [length_of(loader) for loader in self.loaders]
         self.own_batches = [planned_batches(length, part, flag) for length in lengths]
-        for index, each in enumerate(zip(*exchange(strategy, lengths), strict=True)):
+        everywhere = exchange(strategy, lengths)
+        if len(set(map(len, everywhere))) > 1:
+            raise MisconfiguredValue(
+                "Every process goes over the same loaders.",
+                got=f"{', '.join(str(len(one)) for one in everywhere)} loaders, by rank",
+                fix=f"Return the same number of loaders from `{self.source.hook}` on every rank, empty ones if need be.",
+            )
+        for index, each in enumerate(zip(*everywhere, strict=True)):
             divided = not self.trainer.use_distributed_sampler or way_of(self.loaders[index]) == "own"
             if divided or len(set(each)) > 1:
                 self.max_batches[index] = self.own_batches[index]
@@ -190,7 +198,8 @@ class EvaluationLoop(EvaluationViews):
         if self.data.empty:
             return []
         if saved is not None and saved.get("world", 1) != trainer.strategy.world_size:
-            saved = self._anew(saved)
+            self._forget(saved)
+            saved = None
         results, book, metrics = self.results, trainer.logbook, trainer.metrics
         assert results is not None
         several = len(self.max_batches) > 1
@@ -243,7 +252,7 @@ class EvaluationLoop(EvaluationViews):
         book.open(results)
         metrics.watch(results, "step")
 
-    def _anew(self, saved: dict[str, Any]) -> None:
+    def _forget(self, saved: dict[str, Any]) -> None:
         """Forgets a pass that other processes began, in which this one has no place: it begins at its start.
 
         Args:
@@ -308,7 +317,7 @@ class EvaluationLoop(EvaluationViews):
                     signals.obey(trainer)
         if company is not None:
             company.batches[index if several else None] = self.batches_done
-            company.keep_step(feed, self.batches_done, step, batch, which)
+            company.keep_step(name, feed, self.batches_done, step, batch, which)
         if several and self.sanity_batches is None:
             trainer.metrics.collect(results.entries_of(index), on_step=False, training=False)
 

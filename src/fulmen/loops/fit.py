@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +22,7 @@ from fulmen.loops.manual import Manual
 from fulmen.loops.named import Named
 from fulmen.loops.optimize import Automatic
 from fulmen.loops.progress import Progress
-from fulmen.loops.reduction import reduce_results
+from fulmen.loops.reduction import reduce_results, reduce_step
 from fulmen.loops.results import Results
 from fulmen.loops.sanity import without_trace
 from fulmen.loops.schedule import LearningRates
@@ -82,7 +83,7 @@ class FitLoop(FitViews):
         self.hooks = trainer.hooks
         strategy = trainer.strategy
         self.results = Results(module, True, strategy.root_device, strategy.global_rank, strategy.world_size)
-        self.metrics.group = strategy if strategy.world_size > 1 else None
+        self.metrics.reduce_step = partial(reduce_step, strategy) if strategy.world_size > 1 else None
         kind = _kind_of(trainer, module)
         self.optimization = optimization = kind(trainer, module, trainer.hooks, trainer.logbook, self.progress)
         optimization.check()
@@ -290,11 +291,9 @@ class FitLoop(FitViews):
         self.progress.phase = "end"
         self.metrics.watch(self.results, "epoch")
         self.hooks.on_train_epoch_end()
-        self._reduce_values()
-        self.hooks.judge_train_epoch()
         self._end_values()
 
-    def _reduce_values(self) -> None:
+    def reduce_values(self) -> None:
         """Makes the epoch's values those of all processes, once."""
         strategy = self.trainer.strategy
         if strategy.world_size > 1:
@@ -304,7 +303,7 @@ class FitLoop(FitViews):
     def _end_values(self) -> None:
         """What becomes of an epoch's values, once a checkpoint could have been written."""
         trainer, metrics, results, progress = self.trainer, self.metrics, self.results, self.progress
-        self._reduce_values()
+        self.reduce_values()
         values = metrics.collect(results.entries(), on_step=False, training=True)
         if progress.epoch_done:
             self.rates.step("epoch", True, progress.epoch)

@@ -26,14 +26,13 @@ class Ghosts:
 
     Attributes:
         here: Whether this process has a batch in the running round.
-        some_out: Whether some process has none.
         batch: The last batch that this process had; None before its first.
     """
 
     def __init__(self, fit: FitLoop, feed: RoundFeed) -> None:
         self.fit, self.feed = fit, feed
         self.strategy, self.book = fit.trainer.strategy, fit.trainer.logbook
-        self.here, self.some_out = True, False
+        self.here = True
         self.batch: Any = None
         module = fit.trainer.lightning_module
         rank, world = self.strategy.global_rank, self.strategy.world_size
@@ -51,12 +50,13 @@ class Ghosts:
         Returns:
             Whether this process has one.
         """
-        active = self.feed.active
-        self.here, self.some_out = batch is not GHOST, len(active) < self.strategy.world_size
+        active, results = self.feed.active, self.fit.results
+        self.here = batch is not GHOST
+        results.out, results.some_out = not self.here, len(active) < self.strategy.world_size
         if self.by_round:
             self.fit.optimization.share = self.strategy.world_size / len(active)
         if not self.here:
-            self.fit.results.batch_index = index
+            results.batch_index = index
             self.book.open(self.scratch)
         return self.here
 
@@ -66,10 +66,6 @@ class Ghosts:
             self.batch = batch
         return self.batch
 
-    def send_step(self) -> None:
-        """Sends a step's values to the loggers, of the processes that have any."""
-        self.fit.metrics.send_step(here=self.here, together=self.some_out)
-
     def end_round(self) -> None:
         """Takes note of whose buffers are the newest, and lets hooks log again."""
         self.strategy.lead = self.feed.active[0]
@@ -78,7 +74,8 @@ class Ghosts:
 
     def end_epoch(self) -> None:
         """Gives all processes the buffers of one that trained to the end."""
-        self.batch = None
+        self.batch, results = None, self.fit.results
+        results.out = results.some_out = False
         if self.strategy.lead:
             self.strategy.sync_buffers()
             self.strategy.lead = 0

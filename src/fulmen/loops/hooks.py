@@ -52,6 +52,7 @@ class Hooks:
         callbacks: In order.
         book: Where the values go that listeners log.
         wrap: What puts a profiler around a listener, given the action's name; None for none.
+        agree: Makes the values of a training epoch those of all processes, before they are judged.
 
     Raises:
         MisconfigurationException: If a listener cannot take what its event brings.
@@ -65,7 +66,6 @@ class Hooks:
     on_train_end: Fire
     on_train_epoch_start: Fire
     on_train_epoch_end: Fire
-    judge_train_epoch: Fire
     on_train_batch_start: Fire
     on_train_batch_end: Fire
     after_train_batch: Fire
@@ -99,6 +99,7 @@ class Hooks:
         callbacks: Iterable[Callback],
         book: LogBook,
         wrap: Callable[[str, Fire], Fire] | None = None,
+        agree: Fire | None = None,
     ) -> None:
         callbacks = list(callbacks)
         self.listeners: dict[str, list[str]] = {}
@@ -118,9 +119,8 @@ class Hooks:
             if event == "on_train_batch_end":  # the loggers get the batch's values in between
                 setattr(self, event, fire(order))
                 self.after_train_batch = fire(late)
-            elif event == "on_train_epoch_end":  # and processes agree on the epoch's values
-                setattr(self, event, fire(order))
-                self.judge_train_epoch = fire(late)
+            elif event == "on_train_epoch_end" and agree is not None:
+                setattr(self, event, fire([*order, ("reduce_values", agree), *late]))
             else:
                 setattr(self, event, fire(order + late))
 

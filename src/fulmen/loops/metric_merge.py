@@ -85,7 +85,8 @@ def _in_order(values: list[Any], updates: list[int]) -> list[Any]:
     if len(sizes) > 1 or not (size := sizes.pop()).is_integer() or not size:
         return [item for one in lists for item in one]
     step = int(size)
-    return [item for start in range(0, max(map(len, lists)), step) for one in lists for item in one[start : start + step]]
+    starts = range(0, max(map(len, lists)), step)
+    return [item for start in starts for one in lists for item in one[start : start + step]]
 
 
 def _moved(state: Any, device: Any) -> Any:

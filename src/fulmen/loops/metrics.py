@@ -6,13 +6,10 @@ what the bar shows. They are filled when somebody reads them and when an epoch e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
-
-from fulmen.loops.reduction import reduce_step, step_values, wants_steps
-from fulmen.strategies.exchange import Group
 
 if TYPE_CHECKING:
     from fulmen.callbacks.x_axis import XAxisCounter
@@ -35,7 +32,7 @@ class Metrics:
         self.progress = progress
         self.loggers: list[Logger] = []
         self.counter: XAxisCounter | None = None
-        self.group: Group | None = None  # the processes that train together
+        self.reduce_step: Callable[[Results], dict[str, Tensor]] | None = None  # where processes train together
         self.step_values = False  # whether loggers are to have values of single steps, and of nothing else, of a key
         self.log_every_n_steps = 50
         self._callback: dict[str, Tensor] = {}
@@ -148,19 +145,13 @@ class Metrics:
         every = self.log_every_n_steps
         return every > 0 and (windows + 1) % every == 0
 
-    def send_step(self, here: bool = True, together: bool = False) -> None:
-        """Sends the training step's values to the loggers.
-
-        Args:
-            here: Whether this process had a batch.
-            together: Whether all processes reduce values in any case: one without a batch does not know if there are
-                any to be reduced.
-        """
+    def send_step(self) -> None:
+        """Sends the training step's values to the loggers."""
         results = self.results
         if self.loggers and results is not None:
-            values = self.collect(results.entries(), on_step=True, training=True) if here else {}
-            if self.group is not None and (together or wants_steps(results)):
-                values.update(reduce_step(self.group, step_values(results.entries()) if here else {}))
+            values = {} if results.out else self.collect(results.entries(), on_step=True, training=True)
+            if self.reduce_step is not None:
+                values.update(self.reduce_step(results))
             self.send(values, self.progress.windows)
 
     def send(self, values: dict[str, Tensor], step: int, epoch: bool = True) -> None:

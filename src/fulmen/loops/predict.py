@@ -141,7 +141,7 @@ class PredictionLoop(PassViews):
                     kept.append(move_data_to_device(output, "cpu") if self._on_device else output)
                     numbers.append(batch_idx)
         if company is not None:
-            company.keep_step(feed, self.batches_done, step, batch, which)
+            company.keep_step("predict_step", feed, self.batches_done, step, batch, which)
 
     def _feed(self, index: int) -> Feed:
         loader, limit, own = self.data.loaders[index], self.max_batches[index], self.data.own_batches

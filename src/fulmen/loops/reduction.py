@@ -15,7 +15,6 @@ from torch import Tensor
 from fulmen.loops.entries import Entry
 from fulmen.loops.log_rules import RULES
 from fulmen.loops.metric_merge import counts_of, value_of_all
-from fulmen.loops.metric_state import path_of
 from fulmen.loops.result_state import dump_entry, load_entry
 from fulmen.strategies.exchange import Group, exchange
 from fulmen.utilities.exceptions import MisconfigurationException
@@ -125,7 +124,8 @@ def _reduced(entry: Entry, found: list[dict[str, Any]], key: Key) -> Tensor | No
     if entry.metric is not None:
         if parts[0]["alone"]:  # as the metric was told
             return None
-        return entry.scalar(value_of_all(entry.metric, [one["metrics"][one["entries"][key]["counts"]] for one in found]))
+        counts = [one["metrics"][part["counts"]] for one, part in zip(found, parts, strict=True)]
+        return entry.scalar(value_of_all(entry.metric, counts))
     totals, weights = [_number(part["total"]) for part in parts], [_number(part["weight"]) for part in parts]
     weight = sum(weights)
     if not weight:
@@ -170,9 +170,8 @@ def _warn_of_gaps(key: Key, holders: list[int], found: list[dict[str, Any]]) -> 
 # Values of single steps, which loggers get.
 
 
-def wants_steps(results: Results, loader: int | None = None) -> bool:
-    """Whether values of single steps are reduced over processes: ``self.log(on_step=True, sync_dist=True)``."""
-    return any(_is_synced(entry) for table in results.tables(loader).values() for entry in table.values())
+def _wants_steps(results: Results) -> bool:
+    return any(_is_synced(entry) for table in results.tables(None).values() for entry in table.values())
 
 
 def step_values(entries: Iterable[Entry]) -> StepValues:
@@ -185,10 +184,20 @@ def step_values(entries: Iterable[Entry]) -> StepValues:
     return values
 
 
-def reduce_step(strategy: Group, values: StepValues) -> dict[str, Tensor]:
-    """The values of one step over all processes, all of which have to call it."""
-    reduced = _steps_of_all([[(0, one)] for one in exchange(strategy, values)])
-    return reduced[0][1]
+def reduce_step(strategy: Group, results: Results) -> dict[str, Tensor]:
+    """The values of one step of training over all processes, all of which have to call it.
+
+    Args:
+        strategy: How the processes agree.
+        results: What was logged on this one.
+
+    Returns:
+        Those that were logged with ``sync_dist=True``. Where there are none, nobody waits for anybody.
+    """
+    if not results.some_out and not _wants_steps(results):  # one that never had a batch does not know
+        return {}
+    mine = {} if results.out else step_values(results.entries())
+    return _steps_of_all([[(0, one)] for one in exchange(strategy, mine)])[0][1]
 
 
 def _steps_of_all(found: list[list[tuple[int, StepValues]]]) -> list[tuple[int, dict[str, Tensor]]]:

@@ -70,6 +70,7 @@ class DDPStrategy(ParallelStrategy):
         process_group_backend: str | None = None,
         timeout: timedelta = timedelta(seconds=1800),  # immutable
         start_method: Literal["popen", "spawn", "fork", "forkserver"] = "popen",
+        *,
         stall_report: float | None = None,
         stall_timeout: float | None = None,
         uneven: Literal["join", "error"] = "join",

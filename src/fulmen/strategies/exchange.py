@@ -29,6 +29,9 @@ class Group(Protocol):
     def all_gather(self, tensor: Tensor, group: Any = None, sync_grads: bool = False) -> Tensor:
         """Collects a tensor of every process in a new first dimension."""
 
+    def broadcast(self, obj: Any, src: int = 0) -> Any:
+        """Hands an object of one process to all."""
+
 
 def exchange(strategy: Group, value: Any) -> list[Any]:
     """Hands a value of each process to all. All of them have to call it.
@@ -63,6 +66,14 @@ def exchange(strategy: Group, value: Any) -> list[Any]:
     return [_unpacked(torch.cat(part)[:size]) for part, size in zip(parts, lengths, strict=True)]
 
 
+def bytes_of(tensor: Tensor) -> Tensor:
+    """The numbers of a strided tensor as bytes on the host, in order."""
+    flat = tensor.detach().to("cpu").resolve_conj().resolve_neg().contiguous().reshape(-1)
+    if flat.numel() and flat.stride(0) != 1:  # of a single number, which counts as contiguous
+        flat = flat.clone(memory_format=torch.contiguous_format)
+    return flat.view(torch.uint8)
+
+
 def _gathered(strategy: Group, data: Tensor) -> list[Tensor]:
     found = strategy.all_gather(data.to(strategy.root_device))
     return list(found.detach().to("cpu").reshape(strategy.world_size, -1))
@@ -85,9 +96,8 @@ class _Packer(pickle.Pickler):
             return None
         if type(obj) not in (Tensor, torch.nn.Parameter):
             return None  # knows itself what belongs to it
-        data = obj.detach().to("cpu").resolve_conj().resolve_neg().contiguous()
-        place = (self.size, data.dtype, tuple(data.shape))
-        data = data.reshape(-1).view(torch.uint8)
+        data = bytes_of(obj)
+        place = (self.size, obj.dtype, tuple(obj.shape))
         self.tensors.append(_padded(data, math.ceil(data.numel() / _ALIGNED) * _ALIGNED))
         self.size += self.tensors[-1].numel()
         return place

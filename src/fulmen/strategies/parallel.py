@@ -48,9 +48,30 @@ class ParallelStrategy(Strategy, ABC):
         self._layer_sync: Any = None
         self._num_nodes = 1
         self._turns: Turns | None = None
+        self._ranks = (0, 0, 0, 1)
         self.in_child = False  # in a process that a launcher has started for this run
 
     # Who is who.
+
+    @property
+    def global_rank(self) -> int:  # type: ignore[override]
+        """This process's number among all."""
+        return self._ranks[0]
+
+    @property
+    def local_rank(self) -> int:  # type: ignore[override]
+        """This process's number on its machine."""
+        return self._ranks[1]
+
+    @property
+    def node_rank(self) -> int:  # type: ignore[override]
+        """The number of its machine."""
+        return self._ranks[2]
+
+    @property
+    def world_size(self) -> int:  # type: ignore[override]
+        """The number of processes on all machines."""
+        return self._ranks[3]
 
     @property
     def parallel_devices(self) -> list[torch.device] | None:
@@ -97,8 +118,9 @@ class ParallelStrategy(Strategy, ABC):
         if self.num_processes:
             environment.set_global_rank(environment.node_rank() * self.num_processes + environment.local_rank())
             environment.set_world_size(self.num_nodes * self.num_processes)
-        self.global_rank, self.local_rank = environment.global_rank(), environment.local_rank()
-        self.node_rank, self.world_size = environment.node_rank(), environment.world_size()
+        self._ranks = (
+            environment.global_rank(), environment.local_rank(), environment.node_rank(), environment.world_size()
+        )  # fmt: skip
         rank_zero_only.rank = self.global_rank  # type: ignore[attr-defined]
 
     # How processes agree.

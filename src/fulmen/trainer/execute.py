@@ -21,7 +21,7 @@ from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, 
 from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
 from fulmen.trainer.hyper_parameters import log_hyper_parameters
 from fulmen.trainer.launched import start_others
-from fulmen.trainer.logging import begin_logging, end_logging
+from fulmen.trainer.logging import agree_on_places, begin_logging, end_logging
 from fulmen.trainer.optimizers import set_up_optimizers
 from fulmen.trainer.profiling import begin_profile, end_profile
 from fulmen.trainer.signals import requeue_signal
@@ -193,6 +193,7 @@ def begin(trainer: Trainer, job: Job) -> None:
     fitting = fn == TrainerFn.FITTING
     module = assemble(trainer, job)
     trainer.strategy.setup_environment()
+    agree_on_places(trainer)
     trainer._ckpt_path = trainer.strategy.broadcast(
         _requeued(trainer, fn) or find_checkpoint(trainer, job.ckpt_path, fn, model_given=job.model is not None)
     )
@@ -208,9 +209,9 @@ def begin(trainer: Trainer, job: Job) -> None:
         restore_model(trainer, checkpoint)
     log_hyper_parameters(trainer, module, trainer.datamodule)
     trainer.strategy.setup(trainer)
-    trainer.hooks = Hooks(
-        trainer, module, [*trainer.companions, *trainer.callbacks], trainer.logbook, wrap=trainer.profile_wrapper()
-    )
+    callbacks = [*trainer.companions, *trainer.callbacks]
+    agree = trainer.fit_loop.reduce_values if fitting and trainer.strategy.world_size > 1 else None
+    trainer.hooks = Hooks(trainer, module, callbacks, trainer.logbook, trainer.profile_wrapper(), agree)
     if fitting:
         set_up_optimizers(trainer)
         trainer.should_stop = False

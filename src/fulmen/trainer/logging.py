@@ -40,6 +40,18 @@ def begin_logging(trainer: Trainer) -> None:
         trainer.metrics.counter = found
 
 
+def agree_on_places(trainer: Trainer) -> None:
+    """Has the loggers of all processes go by the folders that rank 0's have, so that a run has one folder."""
+    strategy = trainer.strategy
+    if strategy.world_size == 1:
+        return
+    kinds = [type(logger).__qualname__ for logger in trainer.loggers]
+    places = [logger._place() if isinstance(logger, Logger) else None for logger in trainer.loggers]
+    for logger, kind, (first, place) in zip(trainer.loggers, kinds, strategy.broadcast([*zip(kinds, places)])):
+        if place is not None and kind == first and not strategy.is_global_zero:
+            logger._take_place(place)
+
+
 def end_logging(trainer: Trainer, status: str) -> None:
     """Ends a run for the loggers, which write what they still have.
 

@@ -36,6 +36,26 @@ class FORMER:
         return False
 
     @view
+    def use_ddp(self: Any) -> bool:
+        """Whether several processes act as one."""
+        return bool(self.world_size > 1)
+
+    @view
+    def use_dp(self: Any) -> bool:
+        """False: a process has one device."""
+        return False
+
+    @view
+    def use_ddp2(self: Any) -> bool:
+        """False: a process has one device."""
+        return False
+
+    @view
+    def use_horovod(self: Any) -> bool:
+        """False: processes talk through ``torch.distributed``."""
+        return False
+
+    @view
     def distributed_backend(self: Any) -> str | None:
         """The name of the strategy, where there are several processes."""
         return getattr(self.strategy, "strategy_name", None) if self.world_size > 1 else None

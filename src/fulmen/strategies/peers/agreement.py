@@ -18,13 +18,11 @@ class Round:
 
     Attributes:
         reason: Why to stop.
-        gone: Who had left in order before it was asked for.
         since: When this rank heard of it.
         limit: The furthest position that any rank had passed when it stood still; None until it is known.
     """
 
     reason: str
-    gone: frozenset[int] = frozenset()
     since: float = field(default_factory=time.monotonic)
     limit: Position | None = None
 
@@ -50,16 +48,21 @@ class Agreement:
         """Whether there is a round that this rank has not obeyed."""
         return self.turn in self.rounds
 
-    def ask(self, number: int, reason: str, gone: frozenset[int] = frozenset()) -> None:
+    @property
+    def is_undecided(self) -> bool:
+        """Whether there is a round of which it is not known where to stop."""
+        return any(one.limit is None for one in list(self.rounds.values()))
+
+    def ask(self, number: int, reason: str, anybody_left: bool = False) -> None:
         """Takes note that somebody has asked for a round.
 
         Args:
             number: Which.
             reason: Why.
-            gone: Who has left in order before.
+            anybody_left: Whether somebody had left in order before, who has passed everything.
         """
         if number not in self.rounds:
-            self.rounds[number] = Round(reason, gone, limit=END if gone else None)
+            self.rounds[number] = Round(reason, limit=END if anybody_left else None)
 
     def verdict(self, position: Position) -> str | None:
         """What a gate answers.

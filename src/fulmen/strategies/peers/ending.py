@@ -6,10 +6,23 @@ import multiprocessing
 import os
 import sys
 import threading
-from typing import NoReturn
+import time
+from typing import TYPE_CHECKING, NoReturn
 
+from fulmen.strategies.peers import liveness
+from fulmen.strategies.peers.board import Board
 from fulmen.strategies.peers.faults import Fault, PeerFailed
+from fulmen.strategies.peers.neighbours import Neighbours
+from fulmen.strategies.peers.wire import NoAnswer, StoreLost
 
+if TYPE_CHECKING:
+    from fulmen.strategies.peers.peers import Peers
+
+# For how many seconds a main thread may stay away after a fault, and how long one that came back may take to end.
+_AWAY = 3.0
+_ENDING = 9.0
+# How much later whoever prints the whole text ends, so that it comes last.
+LAST = 0.5
 # A thread that sits in a write holds the lock of the stream, so output is given up after as many seconds.
 _OUTPUT = 1.0
 
@@ -52,17 +65,6 @@ def end(code: int, text: str) -> NoReturn:
     os._exit(code)
 
 
-def record(fault: Fault, world_size: int) -> None:
-    """Has torchrun's own report name this rank's failure, if torchrun has started it.
-
-    Args:
-        fault: The failure of this rank.
-        world_size: How many ranks there are.
-    """
-    if "TORCHELASTIC_RUN_ID" in os.environ and "TORCHELASTIC_ERROR_FILE" in os.environ:
-        record_error(PeerFailed(fault, world_size))
-
-
 def record_error(error: BaseException) -> None:
     """Has torchrun's own report show an error of this rank, if torchrun has started it.
 
@@ -73,3 +75,70 @@ def record_error(error: BaseException) -> None:
         from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
         get_error_handler().record_exception(error)
+
+
+class Ending:
+    """Ends this process after a fault, unless its main thread does.
+
+    Args:
+        peers: Whose main thread it is.
+        neighbours: The other processes.
+
+    Attributes:
+        called_off: Whether the main thread has come to an end of its own.
+    """
+
+    def __init__(self, peers: Peers, neighbours: Neighbours) -> None:
+        self.called_off = False
+        self._peers = peers
+        self._neighbours = neighbours
+        self._since = 0.0
+
+    def begin(self) -> None:
+        """From now on, time is counted."""
+        self._since = time.monotonic()
+
+    def end_if_due(self, board: Board | None) -> None:
+        """Ends the process if it is time.
+
+        Args:
+            board: Where the ranks meet; None if the store is lost.
+        """
+        peers, fault = self._peers, self._peers.culprit
+        seconds = time.monotonic() - self._since
+        limit = _ENDING if peers.back else _AWAY
+        if fault is None or seconds < limit or self.called_off:
+            return
+        try:
+            tells = self._tells(fault, board)
+        except (NoAnswer, StoreLost):
+            board, tells = None, self._tells(fault, None)
+        if tells and seconds < limit + LAST:
+            return
+        failed = PeerFailed(fault, peers.world_size)
+        if fault.rank == peers.rank:
+            record_error(failed)
+        self._kill_the_deaf(board)
+        who = f"rank {fault.rank}" if fault.rank >= 0 else "the store"
+        short = f"Rank {peers.rank} of {peers.world_size} ends because {who} failed."
+        if not self.called_off:
+            end(143 if peers.wish_from_signal == "signal:15" else 1, str(failed) if tells else short)
+
+    def _tells(self, fault: Fault, board: Board | None) -> bool:
+        """Whether it is this rank that prints the whole text: the first that knows it, and is not about to vanish."""
+        culprit = -1 if fault.kind == "stalled" else fault.rank
+        before = [rank for rank in self._neighbours.present if rank < self._peers.rank and rank != culprit]
+        if board is not None:
+            know = any(board.notes("seen", [rank]) for rank in before)
+        else:
+            know = not (self._neighbours.here().keys() - self._neighbours.dead()).isdisjoint(before)
+        return self._peers.rank != culprit and not know
+
+    def _kill_the_deaf(self, board: Board | None) -> None:
+        """Ends processes of this host that cannot end themselves: stopped, or in code that keeps the GIL."""
+        try:
+            for rank, other in self._neighbours.here().items() if board is not None else ():
+                if board is not None and board.notes("seen", [rank]) is None:
+                    liveness.kill(other)
+        except (NoAnswer, StoreLost):
+            pass

@@ -21,7 +21,8 @@ from fulmen.strategies.peers.faults import (
     is_the_same,
 )
 from fulmen.strategies.peers.liveness import this_process
-from fulmen.strategies.peers.watchdog import Asking, Watchdog
+from fulmen.strategies.peers.questions import Question
+from fulmen.strategies.peers.watchdog import Watchdog
 from fulmen.utilities.exceptions import SIGTERMException
 
 # For how many seconds a rank that has failed waits until the others have heard of it.
@@ -192,12 +193,12 @@ class Peers:
         return None not in self._ask().values() and self.culprit is None
 
     def _ask(self) -> dict[int, Any]:
-        asking = Asking("health", ANSWER)
-        self._watchdog.ask(asking)
+        question = Question("health", ANSWER)
+        self._watchdog.ask(question)
         with self.changed:
-            while asking.answers is None and self.culprit is None and self._watchdog.is_alive():
+            while question.answers is None and self.culprit is None and self._watchdog.is_alive():
                 self.changed.wait(1.0)
-        return asking.answers or {}
+        return question.answers or {}
 
     def _settle(self, position: Position, wish: str) -> str:
         if self._closed or os.getpid() != self._pid:
@@ -212,7 +213,7 @@ class Peers:
                     raise PeerFailed(self.culprit, self.world_size)
                 reason = self.agreement.verdict(position) if self.agreement.is_open else None
                 if reason is not None:
-                    self.passed = position
+                    self.passed, self.wish = position, ""
                     self.frozen = self.agreement.is_open
                     return reason
                 if not self._watchdog.is_alive():
@@ -221,10 +222,10 @@ class Peers:
 
     def _find_out_who(self) -> None:
         """Waits until somebody has said who is gone, or finds who does not answer."""
-        asking = Asking("health", _WHO)
-        self._watchdog.ask(asking)
-        self._wait(lambda: self.culprit is not None or asking.answers is not None, _WHO + 1.0)
-        silent = [rank for rank, answer in (asking.answers or {}).items() if answer is None]
+        question = Question("health", _WHO)
+        self._watchdog.ask(question)
+        self._wait(lambda: self.culprit is not None or question.answers is not None, _WHO + 1.0)
+        silent = [rank for rank, answer in (question.answers or {}).items() if answer is None]
         if self.culprit is None and silent:
             self._blame(Fault(silent[0], "lost", f"The connection to it broke, and it gave no answer for {_WHO:g} s."))
         else:

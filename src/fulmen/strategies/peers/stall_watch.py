@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from fulmen.strategies.peers.peers import Peers
 
 # How much later than the one before it a rank asks, so that one asks for all.
-_STAGGER = 0.25
-_STAGGERED = 8
+_STAGGER = 1.0
+_STAGGERED = 5
 # How long an answer of the group to somebody else's question may take.
 _ROUND = 6.0
 
@@ -82,14 +82,14 @@ class StallWatch:
         """Leaves it to another rank to find out, for a while."""
         self._next = max(self._next, time.monotonic() + _ROUND + self._first / 4 + self._stagger)
 
-    def another_has_told(self, again: float) -> None:
-        """Takes note that another rank has printed where all are.
+    def is_told(self, again: float) -> None:
+        """Takes note that it is printed where all are.
 
         Args:
-            again: In how many seconds that one asks again.
+            again: In how many seconds to ask again.
         """
         self.told = True
-        self._next = time.monotonic() + again + self._stagger + _STAGGER
+        self._next = time.monotonic() + again + self._stagger
 
     def judge(self, answers: Mapping[int, dict[str, Any] | None]) -> Verdict:
         """What to do.
@@ -109,7 +109,6 @@ class StallWatch:
         else:
             self.again = math.inf if end_after <= 0 else max(end_after - youngest, 1.0)
             if not self.told and 0 < self._peers.report_after <= youngest:
-                self.told = True
                 verdict = "report"
         self._next = time.monotonic() + self.again
         return verdict

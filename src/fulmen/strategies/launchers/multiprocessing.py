@@ -1,0 +1,221 @@
+"""Runs a function in new processes, and brings back what it returns."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from typing import Any, Literal
+
+import torch
+
+from fulmen.strategies.launchers.group import Group
+from fulmen.strategies.launchers.launcher import _Launcher
+from fulmen.strategies.launchers.main_guard import Bootstrap, check_main_guard
+from fulmen.strategies.launchers.meeting import meeting
+from fulmen.strategies.launchers.parcel import receive, send
+from fulmen.strategies.launchers.process_state import ProcessState
+from fulmen.strategies.launchers.report import Report, culprit
+from fulmen.strategies.launchers.worker import Job, Place, work
+from fulmen.utilities.exceptions import MisconfiguredRun, MisconfiguredValue, SIGTERMException
+
+_FIX = (
+    "Make it in `setup` instead of `__init__`, use a function of a module instead of a lambda or a function within "
+    'another, or pass `strategy="ddp"`, which sends nothing.'
+)
+
+
+class _MultiProcessingLauncher(_Launcher):
+    """Runs a function in new processes of this machine while this one waits.
+
+    What the first of them gives back, such as weights, comes to this process through a file. When one fails, all end,
+    and the error names the first that did.
+
+    Args:
+        strategy: Says how many processes there are, and where they meet.
+        start_method: ``"spawn"``, ``"fork"`` or ``"forkserver"``; see :mod:`multiprocessing`.
+
+    Attributes:
+        procs: The processes that run at present.
+
+    Raises:
+        MisconfiguredValue: If this system does not have the start method.
+    """
+
+    def __init__(self, strategy: Any, start_method: Literal["spawn", "fork", "forkserver"] = "spawn") -> None:
+        methods = multiprocessing.get_all_start_methods()
+        if start_method not in methods:
+            raise MisconfiguredValue(
+                "`start_method` is one that this system has.",
+                got=start_method,
+                fix=f"Choose among: {', '.join(repr(method) for method in methods)}.",
+            )
+        self._strategy = strategy
+        self._start_method = start_method
+        self._group: Group | None = None
+
+    @property
+    def is_interactive_compatible(self) -> bool:
+        return self._start_method == "fork"
+
+    @property
+    def procs(self) -> list[BaseProcess]:
+        """The processes that run at present."""
+        return [] if self._group is None else self._group.processes
+
+    def launch(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        trainer: Any = None,
+        collect: Callable[[], Any] | None = None,
+        restore: Callable[[Any], None] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Runs a function in new processes and waits for all of them.
+
+        Args:
+            function: The function.
+            *args: What it is called with.
+            trainer: Who asks for it.
+            collect: Called in the first process after the function; what it returns comes to this process.
+            restore: Called in this process with that.
+            **kwargs: What the function is called with by name.
+
+        Returns:
+            What the function returned in the first process of this machine.
+
+        Raises:
+            MisconfigurationException: If processes cannot be started like this, or a part of what goes to them or
+                comes from them cannot be pickled.
+            torch.multiprocessing.ProcessRaisedException: If the function failed; ends with the traceback.
+            torch.multiprocessing.ProcessExitedException: If a process ended before the function did.
+            SystemExit: If that was called for in all processes, or by SIGTERM.
+            KeyboardInterrupt: On Ctrl-C.
+        """
+        check_main_guard()
+        if self._start_method == "fork" and torch.cuda.is_initialized():
+            raise MisconfiguredRun(
+                "A process that has used a GPU cannot be forked: the GPU would not work in the new processes.",
+                fix="In a notebook, restart the kernel and let nothing use the GPU before the Trainer does, such as "
+                '`model.cuda()` or `torch.cuda.get_device_name()`; in a script, pass `strategy="ddp"`.',
+            )
+        state = None if self._start_method == "fork" else ProcessState()
+        job = Job(function, args, kwargs, collect, state)
+        with tempfile.TemporaryDirectory(prefix="fulmen-") as folder:
+            asked = self._run(job, folder)
+            returned, collected = receive(os.path.join(folder, "result"))
+        if restore is not None and collect is not None:
+            restore(collected)
+        _raise_asked(asked, None)
+        return returned
+
+    def kill(self, signum: int | signal.Signals) -> None:
+        if self._group is not None:
+            self._group.kill(signum)
+
+    def _run(self, job: Job, folder: str) -> int | None:
+        """Runs a job in all processes.
+
+        Returns:
+            The signal that came meanwhile, if any.
+        """
+        variables = meeting(self._strategy.cluster_environment, self._strategy.num_processes, self._num_nodes)
+        bootstrap = Bootstrap(folder)
+        sent: Job | str = job
+        if self._start_method != "fork":
+            sent = os.path.join(folder, "job")
+            send(job, sent, _FIX)
+        group = self._start(sent, variables, folder)
+        try:
+            group.join()
+        finally:
+            self._group = None
+        bootstrap.check()
+        reports = list(group.reports.values())
+        first = culprit(reports)
+        if first is not None:
+            failed = _error(first, len(reports))
+            if group.asked is not None and (first.is_calm or first.followed):
+                failed = None
+            _raise_asked(group.asked, failed)
+            raise _left(reports) or failed
+        return group.asked
+
+    @property
+    def _num_nodes(self) -> int:
+        return int(getattr(self._strategy, "num_nodes", 1))
+
+    def _start(self, job: Job | str, variables: dict[str, str], folder: str) -> Group:
+        """Starts the processes; those that have started end if one cannot."""
+        context: Any = multiprocessing.get_context(self._start_method)
+        count = self._strategy.num_processes
+        self._group = group = Group([], [], int(variables["NODE_RANK"]) * count)
+        try:
+            for local_rank in range(count):
+                place = Place(local_rank, count, variables, os.path.join(folder, "result"), self._start_method)
+                here, there = context.Pipe(duplex=False)
+                process = context.Process(target=work, args=(job, place, there), name=f"rank {place.rank}")
+                with _told({**variables, "LOCAL_RANK": str(local_rank), Bootstrap.VARIABLE: folder}):
+                    process.start()
+                there.close()
+                group.processes.append(process)
+                group.connections.append(here)
+        except BaseException:
+            group.end(0.0)
+            raise
+        return group
+
+
+@contextlib.contextmanager
+def _told(variables: dict[str, str]) -> Iterator[None]:
+    """What a new process finds in its environment from its first line on."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        with warnings.catch_warnings():
+            # Python 3.12 warns of forks in processes with threads; torch always has some
+            warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _raise_asked(number: int | None, cause: BaseException | None) -> None:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt from cause
+    if number is not None:
+        raise SIGTERMException from cause
+
+
+def _left(reports: list[Report]) -> BaseException | None:
+    """What is raised where all processes have left as one."""
+    codes = {report.code for report in reports}
+    if len(codes) > 1 or any(report.kind != "exit" for report in reports):
+        return None
+    code = codes.pop()
+    if code == 128 + signal.SIGINT:
+        return KeyboardInterrupt()
+    return SIGTERMException() if code == 128 + signal.SIGTERM else SystemExit(code)
+
+
+def _error(report: Report, count: int) -> Exception:
+    text = f"{report.headline}, and the run has ended on all {count} processes of this machine."
+    if report.kind == "gone" and report.code > 0:
+        text += " What it has printed stands above."
+    if report.code == -signal.SIGKILL:
+        text += " See in the system's log (`dmesg`) whether memory ran out."
+    if report.text:
+        text += f"\n\nOn rank {report.rank}:\n{report.text}"
+    if report.kind == "exception":
+        return torch.multiprocessing.ProcessRaisedException(text, report.rank, report.pid)
+    return torch.multiprocessing.ProcessExitedException(text, report.rank, report.pid, report.code, report.signal_name)

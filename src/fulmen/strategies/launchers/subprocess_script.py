@@ -1,0 +1,186 @@
+"""Starts the program once more for each further process of this machine."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fulmen.environments.cluster_environment import ClusterEnvironment
+from fulmen.strategies.launchers.command import own_command
+from fulmen.strategies.launchers.launcher import _Launcher
+from fulmen.strategies.launchers.meeting import divide_threads, meeting
+from fulmen.utilities import parent
+from fulmen.utilities.exceptions import MisconfiguredRun
+
+# How many processes a launcher has started on this machine, this one among them: known in all of them.
+_COUNT = "FULMEN_LOCAL_PROCESSES"
+# Seconds: how often children are looked at; how long a run goes on whose child has died, where nobody attends to it;
+# how long this process waits for the others when it ends, well or badly, and for those that were told to end.
+_EVERY, _PATIENCE, _LINGER, _LINGER_FAILED, _END = 0.2, 6.0, 60.0, 5.0, 3.0
+
+
+class _SubprocessScriptLauncher(_Launcher):
+    """Starts the program again for each further process of this machine, and no process stays when this one ends.
+
+    Each finds in ``LOCAL_RANK`` which one it is, and comes to the same Trainer, which starts nothing again. Where
+    something else starts the processes, as ``torchrun`` does, it starts none.
+
+    Args:
+        cluster_environment: Where this process stands among others.
+        num_processes: How many processes there are on each machine.
+        num_nodes: How many machines there are.
+
+    Attributes:
+        procs: The processes that were started, from local rank 1 on.
+        attended: Whether somebody else ends the run when a process dies. Where nobody does, the launcher does it.
+        failed: Whether this process ends badly, so that it does not wait long for the others.
+    """
+
+    def __init__(self, cluster_environment: ClusterEnvironment, num_processes: int, num_nodes: int) -> None:
+        self.cluster_environment = cluster_environment
+        self.num_processes = num_processes
+        self.num_nodes = num_nodes
+        self.procs: list[subprocess.Popen[bytes]] = []
+        self.attended = False
+        self.failed = False
+        self._owner = 0
+        self._leaving = threading.Event()
+
+    @property
+    def is_interactive_compatible(self) -> bool:
+        return False
+
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
+        """Starts the processes, unless they are there, and runs a function in this one; so do the others.
+
+        Args:
+            function: The function.
+            *args: What it is called with.
+            trainer: Who asks for it.
+            **kwargs: What it is called with by name.
+
+        Returns:
+            What it returned.
+        """
+        self.start()
+        try:
+            return function(*args, **kwargs)
+        except BaseException:
+            self.failed = True
+            raise
+
+    def start(self) -> None:
+        """Starts the processes, once in a program.
+
+        Raises:
+            MisconfiguredRun: If the program cannot be started again, the machines cannot find each other, or another
+                number of processes has been started before.
+        """
+        if self.cluster_environment.creates_processes_externally:
+            self._check_count()
+            return
+        command = own_command() if self.num_processes > 1 else []
+        variables = meeting(self.cluster_environment, self.num_processes, self.num_nodes)
+        divide_threads(self.num_processes)
+        os.environ.update(variables, LOCAL_RANK="0")
+        os.environ[_COUNT] = str(self.num_processes)
+        self._owner = os.getpid()
+        atexit.register(self._at_exit)
+        for local_rank in range(1, self.num_processes):
+            told = {"LOCAL_RANK": str(local_rank), parent.VARIABLE: str(self._owner)}
+            self.procs.append(subprocess.Popen(command, env={**os.environ, **told}))
+        if self.procs:
+            threading.Thread(target=self._watch, name="fulmen-launcher", daemon=True).start()
+
+    def dead(self) -> list[tuple[int, int]]:
+        """The processes that have ended, each with its local rank and its exit code (a signal's number, negative)."""
+        ended = [(local_rank, process.poll()) for local_rank, process in enumerate(self.procs, start=1)]
+        return [(local_rank, code) for local_rank, code in ended if code is not None]
+
+    def kill(self, signum: int | signal.Signals) -> None:
+        for process in self.procs:
+            process.send_signal(signum)
+
+    def end(self, grace: float = _END) -> None:
+        """Has all processes that were started end, and waits until they have.
+
+        Args:
+            grace: How many seconds they have to do so by themselves.
+        """
+        self.kill(signal.SIGTERM)
+        self._wait(grace)
+        self.kill(signal.SIGKILL)
+        for process in self.procs:
+            process.wait()
+
+    def _check_count(self) -> None:
+        count = os.environ.get(_COUNT, "")
+        if count.isdigit() and int(count) != self.num_processes:
+            raise MisconfiguredRun(
+                "All runs of a program take place on the processes that were started for the first.",
+                got=f"{self.num_processes} processes for each machine, and {count} have been started",
+                fix=f"`Trainer(devices={count})`, `Trainer(devices=1)`, or another program for the other run.",
+            )
+
+    def _wait(self, seconds: float) -> None:
+        """Waits until all have ended; less long when one has ended badly."""
+        deadline = time.monotonic() + seconds
+        while len(dead := self.dead()) < len(self.procs) and time.monotonic() < deadline:
+            if any(code for _, code in dead):
+                deadline = min(deadline, time.monotonic() + _LINGER_FAILED)
+            time.sleep(0.02)
+
+    def _watch(self) -> None:
+        since: float | None = None
+        while not self._leaving.wait(_EVERY):
+            failed = [] if self.attended else [one for one in self.dead() if one[1]]
+            if not failed:
+                since = None
+            elif since is None:
+                since = time.monotonic()
+            elif time.monotonic() > since + _PATIENCE:
+                self._give_up(*failed[0])
+
+    def _give_up(self, local_rank: int, code: int) -> None:
+        """Ends the run: the main thread may sit where it waits for the process that is gone."""
+        self._leaving.set()
+        self.end(grace=1.0)
+        _say(f"{_how(local_rank, code)}, and so the run ends. What it has printed stands above.")
+        os._exit(1)
+
+    def _at_exit(self) -> None:
+        if os.getpid() != self._owner:  # a fork of this process
+            return
+        self._leaving.set()
+        try:
+            failed = self.failed or getattr(sys, "last_value", None) is not None
+            self._wait(_LINGER_FAILED if failed else _LINGER)
+            late = {one for one, _ in enumerate(self.procs, start=1)} - {one for one, _ in self.dead()}
+            bad = [_how(local_rank, code) + "." for local_rank, code in self.dead() if code]
+            if late and not failed:
+                bad.append(f"Local rank {', '.join(map(str, late))} has not come to an end, and is ended.")
+            if bad:
+                _say("\n".join(bad))
+        finally:
+            self.end()
+
+
+def _how(local_rank: int, code: int) -> str:
+    if code >= 0:
+        return f"The process with local rank {local_rank} has ended with exit code {code}"
+    return f"The process with local rank {local_rank} was ended by {signal.Signals(-code).name}"
+
+
+def _say(text: str) -> None:
+    try:
+        sys.stdout.flush()
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):  # nobody reads any more
+        pass
