@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+import torch
+from torch.distributed import TCPStore
 
 from fulmen.callbacks import LearningRateMonitor, ModelCheckpoint
+from fulmen.data.division import kind_of
 from fulmen.loggers import CSVLogger
+from fulmen.strategies.ddp import DDPStrategy
+from fulmen.strategies.turns import Turns
+from fulmen.utilities.exceptions import MisconfigurationException
 
 from .groups import Group, GroupFailed
-from .uneven_runs import DEALT, OWN, Ending, alone, close, fit, rounds_of, same_everywhere
+from .uneven_runs import DEALT, OWN, Ending, Net, alone, close, fit, loader_of, rounds_of, same_everywhere
 
 SOAK = bool(os.environ.get("FULMEN_SOAK"))
 Groups = dict[int, Group]
@@ -32,7 +39,7 @@ def run(groups: Groups, kind: str, sizes: list[list[int]], *args: Any, **options
     if group is None:
         group = groups[len(sizes)] = Group(len(sizes))
     try:
-        return group.run(call, kind, sizes, args, options)
+        return group.run(call, kind, sizes, args, options, timeout=25.0)
     except GroupFailed:
         del groups[len(sizes)]
         raise
@@ -118,12 +125,25 @@ def test_error_names_all_counts(groups: Groups, kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("net", "options", "words"),
-    [("by hand", {}, "manual optimization"), ("synced", {}, "SyncBatchNorm"), ("plain", {"static_graph": True}, "static_")],
+    [("by hand", {}, "manual optimization"), ("plain", {"static_graph": True}, "static_")],
 )  # fmt: skip
 def test_where_they_cannot_differ(groups: Groups, net: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(GroupFailed, match="rank 0: 3; rank 1: 2") as raised:
         run(groups, "known", sizes(3, 2), net, strategy=options)
     assert words in str(raised.value)
+
+
+def test_layers_that_talk() -> None:
+    strategy = DDPStrategy()
+    strategy._lightning_module = Net()
+    assert strategy.why_not_uneven() is None
+    strategy._lightning_module.layers.insert(1, torch.nn.SyncBatchNorm(8))
+    assert "SyncBatchNorm" in str(strategy.why_not_uneven())
+
+
+def test_the_choice() -> None:
+    with pytest.raises(MisconfigurationException, match='"join"'):
+        DDPStrategy(uneven="skip")  # type: ignore[arg-type]
 
 
 def test_validation_limits_and_schedules(groups: Groups) -> None:
@@ -171,6 +191,39 @@ def test_callbacks_and_loggers(groups: Groups, tmp_path: Any) -> None:
                   log_every_n_steps=1, callbacks=[LearningRateMonitor(), ModelCheckpoint(tmp_path / "saved", every_n_train_steps=3, save_top_k=-1)],
                   enable_checkpointing=True)  # fmt: skip
     same_everywhere(results)
-    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["epoch=0-step=3.ckpt", "epoch=1-step=6.ckpt"]
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == [
+        "epoch=0-step=3.ckpt",
+        "epoch=1-step=6.ckpt",
+    ]
     text = (tmp_path / "lightning_logs" / "version_0" / "metrics.csv").read_text()
     assert sum("loss_step" in line or bool(line.split(",")[-1]) for line in text.splitlines()) >= 1
+
+
+def test_turns_leave_nothing_behind() -> None:
+    """What processes tell each other is deleted again, and an earlier pass is not heard in a later one."""
+    store = TCPStore("127.0.0.1", 0, 1, is_master=True, wait_for_workers=False)
+    ranks = [Turns(store, rank, 2, lambda where: nullcontext()) for rank in range(2)]
+    before = store.num_keys()
+    for counts in [(5, 3), (0, 4), (1, 1)]:
+        heard = []
+        for turns in ranks:
+            turns.begin()
+        for number in range(max(counts) + 2):
+            for turns, count in zip(ranks, counts, strict=True):
+                turns.say(number, number < count)
+            if number:
+                found = {turns.hear(number - 1) for turns in ranks}
+                assert len(found) == 1
+                heard.append(found.pop())
+        assert heard == [tuple(r for r in (0, 1) if number < counts[r]) for number in range(max(counts) + 1)]
+        assert store.num_keys() - before <= 2 * 4
+
+
+def test_kinds_of_loaders() -> None:
+    stream = loader_of("stream", sizes(1, 1))
+    assert [kind_of(one, True) for one in (stream, [1, 2], iter([1]), loader_of("own", sizes(1, 1)))] == [
+        "ask", "ask", "ask", "own",
+    ]  # fmt: skip
+    assert kind_of(stream, False) == "own"
+    stream.dataset.shards_itself = False
+    assert kind_of(stream, True) == "dealt"

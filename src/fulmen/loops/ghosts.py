@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fulmen.data.ghost import GHOST
 from fulmen.data.rounds import RoundFeed
+from fulmen.loops.manual import Manual
 from fulmen.loops.named import Named
 from fulmen.loops.optimize import Automatic
 from fulmen.loops.recipe import needs_closure
@@ -90,7 +91,7 @@ def why_not_uneven(fit: FitLoop) -> str | None:
     trainer, kind = fit.trainer, fit.optimization
     if isinstance(kind, Named):
         return "With optimizers by name"
-    if not isinstance(kind, Automatic):
+    if isinstance(kind, Manual):
         return "Under manual optimization"
     if type(kind) is not Automatic:
         return "With optimizers by index"
