@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -29,7 +30,7 @@ Groups = dict[int, Group]
 def groups() -> Iterator[Groups]:
     made: Groups = {}
     yield made
-    for one in made.values():
+    for one in reversed(made.values()):  # later ones hold the pipes of earlier ones
         one.close()
 
 
@@ -39,7 +40,7 @@ def run(groups: Groups, kind: str, sizes: list[list[int]], *args: Any, **options
     if group is None:
         group = groups[len(sizes)] = Group(len(sizes))
     try:
-        return group.run(call, kind, sizes, args, options, timeout=25.0)
+        return group.run(call, kind, sizes, args, options, timeout=60.0)
     except GroupFailed:
         del groups[len(sizes)]
         raise
@@ -54,8 +55,17 @@ def sizes(*counts: int) -> list[list[int]]:
     return [[2] * count for count in counts]
 
 
-GRID = [("stream", (3, 2), 1), ("sized", (2, 1, 2), 2), ("own", (3, 1), 2), ("own", (0, 3, 1), 1), ("different", (2, 4), 1),
-        ("known", (1, 3), 1), ("known", (3, 0, 2), 2), ("workers", (2, 3), 1), ("rows", (2, 3), 2)]  # fmt: skip
+GRID = [
+    ("stream", (3, 2), 1),
+    ("sized", (2, 1, 2), 2),
+    ("own", (3, 1), 2),
+    ("own", (0, 3, 1), 1),
+    ("different", (2, 4), 1),
+    ("known", (1, 3), 1),
+    ("known", (3, 0, 2), 2),
+    ("workers", (2, 3), 1),
+    ("rows", (2, 3), 2),
+]
 if SOAK:
     COUNTS = [(1, 2), (3, 2), (0, 3), (4, 1), (2, 2), (1, 2, 3), (3, 0, 1), (0, 0, 2), (2, 2, 2), (1, 1, 0)]
     GRID = [(kind, counts, every) for kind in (*DEALT, *OWN) for counts in COUNTS for every in (1, 2, 3)]
@@ -110,7 +120,8 @@ def test_a_skipped_batch(groups: Groups, net: str, options: dict[str, Any]) -> N
         rounds = rounds_of(kind, made)
         if accumulate == 2:  # the window is that of the batches that were not skipped
             del rounds[1][0]
-            assert close(ours["weights"], alone(rounds, 2)[0])
+            weights = alone(rounds, 2)[0]
+            assert close(ours["weights"][: len(weights)], weights)
 
 
 @pytest.mark.parametrize("kind", ["sized", "own", "known"])
@@ -158,7 +169,7 @@ def test_validation_limits_and_schedules(groups: Groups) -> None:
         assert same_everywhere(results)["batches"] == 4
         assert close(results[0]["weights"], alone(rounds_of(kind, made)[:2])[0])
     results = run(groups, "own", made, callbacks=[Ending(2)], max_epochs=3)
-    assert 3 <= same_everywhere(results)["batches"] < 15
+    assert 3 <= same_everywhere(results)["batches"] <= 5
 
 
 def test_an_epoch_without_batches(groups: Groups) -> None:
@@ -187,16 +198,15 @@ def test_running_means_are_those_of_a_process_that_trains(groups: Groups) -> Non
 
 
 def test_callbacks_and_loggers(groups: Groups, tmp_path: Any) -> None:
-    results = run(groups, "own", sizes(1, 3), "plain", default_root_dir=str(tmp_path), logger=CSVLogger(tmp_path),
-                  log_every_n_steps=1, callbacks=[LearningRateMonitor(), ModelCheckpoint(tmp_path / "saved", every_n_train_steps=3, save_top_k=-1)],
-                  enable_checkpointing=True)  # fmt: skip
-    same_everywhere(results)
-    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == [
-        "epoch=0-step=3.ckpt",
-        "epoch=1-step=6.ckpt",
-    ]
-    text = (tmp_path / "lightning_logs" / "version_0" / "metrics.csv").read_text()
-    assert sum("loss_step" in line or bool(line.split(",")[-1]) for line in text.splitlines()) >= 1
+    saving = ModelCheckpoint(tmp_path / "saved", every_n_train_steps=3, save_top_k=-1)
+    options = {"logger": CSVLogger(tmp_path), "log_every_n_steps": 1, "callbacks": [LearningRateMonitor(), saving]}
+    same_everywhere(run(groups, "own", sizes(1, 3), enable_checkpointing=True, **options))
+    names = sorted(path.name for path in (tmp_path / "saved").iterdir())
+    assert names == ["epoch=0-step=3.ckpt", "epoch=1-step=6.ckpt"]
+    with open(tmp_path / "lightning_logs" / "version_0" / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    # also of steps in which rank 0, which logs, has no batch
+    assert [row["step"] for row in rows if row["loss_step"]] == [str(number) for number in range(6)]
 
 
 def test_turns_leave_nothing_behind() -> None:

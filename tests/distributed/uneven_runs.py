@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch._dynamo.utils  # which DDP needs: once, before there are several processes
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
@@ -188,13 +189,13 @@ class Witness(Callback):
 
 
 class Ending(Callback):
-    """Asks one rank to stop after a batch."""
+    """Asks all ranks to stop after a batch."""
 
     def __init__(self, after: int) -> None:
         self.after = after
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if rank() == 0 and trainer.fit_loop.epoch_loop.batch_idx == self.after:
+        if trainer.fit_loop.epoch_loop.batch_idx == self.after:
             trainer.should_stop = True
 
 
