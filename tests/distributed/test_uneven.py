@@ -20,7 +20,20 @@ from fulmen.strategies.turns import Turns
 from fulmen.utilities.exceptions import MisconfigurationException
 
 from .groups import Group, GroupFailed
-from .uneven_runs import DEALT, OWN, Ending, Net, alone, close, fit, loader_of, rounds_of, same_everywhere
+from .uneven_runs import (
+    DEALT,
+    OWN,
+    Ending,
+    Net,
+    alone,
+    close,
+    fit,
+    fit_table,
+    loader_of,
+    rounds_of,
+    rounds_of_table,
+    same_everywhere,
+)
 
 SOAK = bool(os.environ.get("FULMEN_SOAK"))
 Groups = dict[int, Group]
@@ -101,6 +114,38 @@ def test_windows_are_one_big_batch(groups: Groups, kind: str, which: int, accumu
     ours = same_everywhere(results)
     assert close(ours["weights"], weights)
     assert ours["metrics"]["loss_epoch"] == pytest.approx(loss, rel=1e-9)
+
+
+TABLES = [(2, 10, 2, 2, False), (2, 14, 2, 2, True), (3, 15, 2, 2, False)]
+if SOAK:
+    TABLES = [
+        (world, count * world, size, every, weigh)
+        for world in (1, 2, 3)
+        for count in (1, 4, 5, 7)
+        for size in (1, 2, 3)
+        for every in (2, 3)
+        for weigh in (False, True)
+    ]
+
+
+@pytest.mark.parametrize(("world", "count", "size", "accumulate", "weigh"), TABLES)
+def test_windows_over_samplers(groups: Groups, world: int, count: int, size: int, accumulate: int, weigh: bool) -> None:
+    """Where sizes are equal by the way that batches are made, nothing is exchanged but once an epoch."""
+    if world not in groups:
+        groups[world] = Group(world)
+    flags = {"accumulate_grad_batches": accumulate, "gradient_clip_val": 0.5}
+    results = groups[world].run(call_table, world, count, size, weigh, flags)
+    rounds = rounds_of_table(count, size, world)
+    windows = -(-len(rounds) // accumulate)
+    weights, _ = alone(rounds, accumulate, clip=0.5, by_sample=True)
+    for ours, *calls in results:
+        assert ours == results[0][0]
+        assert close(ours, weights)
+        assert world == 1 or calls == [1 + weigh * windows] * 2
+
+
+def call_table(world: int, count: int, size: int, weigh: bool, flags: dict[str, Any]) -> Any:
+    return fit_table(world, count, size, weigh, **flags)
 
 
 @pytest.mark.parametrize("weigh", [False, True])

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch._dynamo.utils  # which DDP needs: once, before there are several processes
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, IterableDataset, TensorDataset
 
 from fulmen import Callback, LightningModule, Trainer
 from fulmen.strategies.ddp import DDPStrategy
@@ -141,6 +141,51 @@ class Known(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         return batch(MOST * rank() + index, self.sizes[index])
+
+
+def table(count: int) -> TensorDataset:
+    return TensorDataset(*batch(11, count))
+
+
+def rounds_of_table(count: int, size: int, world: int) -> list[list[Batch]]:
+    """What PyTorch's sampler gives the processes, in order."""
+    samplers = [DistributedSampler(table(count), world, one, shuffle=False) for one in range(world)]
+    batches = [[list(table(count)[part]) for part in BatchSampler(list(sampler), size, False)] for sampler in samplers]
+    return [list(one) for one in zip(*batches, strict=True)]
+
+
+def fit_table(world: int, count: int, size: int, weigh: bool, **flags: Any) -> tuple[list[list[float]], int, int]:
+    """Trains on map-style data. Returns the weights, and how many collectives there were in each of two epochs.
+
+    Those of DDP itself, which are not called from Python, are not among them.
+    """
+    calls = [0]
+    plain = torch.distributed.all_reduce
+    seen: list[int] = []
+
+    def counting(*args: Any, **named: Any) -> Any:
+        calls[0] += 1
+        return plain(*args, **named)
+
+    class Marks(Callback):
+        def on_train_epoch_start(self, *args: Any) -> None:
+            calls[0] = 0
+
+        def on_train_epoch_end(self, *args: Any) -> None:
+            seen.append(calls[0])
+
+    net = Net(weigh=weigh)
+    trainer = Trainer(
+        accelerator="cpu", devices=world, strategy="ddp" if world > 1 else "auto", enable_progress_bar=False,
+        enable_model_summary=False, max_epochs=2, logger=False, enable_checkpointing=False, callbacks=[Marks()],
+        **flags,
+    )  # fmt: skip
+    torch.distributed.all_reduce = counting
+    try:
+        trainer.fit(net, DataLoader(table(count), batch_size=size))
+    finally:
+        torch.distributed.all_reduce = plain
+    return [parameter.flatten().tolist() for parameter in net.parameters()], *seen
 
 
 DEALT = ("stream", "workers", "sized", "rows")
