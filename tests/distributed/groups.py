@@ -31,6 +31,8 @@ class Group:
     def __init__(self, world_size: int, **environment: str) -> None:
         self.world_size = world_size
         self._members: list[tuple[int, Connection]] = []
+        import torch._dynamo  # noqa: F401  (DDP and optimizers import it, which takes each process two seconds)
+
         port = _free_port()
         for rank in range(world_size):
             here, there = Pipe()
@@ -71,11 +73,18 @@ class Group:
             raise GroupFailed("\n\n".join(str(answer) for good, answer in answers if not good))
         return [answer for _, answer in answers]
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can run something: the processes are gone after a failure."""
+        return bool(self._members)
+
     def close(self, kill: bool = False) -> None:
         """Ends the processes."""
         for pid, pipe in self._members:
             if kill:
                 os.kill(pid, signal.SIGKILL)
+            else:  # a group that was forked later holds the pipe, so closing it alone says nothing
+                pipe.send(None)
             pipe.close()
         for pid, _ in self._members:
             os.waitpid(pid, 0)
@@ -98,19 +107,33 @@ def run(function: Callable[..., Any], world_size: int, *args: Any, timeout: floa
         return made.run(function, *args, timeout=timeout)
 
 
+def world() -> int:
+    """How many processes there are, for what runs in one of them."""
+    return int(os.environ["GROUP_OF_TEST"])
+
+
+def environ() -> None:
+    """Says anew who this process is among the others: a `Trainer` takes that away when it is done."""
+    os.environ.update(LOCAL_RANK=os.environ["RANK_IN_TEST"], NODE_RANK="0", WORLD_SIZE=os.environ["GROUP_OF_TEST"])
+
+
 def _serve(pipe: Connection, rank: int, world_size: int, port: int, environment: dict[str, str]) -> None:
     code = 1
     try:
         os.environ.update(
-            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK=str(rank), NODE_RANK="0",
-            WORLD_SIZE=str(world_size), **environment,
+            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK_IN_TEST=str(rank), GROUP_OF_TEST=str(world_size),
+            **environment,
         )  # fmt: skip
         warnings.simplefilter("error")
         while True:
             try:
-                function, args = pipe.recv()
+                told = pipe.recv()
             except EOFError:
+                told = None
+            if told is None:
                 break
+            function, args = told
+            environ()
             try:
                 answer = (True, function(*args))
                 pickle.dumps(answer)

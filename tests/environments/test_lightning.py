@@ -62,3 +62,19 @@ def test_teardown_forgets_the_world_size(monkeypatch):
     assert environment.world_size() == 1
     environment.teardown()
     assert "WORLD_SIZE" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("LOCAL_RANK", r"(?s)LOCAL_RANK=2 and devices=2.*`Trainer\(devices=3\)`"),
+        ("NODE_RANK", "NODE_RANK=2 and num_nodes=1"),
+    ],
+)
+def test_a_process_is_one_of_those_asked_for(monkeypatch, variable, message):
+    monkeypatch.setenv(variable, "1" if variable == "LOCAL_RANK" else "0")
+    LightningEnvironment().validate_settings(num_devices=2, num_nodes=1)
+    monkeypatch.setenv(variable, "2")
+    with pytest.raises(ValueError, match=message):
+        LightningEnvironment().validate_settings(num_devices=2, num_nodes=1)
+    LightningEnvironment().validate_settings(num_devices=1, num_nodes=1)  # a run of one process asks for no rank

@@ -96,10 +96,29 @@ def test_a_strategy_keeps_an_environment_of_its_own() -> None:
     assert Trainer(accelerator="cpu", logger=False, strategy=strategy).strategy.cluster_environment is mine
 
 
-def test_several_tasks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_tasks_as_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "4")
-    with pytest.raises(MisconfigurationException, match=r"(?s)not supported yet.*4 tasks.*#SBATCH --nodes=1 --ntasks"):
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE")
+    SLURMEnvironment().validate_settings(num_devices=4, num_nodes=1)
+    with pytest.raises(ValueError, match=r"(?s)devices=1 and num_nodes=1, in a job with 4 tasks.*--ntasks-per-node=1"):
         Trainer(accelerator="cpu", logger=False)
+    monkeypatch.delenv("SLURM_NNODES")
+    SLURMEnvironment().validate_settings(num_devices=2, num_nodes=2)
+
+
+def test_srun_is_missed_where_there_are_several_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
+    with pytest.warns(UserWarning, match=r"(?s)2 tasks.*not started with `srun`.*`srun python.*LightningEnvironment"):
+        SLURMEnvironment().validate_settings(num_devices=2, num_nodes=1)
+    with pytest.raises(ValueError, match=r"Without `srun`.*`Trainer\(plugins=LightningEnvironment\(\)\)`"):
+        SLURMEnvironment().validate_settings(num_devices=1, num_nodes=1)
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    SLURMEnvironment().validate_settings(num_devices=2, num_nodes=1)
+    with pytest.raises(ValueError) as raised:
+        SLURMEnvironment().validate_settings(num_devices=1, num_nodes=1)
+    assert "srun" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -198,3 +198,31 @@ def test_loaders_are_made_anew(every: int, asked: list[int]) -> None:
 
     fit(Makes(), data(1), max_epochs=4, reload_dataloaders_every_n_epochs=every)
     assert epochs == asked
+
+
+def test_a_pass_that_other_processes_began_begins_anew() -> None:
+    from torchmetrics import SumMetric
+
+    class Summing(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.total = SumMetric()
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.total.update(batch[0])
+            self.log("total", self.total, on_epoch=True)
+            self.log("sum", batch[0].sum(), reduce_fx="sum")
+            states.append(self.trainer.validate_loop.state_dict())
+
+    states: list[Any] = []
+    module, loader = Summing(), data(batches=3)
+    runner = Trainer(**QUIET, inference_mode=False)
+    (expected,) = runner.validate(module, loader, verbose=False)
+    saved = {**states[1], "world": 2}
+    module.total.update(100.0)  # as its counts are when a checkpoint is loaded
+    loop = runner.validate_loop
+    run = loop.run
+    loop.run = lambda: run(saved)  # type: ignore[method-assign,assignment]
+    (found,) = runner.validate(module, loader, verbose=False)
+    assert found == expected
+    assert len(states) == 6

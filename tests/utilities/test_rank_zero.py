@@ -47,6 +47,15 @@ def test_launchers_say_the_rank(variable: str, monkeypatch: pytest.MonkeyPatch) 
     assert double(2) == 4
 
 
+@pytest.mark.parametrize("variable", ["NODE_RANK", "GROUP_RANK"])
+def test_the_second_machine_has_no_first_rank(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv(variable, "1")
+    assert double(2) is None
+    monkeypatch.setenv("RANK", "0")
+    assert double(2) == 4
+
+
 def test_a_strategy_knows_better(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setattr(rank_zero_only, "rank", 0, raising=False)

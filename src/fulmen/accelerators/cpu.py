@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -25,7 +26,9 @@ class CPUAccelerator(Accelerator):
 
     @staticmethod
     def auto_device_count() -> int:
-        return 1
+        """One process, or as many as ``torchrun`` has started on this machine."""
+        given = os.environ.get("LOCAL_WORLD_SIZE", "")
+        return int(given) if given.isdigit() else 1
 
     @staticmethod
     def parse_devices(devices: Any) -> int:

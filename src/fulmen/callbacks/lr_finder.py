@@ -137,7 +137,7 @@ class LearningRateFinder(Callback):
                 fix="Search with one of them at a time: return it alone, and hold the others' parameters fixed.",
             )
         finder = LRFinder(self._mode, self._min_lr, self._max_lr, self._num_training_steps)
-        sweep = RateSweep(finder, self._early_stop_threshold, show=trainer.progress_bar_callback is not None)
+        sweep = RateSweep(finder, self._early_stop_threshold, show=_has_bar(trainer))
         try:
             trial.run(sweep)
         finally:
@@ -189,6 +189,10 @@ class LearningRateFinder(Callback):
         self.optimal_lr = LRFinder(*state_dict["bounds"])
         self.optimal_lr.results = state_dict["results"]
         self._resumed = True
+
+
+def _has_bar(trainer: Trainer) -> bool:
+    return trainer.progress_bar_callback is not None and trainer.is_global_zero
 
 
 def _rates(optimizers: list[Optimizer]) -> list[float]:

@@ -192,6 +192,7 @@ class RateSweep(Callback):
         if loss is not None and trainer.accumulate_grad_batches > 1:
             exact = optimization.window.exact
             loss *= optimization.window.correction if exact else optimization.planned / len(known)
+        loss = _mean_over_processes(loss, trainer)
         self._window = []
         self.rates.append(rate_at(len(self.rates), self.finder))
         self._note(loss, trainer)
@@ -227,6 +228,14 @@ class RateSweep(Callback):
         """Ends the progress bar."""
         if self._bar is not None:
             self._bar.close()
+
+
+def _mean_over_processes(loss: float | None, trainer: Trainer) -> float | None:
+    """The loss of all batches of the step, so that all processes stop at the same one and suggest the same rate."""
+    if trainer.world_size == 1:
+        return loss
+    parts = [part for part in trainer.strategy.all_gather_object(loss) if part is not None]
+    return sum(parts) / len(parts) if parts else None
 
 
 def _limit(best: float, threshold: float) -> float:

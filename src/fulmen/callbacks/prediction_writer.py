@@ -43,6 +43,9 @@ class BasePredictionWriter(Callback):
     sampler or batch sampler and with workers. Of other data (iterable ones, a loader without ``batch_size``, a loader
     of your own) the indices are empty.
 
+    On several processes each gets its own predictions, with the numbers that their batches have in the whole pass:
+    write to a file with ``trainer.global_rank`` in its name, or one a batch.
+
     Args:
         write_interval: ``"batch"``, ``"epoch"`` or ``"batch_and_epoch"``.
 

@@ -173,9 +173,7 @@ OLD: dict[str, dict[str, str]] = {
     "strategies": _STRATEGIES,
     **{f"strategies.{module}": _STRATEGIES for module in _STRATEGY_MODULES.split()},
     "strategies.launchers.base": {"strategies.launchers.launcher": "_Launcher"},
-    "strategies.launchers.spawn": {
-        "strategies.launchers.multiprocessing": "_SpawnLauncher=_MultiProcessingLauncher"
-    },
+    "strategies.launchers.spawn": {"strategies.launchers.multiprocessing": "_SpawnLauncher=_MultiProcessingLauncher"},
     "strategies.strategy_registry": {"strategies.registry": "StrategyRegistry"},
     "trainer.connectors.accelerator_connector": {"compat.absent": "AcceleratorConnector=_AcceleratorConnector"},
     "trainer.connectors.callback_connector": {"compat.absent": "CallbackConnector=_CallbackConnector"},

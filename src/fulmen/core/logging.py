@@ -81,12 +81,13 @@ class LoggingMixin:
             reduce_fx: How steps become the epoch's value: ``"mean"`` (weighted by batch size), ``"sum"``, ``"max"``
                 or ``"min"``. A metric reduces itself.
             enable_graph: Keep the autograd graph of the value.
-            sync_dist: Reduce over processes.
-            sync_dist_group: The process group to reduce over.
+            sync_dist: Reduce values of single steps over processes when they are sent to loggers; else these get the
+                first process's own. Values of epochs are always those of all processes.
+            sync_dist_group: The process group to reduce over, in place of all processes.
             add_dataloader_idx: With several evaluation loaders, append ``/dataloader_idx_N`` to the key.
             batch_size: The weight of this batch in the mean. Default: read off the batch.
             metric_attribute: The name of the module's attribute that holds the metric, where it cannot be found.
-            rank_zero_only: Log on rank 0 alone.
+            rank_zero_only: Log on rank 0 alone, the value of its own.
 
         Raises:
             MisconfigurationException: If the value is no scalar, the key is logged with other options in the same

@@ -8,7 +8,7 @@ from itertools import chain, count
 from typing import Any
 
 from fulmen.data.feed import Feed
-from fulmen.data.sharding import Share, digest, is_ordered, way_of
+from fulmen.data.sharding import Share, Way, digest, is_ordered, way_of
 from fulmen.data.stream import MapStream, Noted
 from fulmen.data.worker_stream import WorkerStream
 from fulmen.strategies.exchange import Group, exchange
@@ -32,6 +32,7 @@ class SharedFeed(Feed):
         strategy: How processes agree.
         own_limit: The most batches of this process's, where the data shard themselves and numbers of the whole pass are
             not known; None takes this process's part of `limit`.
+        divided: Whether the data are known to do so.
         **options: See :class:`Feed`.
 
     Attributes:
@@ -46,13 +47,15 @@ class SharedFeed(Feed):
         *,
         strategy: Group,
         own_limit: int | float | None = None,
+        divided: bool = False,
         **options: Any,
     ) -> None:
         self.strategy = strategy
         self.share = Share(strategy.global_rank, strategy.world_size)
         self.own_limit = self.share.part_of(limit) if own_limit is None else own_limit
         combined = isinstance(loader, CombinedLoader)
-        self.ways = [way_of(one) for one in (loader.flattened if combined else [loader])]
+        single = loader.flattened if combined else [loader]
+        self.ways: list[Way] = ["own" if divided else way_of(one) for one in single]
         # Where loaders begin anew, or one follows on the other, the rows are counted, and not the batches of each.
         self.by_rows = combined and loader.mode in ("max_size_cycle", "sequential") and "own" not in self.ways
         saved = options.get("saved")
@@ -123,7 +126,7 @@ class SharedFeed(Feed):
             return
         mine = [Noted.take(stream.generators).plain() for stream in drawn]
         for stream, state in zip(drawn, self.strategy.broadcast(mine), strict=True):
-            stream.agreed = Noted.of(state)
+            stream.agreed, stream.among_others = Noted.of(state), len(self.streams) > 1
 
     def _ask(self) -> None:
         """Finds out whether streams give the same batches everywhere, by their first ones."""

@@ -65,12 +65,14 @@ class Stream:
         share: Which batches are read, where indices are drawn for all of them; the others are not loaded.
         stride: How many batches of the loader are read for one that is counted, where those of others are read over.
         agreed: The random state that the order of samples is drawn with, on every process.
+        among_others: Whether others are opened before this one's samples are drawn.
     """
 
     notes: deque[Any] | None = None
     share: Share | None = None
     stride = 1
     agreed: Noted | None = None
+    among_others = False
 
     def __init__(self, loader: Any, fast: bool) -> None:
         self.loader = loader
@@ -95,7 +97,7 @@ class Stream:
         """Opens a loader whose order is drawn with another random state; this process's own goes its usual way."""
         rng.put_generators(self.generators, agreed.own)
         present = rng.note()
-        if self.opens == 1 and rng.same(present, agreed.host):
+        if self.opens == 1 and not self.among_others and rng.same(present, agreed.host):
             return self._open()
         agreed.host.put()
         torch.rand(self.opens - 1)  # opened anew within a pass, it has another order

@@ -6,14 +6,16 @@ import os
 import socket
 
 from fulmen.environments.cluster_environment import ClusterEnvironment
+from fulmen.utilities.exceptions import MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_only
 
 
 class LightningEnvironment(ClusterEnvironment):
     """The environment of a process that was started by hand. It is rank 0 of 1 until told otherwise.
 
-    ``LOCAL_RANK`` in its variables says that somebody else started the processes; ``NODE_RANK`` (or ``GROUP_RANK``),
-    ``MASTER_ADDR`` and ``MASTER_PORT`` are read where they are set.
+    Started once a machine, it starts the others of that machine; on several, ``NODE_RANK`` (or ``GROUP_RANK``) says
+    which machine it is, and ``MASTER_ADDR`` and ``MASTER_PORT`` where all meet. With ``LOCAL_RANK`` in its variables,
+    somebody else starts all of them, and it starts none.
     """
 
     def __init__(self) -> None:
@@ -58,6 +60,29 @@ class LightningEnvironment(ClusterEnvironment):
 
     def node_rank(self) -> int:
         return int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", 0)))
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+        """Raises if a process that was started by hand is none of those that were asked for.
+
+        Args:
+            num_devices: How many devices were asked for on each machine.
+            num_nodes: How many machines were asked for.
+
+        Raises:
+            MisconfiguredValue: If its ``LOCAL_RANK`` or ``NODE_RANK`` is too large.
+        """
+        if num_devices * num_nodes == 1:
+            return
+        for variable, rank, flag, count in (
+            ("LOCAL_RANK", self.local_rank(), "devices", num_devices),
+            ("NODE_RANK", self.node_rank(), "num_nodes", num_nodes),
+        ):
+            if rank >= count:
+                raise MisconfiguredValue(
+                    f"`{variable}` is counted from 0, and less than `Trainer({flag}=...)`.",
+                    got=f"{variable}={rank} and {flag}={count}",
+                    fix=f"`Trainer({flag}={rank + 1})` or more, or unset {variable} if it is left over.",
+                )
 
     def teardown(self) -> None:
         """Forgets ``WORLD_SIZE``, so that a later job in this process starts fresh."""

@@ -9,9 +9,12 @@ import signal
 from fulmen.environments.cluster_environment import ClusterEnvironment
 from fulmen.environments.variables import number
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
-from fulmen.utilities.rank_zero import rank_zero_only
+from fulmen.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 _BY_HAND = ("bash", "interactive")
+_BY_ITSELF = (
+    " Without `srun`, so that the program starts its processes itself: `Trainer(plugins=LightningEnvironment())`."
+)
 
 
 class SLURMEnvironment(ClusterEnvironment):
@@ -92,23 +95,16 @@ class SLURMEnvironment(ClusterEnvironment):
         return _number("SLURM_NODEID")
 
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
-        """Raises if the job and the Trainer contradict each other, or need several processes.
+        """Raises if the job and the Trainer contradict each other.
 
         Args:
             num_devices: How many devices were asked for on each machine.
             num_nodes: How many machines were asked for.
 
         Raises:
-            MisconfigurationException: If they do.
+            MisconfiguredValue: If they do.
         """
-        tasks = self.world_size()
-        if tasks > 1:
-            raise MisconfigurationException(
-                "Several tasks of SLURM are several processes, which are not supported yet.",
-                got=f"a job with {tasks} tasks",
-                fix="Ask for one: `#SBATCH --nodes=1 --ntasks-per-node=1`. For a process that has nothing to do with "
-                "the others: `Trainer(plugins=LightningEnvironment())`.",
-            )
+        by_hand = "" if _is_step() else _BY_ITSELF
         for flag, option, variable, asked in (
             ("devices", "--ntasks-per-node", "SLURM_NTASKS_PER_NODE", num_devices),
             ("num_nodes", "--nodes", "SLURM_NNODES", num_nodes),
@@ -118,8 +114,21 @@ class SLURMEnvironment(ClusterEnvironment):
                 raise MisconfiguredValue(
                     f"`Trainer({flag}=...)` and SLURM's `{option}` are the same number.",
                     got=f"{flag}={asked} and {option}={given}",
-                    fix=f"`Trainer({flag}={given})`, or `#SBATCH {option}={asked}`.",
+                    fix=f"`Trainer({flag}={given})`, or `#SBATCH {option}={asked}`.{by_hand}",
                 )
+        tasks = self.world_size()
+        if tasks != num_devices * num_nodes:
+            raise MisconfiguredValue(
+                "SLURM starts one task for each device on each machine.",
+                got=f"devices={num_devices} and num_nodes={num_nodes}, in a job with {tasks} tasks",
+                fix=f"`#SBATCH --nodes={num_nodes} --ntasks-per-node={num_devices}`, or a Trainer with as many "
+                f"`devices` on as many `num_nodes`.{by_hand}",
+            )
+        if tasks > 1 and not _is_step():
+            rank_zero_warn(
+                f"This is a job of SLURM with {tasks} tasks, but the program was not started with `srun`, so it may "
+                f"be the only one and wait for the others in vain. What to do: `srun python ...`.{by_hand}",
+            )
 
     @staticmethod
     def resolve_root_node_address(nodes: str) -> str:
@@ -138,6 +147,11 @@ class SLURMEnvironment(ClusterEnvironment):
         first = re.match(r"(?:[^\[\],\s]|\[[^\]]*\])*", nodes.strip())
         name = first.group() if first else ""
         return re.sub(r"\[([^,\]-]*)[^\]]*\]", r"\1", name)
+
+
+def _is_step() -> bool:
+    """Whether `srun` has started this process, and not the job's script."""
+    return "SLURM_STEP_ID" in os.environ or "SLURM_STEPID" in os.environ
 
 
 def _number(variable: str) -> int:

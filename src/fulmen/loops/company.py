@@ -20,7 +20,9 @@ _COLLECTIVES = ("all_gather", "broadcast", "barrier", "reduce", "reduce_boolean_
 _NAMES = frozenset({"all_gather", "all_reduce", "broadcast", "barrier"})
 
 
-def make_feed(trainer: Trainer, loader: Any, limit: int | float, own: int | float | None, **options: Any) -> Feed:
+def make_feed(
+    trainer: Trainer, loader: Any, limit: int | float, own: int | float | None, divided: bool, **options: Any
+) -> Feed:
     """One pass over a loader: all of it, or this process's part.
 
     Args:
@@ -28,12 +30,13 @@ def make_feed(trainer: Trainer, loader: Any, limit: int | float, own: int | floa
         loader: The loader.
         limit: The most batches of the whole pass.
         own: The most of this process's, where the data shard themselves; None for its part of `limit`.
+        divided: Whether they are known to.
         **options: See :class:`Feed`.
     """
     strategy = trainer.strategy
     if strategy.world_size == 1 or not trainer.use_distributed_sampler:
         return Feed(loader, limit, **options)
-    return SharedFeed(loader, limit, strategy=strategy, own_limit=own, **options)
+    return SharedFeed(loader, limit, strategy=strategy, own_limit=own, divided=divided, **options)
 
 
 class Company:

@@ -67,6 +67,7 @@ class LoaderSet:
         self.loaders: list[Any] = []
         self.max_batches: list[int | float] = []
         self.own_batches: list[int | float] = []  # where the data shard themselves
+        self.divided: set[int] = set()  # loaders of data that do
         self.elsewhere: set[int] = set()  # loaders of which only other processes have batches
         self.loaded_at: int | None = None
 
@@ -113,11 +114,13 @@ class LoaderSet:
             raise MisconfiguredValue(
                 "Every process goes over the same loaders.",
                 got=f"{', '.join(str(len(one)) for one in everywhere)} loaders, by rank",
-                fix=f"Return the same number of loaders from `{self.source.hook}` on every rank, empty ones if need be.",
+                fix=f"Return as many loaders from `{self.source.hook}` on every rank, empty ones if need be.",
             )
+        self.divided, self.elsewhere = set(), set()
         for index, each in enumerate(zip(*everywhere, strict=True)):
             divided = not self.trainer.use_distributed_sampler or way_of(self.loaders[index]) == "own"
-            if divided or len(set(each)) > 1:
+            if divided or len(set(each)) > 1:  # nobody gives others more of the same data
+                self.divided.add(index)
                 self.max_batches[index] = self.own_batches[index]
             if not self.max_batches[index] and any(each):
                 self.elsewhere.add(index)
@@ -328,6 +331,7 @@ class EvaluationLoop(EvaluationViews):
             self.data.loaders[index],
             limit,
             own[index] if own and self.sanity_batches is None else None,
+            index in self.data.divided,
             device=self.transfer.device,
             fast=self.trainer.fast_data,
             saved=saved["feed"] if saved is not None else None,

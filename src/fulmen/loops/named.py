@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -15,7 +16,7 @@ from fulmen.core.optimization import OptimizationMixin
 from fulmen.loops.optimize import Automatic
 from fulmen.loops.recipe import Recipe, needs_closure
 from fulmen.loops.step_mistakes import closure_not_run
-from fulmen.loops.window import Window
+from fulmen.loops.window import Window, scale_gradients
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
 from fulmen.utilities.grads import gradients_of, put_gradients
 from fulmen.utilities.rank_zero import warn_once
@@ -41,7 +42,7 @@ class _Part:
         self.loss: Tensor
 
     @property
-    def parameters(self) -> list[Tensor]:
+    def parameters(self) -> list[Parameter]:
         """Those that it trains at the moment."""
         return [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
 
@@ -180,9 +181,6 @@ class Named(Automatic):
         put_gradients(self.module, state["gradients"], factor)
         self.opens = self.closed = False
 
-    def gathered_parameters(self) -> Iterable[Parameter]:
-        return self.parts[self.name].parameters
-
     def why_no_backward(self, loss: Tensor, error: RuntimeError, alone: bool) -> MisconfigurationException | None:
         """What the user did, where torch says what it could not do; None if that says it all."""
         if self.in_turn and ("second time" in str(error) or "inplace operation" in str(error)):
@@ -309,12 +307,46 @@ class Named(Automatic):
 
     def _update(self, parts: Iterable[_Part]) -> None:
         """Steps the optimizers that were given losses in the window."""
+        parts = list(parts)
+        if self.recipe.gather is not None and parts:
+            self._bring_together(parts)
         with self.recipe.precision.one_update():
             for part in parts:
                 if part.used:
                     self._turn_to(part)
                     self._step(part)
                     self.stepped.append(part.name)
+
+    def _gather(self) -> None:
+        """Nothing: it is done where a window ends, and for all of its losses."""
+
+    def _bring_together(self, parts: list[_Part]) -> None:
+        """Makes gradients the mean over processes; what any of them has trained counts as trained on all."""
+        strategy = self.trainer.strategy
+        said = [[float(part in parts), float(part.used), *part.window.weights] for part in self.parts.values()]
+        everyone = strategy.all_gather(torch.tensor(said, dtype=torch.float64, device=strategy.root_device)).tolist()
+        members = [[name for name, one in zip(self.parts, own, strict=True) if one[0]] for own in everyone]
+        if members.count(members[0]) < len(members):
+            raise MisconfiguredRun(
+                "All processes yield the same losses in the same order.",
+                got="; ".join(f"rank {rank}: {', '.join(map(repr, own))}" for rank, own in enumerate(members)),
+                fix="Let which loss is yielded not depend on the process or its data; or return the losses in a dict, "
+                "where each process may leave some out.",
+            )
+        for part, *rows in zip(self.parts.values(), *everyone, strict=True):
+            if part in parts and any(used for _, used, _, _ in rows):
+                self._agree(part, [weights for _, _, *weights in rows])
+        used = [parameter for part in parts if part.used for parameter in part.parameters]
+        strategy.sync_gradients(used, always=True)
+
+    def _agree(self, part: _Part, weights: list[list[float]]) -> None:
+        if not part.used:
+            part.optimizer.zero_grad()
+            part.used, part.loss = True, torch.zeros(())
+        if self.planned > 1 and part.window.exact:
+            first = next((one for one, _ in weights if one), 1.0)
+            total = sum(one for _, one in weights) / len(weights)
+            scale_gradients(part.optimizer, part.window.agree(first, total or first * self.planned))
 
     def _count(self) -> None:
         self.progress.steps += 1

@@ -8,12 +8,11 @@ to ``optimizer.step`` only where it is needed, because handing one over costs a 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from fulmen.data.ghost import GHOST
@@ -47,10 +46,12 @@ class Automatic:
     Attributes:
         idle: The optimizers that did not step where the last window ended; their schedulers by step wait with them.
         share: What a loss is multiplied with, where other processes have no batch to go with this one.
+        gathers: Whether gradients of several processes are brought together after backward, and not by it.
     """
 
     idle: tuple[Optimizer, ...] = ()
     share = 1.0
+    gathers = False
 
     def __init__(
         self, trainer: Trainer, module: LightningModule, hooks: Hooks, book: LogBook, progress: Progress
@@ -82,10 +83,12 @@ class Automatic:
     def begin_epoch(self) -> None:
         """Looks up everything that a step needs: settings may have changed since the last epoch."""
         trainer = self.trainer
-        self.recipe = recipe = Recipe(trainer, self.module)
-        recipe.step = trainer.strategy.wrap_training_step(
-            recipe.step, None if trainer.accumulate_grad_batches == 1 else lambda: self.closed
-        )
+        self.recipe = recipe = Recipe(trainer, self.module, gathers=self.gathers)
+        if not self.gathers:
+            recipe.step = trainer.strategy.wrap_training_step(
+                recipe.step, None if trainer.accumulate_grad_batches == 1 else lambda: self.closed
+            )
+            recipe.complete = trainer.strategy.gradient_check()
         self.optimizer: Optimizer = trainer.optimizers[0]
         self.wrapped = trainer.strategy._lightning_optimizers[0]
         self.wrapped._stepper = self.step_from_hook
@@ -152,7 +155,7 @@ class Automatic:
         """Steps on what an open window has gathered, where the data ended sooner than was known."""
         if self.closed or needs_closure(self.optimizer):
             return
-        self.trainer.strategy.sync_gradients(self.module.parameters())
+        self.trainer.strategy.sync_gradients(self.module.parameters(), always=True)
         if self.recipe.optimizer_step is not None:
             self._call_optimizer_step(self._computed)
         else:
@@ -245,7 +248,7 @@ class Automatic:
             if loss is None and self.planned > 1:
                 self.window.skip(batch)
             if self.several:
-                self._backward_of_nothing()
+                self._take_part()
         if self.finishes:
             self._finish()
         return loss
@@ -266,12 +269,16 @@ class Automatic:
         if self.planned > 1:
             self.window.pass_over()
         self._outputs = {}
-        self._backward_of_nothing()
+        self._take_part()
         if self.finishes:
             self._finish()
 
-    def _backward_of_nothing(self) -> None:
-        """Takes part where the others bring their gradients together, and in what is done to those afterwards."""
+    def _take_part(self) -> None:
+        """Adds nothing to the gradients that the others bring together, and does to those what is done afterwards."""
+        if self.gathers:
+            if self.closed and self.recipe.gather is not None:
+                self._gather()
+            return
         scale = self.recipe.scale
         nothing = None if scale is None else functools.partial(scale, module=self.module)
         self.trainer.strategy.backward_of_nothing(self.closed, nothing)
@@ -299,13 +306,17 @@ class Automatic:
                 raise reason from None
         if recipe.post_backward is not None:
             recipe.post_backward(loss, self.module)
-        if recipe.gather is not None and self.closed:
-            recipe.gather(self.gathered_parameters())
+        if self.closed:
+            if recipe.complete is not None:
+                recipe.complete()
+            if recipe.gather is not None:
+                self._gather()
         hooks.on_after_backward()
 
-    def gathered_parameters(self) -> Iterable[Parameter]:
-        """Whose gradients were made by the last backward, where :attr:`Recipe.gather` brings them together."""
-        return self.module.parameters()
+    def _gather(self) -> None:
+        """Brings together what the last backward has made, where that does not do so."""
+        assert self.recipe.gather is not None
+        self.recipe.gather(self.module.parameters())
 
     def why_no_backward(self, loss: Tensor, error: RuntimeError, alone: bool) -> MisconfigurationException | None:
         """What the user did, where torch says what it could not do; None if that says it all.

@@ -146,7 +146,8 @@ class PredictionLoop(PassViews):
     def _feed(self, index: int) -> Feed:
         loader, limit, own = self.data.loaders[index], self.max_batches[index], self.data.own_batches
         options: dict[str, Any] = {"device": self.transfer.device, "fast": self.trainer.fast_data}
-        return make_feed(self.trainer, loader, limit, own[index] if own else None, **options)
+        divided = index in self.data.divided
+        return make_feed(self.trainer, loader, limit, own[index] if own else None, divided, **options)
 
     def _open_notes(self, feed: Feed) -> deque[Any] | None:
         """Where the indices of a loader's batches will lie, if somebody wants them and they can be known."""

@@ -68,6 +68,7 @@ class Recipe:
 
     Attributes:
         gather: Makes gradients the mean over processes; None where that is not needed.
+        complete: Complains where backward could not do so itself; None where it always can.
         update: Steps an optimizer; is given the model and a closure by name.
         stranger: The strategy or precision whose `update` was written by somebody else: it may call its closure when,
             and as often as, it likes.
@@ -75,6 +76,7 @@ class Recipe:
 
     def __init__(self, trainer: Trainer, module: LightningModule, gathers: bool = False) -> None:
         self.gather = trainer.strategy.sync_gradients if gathers and trainer.strategy.world_size > 1 else None
+        self.complete: Callable[[], None] | None = None
         precision = trainer.strategy.precision_plugin
         self.step = step_function(module, "training_step", 2)
         self.context: Callable[[], Any] | None = precision.train_step_context if precision.needs_context else None

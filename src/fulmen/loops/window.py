@@ -55,6 +55,25 @@ class Window:
         self._first, self._sum = state["first"], state["sum"]
         return float(state["planned"]) / self.planned
 
+    @property
+    def weights(self) -> tuple[float, float]:
+        """What its first batch weighs, and all of them together; zeros where there was none."""
+        return self._first or 0.0, self._sum
+
+    def agree(self, first: float, total: float) -> float:
+        """Takes over weights that several processes have agreed on.
+
+        Args:
+            first: What a first batch weighs.
+            total: What all batches of a process weigh on average.
+
+        Returns:
+            What gradients gathered so far have to be multiplied with.
+        """
+        own = self._first
+        self._first, self._sum = first, total
+        return 1.0 if own is None else own / first
+
     def share(self, loss: Tensor, weight: float | None, batch: Any) -> Tensor:
         """A batch's part of the window's loss.
 

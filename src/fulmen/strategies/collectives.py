@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
 from fulmen.utilities.tree import apply_to_collection
 
 _WORDS = {"sum": "SUM", "min": "MIN", "max": "MAX", "product": "PRODUCT", "prod": "PRODUCT"}
-_MOST_DIMENSIONS = 16
+_KEEPS_TRUTH = (torch.distributed.ReduceOp.MIN, torch.distributed.ReduceOp.MAX)
 
 
 def connected() -> bool:
@@ -22,7 +22,7 @@ def connected() -> bool:
 
 
 def reduce_nest(value: Any, group: Any, reduce_op: Any, device: torch.device) -> Any:
-    """Combines the tensors and numbers of a nest over processes; what is neither stays.
+    """Combines the tensors of a nest over processes; what is no tensor stays.
 
     Args:
         value: A tensor, or a nest.
@@ -32,26 +32,43 @@ def reduce_nest(value: Any, group: Any, reduce_op: Any, device: torch.device) ->
         device: Where a tensor goes that the group cannot take where it is.
 
     Returns:
-        The nest, of new tensors. The mean of integers is a float.
+        The nest, of new tensors. The mean of integers and truth values is a float, their sum and product an integer.
 
     Raises:
-        MisconfigurationException: If the operation is unknown, or shapes or types differ.
+        MisconfigurationException: If the operation is unknown, or number, shapes or types of tensors differ.
     """
     if not connected():
         return value
     operation, mean = _operation(reduce_op)
+    found: list[Tensor] = []
+    apply_to_collection(value, Tensor, found.append)
+    _check_alike(found, group, "reduce", device)
 
     def combine(tensor: Tensor) -> Tensor:
         given = tensor.detach()
-        moved = given.to(device) if given.device.type != device.type else given.clone()
-        moved = moved.contiguous()
-        _check_alike(moved, group, "reduce")
-        torch.distributed.all_reduce(moved, operation, group)
+        moved = given.to(device) if given.device.type != device.type else given
+        sent = _sendable(moved, operation)
+        torch.distributed.all_reduce(sent, operation, group)
         if mean:
-            moved = moved / torch.distributed.get_world_size(group)
-        return moved.to(given.device)
+            sent = sent / torch.distributed.get_world_size(group)
+        elif given.dtype == torch.bool and operation not in _KEEPS_TRUTH:
+            return sent.to(given.device)
+        return sent.to(given.device, sent.dtype if mean and not _is_inexact(given) else given.dtype)
 
     return apply_to_collection(value, Tensor, combine)
+
+
+def _is_inexact(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _sendable(tensor: Tensor, operation: Any) -> Tensor:
+    """A copy in a type in which it can be sent and added up."""
+    if tensor.dtype == torch.bool:  # which groups refuse, or take for something else
+        return tensor.to(torch.uint8 if operation in _KEEPS_TRUTH else torch.int64).contiguous()
+    if tensor.dtype in (torch.float16, torch.bfloat16):  # a sum could leave their range, and loses digits
+        return tensor.float().contiguous()
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def gather_stack(tensor: Tensor, group: Any, sync_grads: bool, device: torch.device) -> Tensor:
@@ -73,13 +90,13 @@ def gather_stack(tensor: Tensor, group: Any, sync_grads: bool, device: torch.dev
         return tensor
     given = tensor if sync_grads else tensor.detach()
     moved = (given.to(device) if given.device.type != device.type else given).contiguous()
-    _check_alike(moved, group, "all_gather")
-    if sync_grads:
+    _check_alike([moved], group, "all_gather", device)
+    if sync_grads and _is_inexact(moved):
         from torch.distributed.nn.functional import all_gather
 
         parts = all_gather(moved, torch.distributed.group.WORLD if group is None else group)
         return torch.stack(list(parts)).to(tensor.device)
-    gathered = [torch.zeros_like(moved) for _ in range(torch.distributed.get_world_size(group))]
+    gathered = [torch.empty_like(moved) for _ in range(torch.distributed.get_world_size(group))]
     torch.distributed.all_gather(gathered, moved, group)
     return torch.stack(gathered).to(tensor.device)
 
@@ -99,30 +116,46 @@ def _operation(reduce_op: Any) -> tuple[Any, bool]:
     return getattr(operations, _WORDS[reduce_op.lower()]), False
 
 
-def _check_alike(tensor: Tensor, group: Any, what: str) -> None:
+def agree(own: Any, group: Any, device: torch.device) -> list[Any] | None:
+    """Compares a value over processes, which costs one small collective where all have the same.
+
+    Args:
+        own: This process's: text, numbers, and lists of them.
+        group: Which processes; None for all.
+        device: Where the group takes tensors.
+
+    Returns:
+        None where they are equal; else each process's, by rank.
+    """
+    world = torch.distributed.get_world_size(group)
+    if world == 1:
+        return None
+    digest = hashlib.blake2b(repr(own).encode(), digest_size=8).digest()
+    here = torch.tensor([int.from_bytes(digest, "big", signed=True)], dtype=torch.int64, device=device)
+    found = [torch.empty_like(here) for _ in range(world)]
+    torch.distributed.all_gather(found, here, group)
+    if len(set(torch.cat(found).tolist())) == 1:
+        return None
+    values: list[Any] = [None] * world
+    torch.distributed.all_gather_object(values, own, group)
+    return values
+
+
+def _check_alike(tensors: list[Tensor], group: Any, what: str, device: torch.device) -> None:
     """Compares shapes and types first: a collective over different ones hangs, or gives numbers without a meaning."""
-    here = torch.full((_MOST_DIMENSIONS + 2,), -1, dtype=torch.int64, device=tensor.device)
-    form = [_TYPES.index(tensor.dtype), tensor.ndim, *tensor.shape[:_MOST_DIMENSIONS]]
-    here[: len(form)] = torch.tensor(form, dtype=torch.int64)
-    forms = [torch.empty_like(here) for _ in range(torch.distributed.get_world_size(group))]
-    torch.distributed.all_gather(forms, here, group)
-    if all(torch.equal(one, here) for one in forms):
+    forms = agree([what, *(f"{tensor.dtype} of shape {tuple(tensor.shape)}" for tensor in tensors)], group, device)
+    if forms is None:
         return
-    shown = []
-    for rank, one in enumerate(forms):
-        kind, dimensions, *shape = one.tolist()
-        shown.append(f"rank {rank}: {_TYPES[kind]} of shape {tuple(shape[:dimensions])}")
+    shown = [
+        f"rank {rank}: {'' if call == what else f'`{call}` of '}{', '.join(own) or 'no tensor'}"
+        for rank, (call, *own) in enumerate(forms)
+    ]
     raise MisconfiguredRun(
         f"All processes bring tensors of one shape and type to `{what}`.",
         got="; ".join(shown),
         fix="Pad them to one shape first, or gather lists with `torch.distributed.all_gather_object`.",
     )
 
-
-_TYPES = [
-    torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
-    torch.uint8, torch.bool, torch.complex64, torch.complex128,
-]  # fmt: skip
 
 _CHUNK = 1 << 26  # bytes that are sent at once
 
@@ -136,43 +169,22 @@ def broadcast_tensors(tensors: list[Tensor], src: int = 0) -> None:
     """
     if not connected():
         return
-    for chunk in _chunks([tensor.detach() for tensor in tensors]):
+    for chunk in chunks([tensor.detach() for tensor in tensors]):
         flat = torch.cat([tensor.reshape(-1) for tensor in chunk])
         torch.distributed.broadcast(flat, src)
         for tensor, values in zip(chunk, flat.split([tensor.numel() for tensor in chunk]), strict=True):
             tensor.copy_(values.view_as(tensor))
 
 
-def average_gradients(parameters: Iterable[Parameter], device: torch.device) -> None:
-    """Makes the gradients of parameters the mean over all processes.
-
-    A gradient that only some processes have counts as zero on the others; one that none has stays None.
+def chunks(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Tensors of one type and device that are sent together.
 
     Args:
-        parameters: The same ones on every process, in the same order.
-        device: Where the group takes tensors.
+        tensors: All of them.
+
+    Yields:
+        Some of them, in their order.
     """
-    wanted = [parameter for parameter in parameters if parameter.requires_grad]
-    if not wanted:
-        return
-    there = torch.tensor([parameter.grad is not None for parameter in wanted], dtype=torch.uint8, device=device)
-    torch.distributed.all_reduce(there, torch.distributed.ReduceOp.MAX)
-    gradients = []
-    for parameter, somewhere in zip(wanted, there.tolist(), strict=True):
-        if somewhere:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            gradients.append(parameter.grad)
-    world = torch.distributed.get_world_size()
-    for chunk in _chunks(gradients):
-        flat = torch.cat([gradient.reshape(-1) for gradient in chunk]).div_(world)
-        torch.distributed.all_reduce(flat)
-        for gradient, values in zip(chunk, flat.split([one.numel() for one in chunk]), strict=True):
-            gradient.copy_(values.view_as(gradient))
-
-
-def _chunks(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Tensors of one type and device that are sent together."""
     kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for tensor in tensors:
         kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)

@@ -15,9 +15,13 @@ from fulmen.accelerators.accelerator import Accelerator
 from fulmen.environments.cluster_environment import ClusterEnvironment
 from fulmen.precision.precision import Precision
 from fulmen.strategies import process_group
-from fulmen.strategies.collectives import average_gradients, broadcast_tensors
+from fulmen.strategies.collectives import broadcast_tensors
+from fulmen.strategies.gradients import average_gradients
+from fulmen.strategies.layer_sync import check_device
 from fulmen.strategies.parallel import ParallelStrategy
+from fulmen.strategies.reduced import Reduced, wrapped
 from fulmen.utilities.exceptions import MisconfiguredValue
+from fulmen.utilities.rank_zero import warn_once
 from fulmen.utilities.states import TrainerFn
 
 _START = ("popen", "spawn", "fork", "forkserver")
@@ -98,6 +102,7 @@ class DDPStrategy(ParallelStrategy):
         self._timeout = timeout
         self._start_method = start_method
         self._ddp_kwargs = kwargs
+        self._reduced = Reduced(nn.Module())
         self._stall_report = _seconds(stall_report, "FULMEN_STALL_REPORT", 60.0)
         self._stall_timeout = _seconds(stall_timeout, "FULMEN_STALL_TIMEOUT", 300.0)
 
@@ -108,6 +113,10 @@ class DDPStrategy(ParallelStrategy):
         """What starts the other processes; None where somebody else does."""
         if self.in_child:
             return None
+        if self._start_method in ("spawn", "forkserver"):
+            from fulmen.strategies.launchers.main_guard import check_main_guard
+
+            check_main_guard()
         if self._launcher is None and not self.cluster_environment.creates_processes_externally:
             from fulmen.strategies.launchers import multiprocessing, subprocess_script
 
@@ -133,8 +142,8 @@ class DDPStrategy(ParallelStrategy):
         self.set_world_ranks()
         if self._process_group_backend is None:
             self._process_group_backend = process_group.default_backend(self.root_device)
-        process_group.join_group(
-            self._process_group_backend, self.cluster_environment, self.global_rank, self.world_size, self._timeout
+        process_group.meet(
+            self.cluster_environment, self.global_rank, self.world_size, self._timeout, self._stall_report
         )
         if self.world_size > 1 and self.peers is None:
             from fulmen.strategies.peers.peers import Peers
@@ -148,6 +157,10 @@ class DDPStrategy(ParallelStrategy):
                 owns_store=process_group.is_hosted_by_rank_zero(),
             )
             self.peers.start()
+            if self._launcher is not None:
+                self._launcher.attended = True
+        with self.waiting("the start of the group"):
+            process_group.join_group(self._process_group_backend, self.global_rank, self.world_size, self._timeout)
 
     # The model.
 
@@ -156,11 +169,14 @@ class DDPStrategy(ParallelStrategy):
         module = self.model
         if module is None:
             return
+        fitting = trainer.state.fn in (None, TrainerFn.FITTING)
         if self._layer_sync is not None:
             module = self._layer_sync.apply(module)
+        if fitting:
+            check_device(module, self.root_device)
         self.model = self.precision_plugin.convert_module(module)
         self.model_to_device()
-        if trainer.state.fn in (None, TrainerFn.FITTING) and any(p.requires_grad for p in self.model.parameters()):
+        if fitting and Reduced(self.model).parameters:
             self.configure_ddp()
         else:
             broadcast_tensors([*self.model.parameters(), *self.model.buffers()])
@@ -176,8 +192,9 @@ class DDPStrategy(ParallelStrategy):
     def configure_ddp(self) -> None:
         """Wraps the model, which gives every process the weights of rank 0."""
         assert self.model is not None
-        self.model = ddp = DistributedDataParallel(
-            self.model, device_ids=self.determine_ddp_device_ids(), **self._ddp_kwargs
+        self._reduced = Reduced(self.model)
+        self.model = ddp = wrapped(
+            self.model, self._reduced, device_ids=self.determine_ddp_device_ids(), **self._ddp_kwargs
         )
         # Buffers are those of rank 0, which may have no batch while others have.
         broadcast: Any = ddp._sync_module_buffers
@@ -210,13 +227,19 @@ class DDPStrategy(ParallelStrategy):
         return self.model if isinstance(self.model, DistributedDataParallel) else None
 
     def wrap_training_step(self, step: Callable[..., Any], closes: Callable[[], bool] | None) -> Callable[..., Any]:
+        self._wrap_anew()
         ddp = self._ddp
         if ddp is None:
             return step
-        before, after = ddp._pre_forward, ddp._post_forward
         self._closes = closes
+        ddp.require_backward_grad_sync = True
+        before: Callable[..., Any] = ddp._pre_forward
+        after: Callable[..., Any] = ddp._post_forward
+        moved = () if ddp.device_ids is None else (None,)  # where it has a device, it looks for something to move there
         # torch.compile splits its graphs where gradients are sent, inside what DDP's own forward opens
-        inside = ddp._inside_ddp_forward if self._lightning_module.__dict__.get("_compiled_by") is not None else None
+        inside: Any = (
+            ddp._inside_ddp_forward if self._lightning_module.__dict__.get("_compiled_by") is not None else None
+        )
 
         def end(output: Any) -> Any:
             return self._end_of_nothing() if output is None else after(output)
@@ -224,7 +247,7 @@ class DDPStrategy(ParallelStrategy):
         def synced_step(batch: Any, index: int) -> Any:
             if closes is not None:
                 ddp.require_backward_grad_sync = closes() and not self._held_back
-            before()
+            before(*moved)
             if inside is None:
                 return end(step(batch, index))
             with inside():
@@ -232,9 +255,53 @@ class DDPStrategy(ParallelStrategy):
 
         return synced_step
 
-    def sync_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        if self.world_size > 1 and not self._held_back:
-            average_gradients(parameters, self.root_device)
+    def _wrap_anew(self) -> None:
+        """Wraps the model again where other parameters are trained than before, as when a callback unfreezes some."""
+        ddp, model = self._ddp, self.model
+        if model is None:
+            return
+        model = model if ddp is None else ddp.module
+        now = Reduced(model)
+        if now.is_same(self._reduced) if ddp is not None else not now.parameters:
+            return
+        if ddp is not None:
+            ddp.reducer._remove_autograd_hooks()
+        self.model = model
+        if now.parameters:
+            self.configure_ddp()
+
+    def gradient_check(self) -> Callable[[], None] | None:
+        ddp = self._ddp
+        if ddp is None or self.world_size == 1:
+            return None
+        is_complete, model = ddp.reducer._check_reducer_finalized, ddp.module
+        later = True
+
+        def check() -> None:
+            nonlocal later
+            try:
+                is_complete()
+            except RuntimeError as error:
+                raise self._reduced.explain(error, self.global_rank) or error from None
+            if later:  # once an epoch
+                later = False
+                reason = self._reduced.explain_change(model)
+                if reason is not None:
+                    raise reason
+
+        return check
+
+    def sync_gradients(self, parameters: Iterable[nn.Parameter], always: bool = False) -> None:
+        ddp = self._ddp
+        held_back = self._held_back or (ddp is not None and not ddp.require_backward_grad_sync)
+        if self.world_size == 1 or (held_back and not always):
+            return
+        if self._comm_hook is not None:
+            warn_once(
+                "`ddp_comm_hook` has no part in manual optimization, nor where there are several optimizers: gradients "
+                "are brought together after backward there, as their mean in full precision."
+            )
+        average_gradients(parameters, self.root_device)
 
     def forward_of_nothing(self) -> None:
         ddp = self._ddp
@@ -242,7 +309,7 @@ class DDPStrategy(ParallelStrategy):
             if self._closes is not None:
                 ddp.require_backward_grad_sync = self._closes() and not self._held_back
             begin: Any = ddp._pre_forward
-            begin()
+            begin(*(() if ddp.device_ids is None else (None,)))
             self._end_of_nothing()
 
     def _end_of_nothing(self) -> None:
@@ -251,15 +318,17 @@ class DDPStrategy(ParallelStrategy):
         self._nothing = end(self._make_nothing())
 
     def _make_nothing(self) -> Tensor:
-        assert self._ddp is not None
-        parts = [parameter.flatten()[:1].sum() * 0 for parameter in self._ddp.parameters() if parameter.requires_grad]
+        parts = [parameter.flatten()[:1].sum() * 0 for parameter in self._reduced.parameters]
         return torch.stack([part.to(parts[0]) for part in parts]).sum()
 
     def backward_of_nothing(self, closes: bool, scale: Callable[[Tensor], Tensor] | None = None) -> None:
         nothing, self._nothing = self._nothing, None
-        if closes and self._ddp is not None:
+        ddp = self._ddp
+        if closes and ddp is not None:
             if nothing is None:  # the step gave a loss, which has no weight
                 nothing = self._make_nothing()
+                if ddp.find_unused_parameters and not ddp.static_graph:
+                    ddp.reducer.prepare_for_backward([nothing])
             (nothing if scale is None else scale(nothing)).backward()
 
     def why_not_uneven(self) -> str | None:
@@ -279,16 +348,23 @@ class DDPStrategy(ParallelStrategy):
 
     # The end.
 
+    def explain(self, error: BaseException, asked: bool) -> BaseException:
+        if self.peers is not None and not asked:
+            process_group.give_up()
+        return super().explain(error, asked)
+
     def on_exception(self, exception: BaseException) -> None:
         self._part()
         end = getattr(self._launcher, "end", None)
         if end is not None:
-            end()
+            end(patient=True)  # this process prints last
 
     def _part(self) -> None:
         peers, self.peers = self.peers, None
         if peers is not None:
             peers.close()
+            if self._launcher is not None:
+                self._launcher.attended = False
 
     def teardown(self) -> None:
         self._part()

@@ -19,8 +19,13 @@ _HEAD = 4096  # what is exchanged at once; only more than that takes a second co
 class Group(Protocol):
     """What is asked of a strategy."""
 
-    global_rank: int
-    world_size: int
+    @property
+    def global_rank(self) -> int:
+        """This process's number."""
+
+    @property
+    def world_size(self) -> int:
+        """How many processes there are."""
 
     @property
     def root_device(self) -> torch.device:

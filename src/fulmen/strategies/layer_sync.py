@@ -5,8 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from fulmen.utilities.exceptions import MisconfiguredRun
 
 
 class LayerSync(ABC):
@@ -76,3 +79,23 @@ def _ordinary(layer: nn.SyncBatchNorm) -> nn.Module:
     made._parameters.update(layer._parameters)  # the very tensors, which optimizers hold
     made._buffers.update(layer._buffers)
     return made.train(layer.training)
+
+
+def check_device(model: nn.Module, device: torch.device) -> None:
+    """Complains of layers that PyTorch has for other devices alone.
+
+    Args:
+        model: The model that is to be trained.
+        device: Where.
+
+    Raises:
+        MisconfigurationException: If it has synchronized batch normalization, on the CPU.
+    """
+    found = [name for name, layer in model.named_modules() if isinstance(layer, nn.SyncBatchNorm)]
+    if found and device.type in ("cpu", "mps"):
+        raise MisconfiguredRun(
+            "PyTorch has batch normalization over several processes for GPUs alone.",
+            got=f"`{found[0]}`{f' and {len(found) - 1} more' if found[1:] else ''} on {device}",
+            fix="On the CPU leave `Trainer(sync_batchnorm=True)` and `nn.SyncBatchNorm` away: batches are normalized "
+            "by each process's own statistics; or normalize without batches, as with `nn.GroupNorm`.",
+        )

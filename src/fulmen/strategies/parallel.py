@@ -127,7 +127,8 @@ class ParallelStrategy(Strategy, ABC):
 
     def reduce(self, tensor: TReduce, group: Any = None, reduce_op: Any = "mean") -> TReduce:
         with self.waiting("reduce"):
-            return reduce_nest(tensor, group, reduce_op, self.root_device)
+            result: TReduce = reduce_nest(tensor, group, reduce_op, self.root_device)
+            return result
 
     def all_gather(self, tensor: Tensor, group: Any = None, sync_grads: bool = False) -> Tensor:
         with self.waiting("all_gather"):

@@ -8,31 +8,59 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from torch import distributed
 
 from fulmen.environments.cluster_environment import ClusterEnvironment
+from fulmen.strategies.meeting import Meeting
+from fulmen.utilities.exceptions import MisconfiguredRun
+
+distributed: Any = torch.distributed  # it names what it has in ways that type checkers miss
 
 _store: Any = None
 _runs = 0
+_given_up = False
 
 
-def join_group(backend: str, environment: ClusterEnvironment, rank: int, world_size: int, timeout: timedelta) -> None:
-    """Makes this process one of the group. It stays in it until it ends, over several runs.
+def meet(environment: ClusterEnvironment, rank: int, world_size: int, timeout: timedelta, report_after: float) -> None:
+    """Waits until all processes are there. They stay together until they end, over several runs.
+
+    Args:
+        environment: Where the processes meet.
+        rank: This process's number.
+        world_size: The number of processes.
+        timeout: How long to wait for the others.
+        report_after: After how many seconds to say who is missing.
+
+    Raises:
+        MisconfiguredRun: If the others do not come, are of another run, or one of this group has failed.
+    """
+    global _store
+    if _given_up:
+        raise MisconfiguredRun(
+            "A run has failed on one of several processes, and those that are left are no group any more.",
+            fix="Let the error end the program, and start it again; "
+            '`trainer.fit(model, ckpt_path="last")` goes on from the last checkpoint.',
+        )
+    if distributed.is_initialized() or _store is not None:
+        return
+    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
+    meeting = Meeting(environment.main_address, environment.main_port, rank, world_size, report_after)
+    store = meeting.store(timeout)
+    meeting.wait_for_all(store, timeout)
+    store.set_timeout(timeout)
+    _store = store
+
+
+def join_group(backend: str, rank: int, world_size: int, timeout: timedelta) -> None:
+    """Makes this process one of the group of those that have met.
 
     Args:
         backend: ``"gloo"``, ``"nccl"``, or another of ``torch.distributed``.
-        environment: Where the processes meet.
         rank: This process's number.
         world_size: The number of processes.
         timeout: How long a collective may take.
     """
-    global _store
     if distributed.is_initialized():
         return
-    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
-    meeting = distributed.rendezvous("env://", rank, world_size, timeout=timeout)
-    _store, rank, world_size = next(iter(meeting))
-    _store.set_timeout(timeout)
     inner = distributed.PrefixStore("default_pg", _store)
     distributed.init_process_group(backend, store=inner, rank=rank, world_size=world_size, timeout=timeout)
     atexit.register(leave_group)
@@ -42,8 +70,18 @@ def leave_group() -> None:
     """Leaves the group, where that has not been done."""
     global _store
     _store = None
-    if distributed.is_initialized():
+    if not distributed.is_initialized():
+        return
+    if _given_up and "nccl" in distributed.get_backend():  # an orderly end waits for work that nobody does any more
+        distributed.distributed_c10d._abort_process_group()
+    else:
         distributed.destroy_process_group()
+
+
+def give_up() -> None:
+    """Takes note that a run has failed, so that nobody can know what the others of this group do next."""
+    global _given_up
+    _given_up = True
 
 
 def store_of_run() -> Any:

@@ -111,9 +111,12 @@ def resolve(
     if isinstance(made, SingleDeviceStrategy):
         _check_alone(len(devices), num_nodes, made.cluster_environment)
     elif hasattr(made, "set_world_ranks"):
-        made.parallel_devices = made.parallel_devices or devices
-        made.num_nodes = num_nodes
-        made.set_world_ranks()
+        several_processes: Any = made
+        if environment is None:
+            made.cluster_environment.validate_settings(len(devices), num_nodes)
+        several_processes.parallel_devices = several_processes.parallel_devices or devices
+        several_processes.num_nodes = num_nodes
+        several_processes.set_world_ranks()
     if made._accelerator is None and made.root_device.type == devices[0].type:
         made.accelerator = accelerator
     if made._precision_plugin is None:

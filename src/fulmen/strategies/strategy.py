@@ -18,6 +18,7 @@ from fulmen.environments.lightning import LightningEnvironment
 from fulmen.precision.precision import Precision
 from fulmen.strategies.hooks import StrategyHooks
 from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.traceback import fold
 from fulmen.utilities.tree import move_data_to_device
 from fulmen.utilities.types import _PATH, LRSchedulerConfig, TBroadcast, TReduce
 
@@ -265,7 +266,8 @@ class Strategy(StrategyHooks, ABC):
             where: What it waits for.
             patient: Whether the others may take as long as they like.
         """
-        return nullcontext() if self.peers is None else self.peers.waiting(where, patient=patient)  # type: ignore[no-any-return]
+        waits: AbstractContextManager[Any] = nullcontext()
+        return waits if self.peers is None else self.peers.waiting(where, patient=patient)
 
     def explain(self, error: BaseException, asked: bool) -> BaseException:
         """What ends a run: the error itself, or that of the process that failed first.
@@ -274,7 +276,11 @@ class Strategy(StrategyHooks, ABC):
             error: What this process met.
             asked: Whether all processes were asked to end, and do.
         """
-        return error if self.peers is None or asked else self.peers.fail(error)  # type: ignore[no-any-return]
+        if self.peers is None or asked:
+            return error
+        fold(error)  # what the others are told is what a user sees here
+        failure: BaseException = self.peers.fail(error)
+        return failure
 
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         """Lets processes agree on a decision.
@@ -303,8 +309,17 @@ class Strategy(StrategyHooks, ABC):
         """
         return step
 
-    def sync_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Makes gradients the mean over all processes, where backward has not done so."""
+    def gradient_check(self) -> Callable[[], None] | None:
+        """What complains, after a backward that brings gradients together, if it could not; None if it always can."""
+        return None
+
+    def sync_gradients(self, parameters: Iterable[nn.Parameter], always: bool = False) -> None:
+        """Makes gradients the mean over all processes, where backward has not done so.
+
+        Args:
+            parameters: Whose.
+            always: Whether also where a user holds that back.
+        """
 
     def forward_of_nothing(self) -> None:
         """Takes part where the others call ``training_step``, without a batch."""

@@ -82,6 +82,7 @@ def execute(trainer: Trainer, job: Job) -> Any:
     Returns:
         What the loop returns; None for `fit`.
     """
+    result: Any = None
     if trainer.strategy.launcher is not None:
         over, result = start_others(trainer, job, execute)
         if over:
@@ -96,7 +97,6 @@ def execute(trainer: Trainer, job: Job) -> Any:
             if job.fn == TrainerFn.FITTING:
                 trainer.signals.listen(trainer)
                 sanity_check(trainer)
-                result: Any = None
                 trainer.fit_loop.run()
                 trainer.signals.close(trainer)
             else:
@@ -112,7 +112,7 @@ def execute(trainer: Trainer, job: Job) -> Any:
         if isinstance(error, KeyboardInterrupt) and interactive():
             return None
         if failure is not error:
-            raise failure from None
+            raise failure from failure.__cause__
         raise
     finally:
         trainer.signals.restore()
@@ -169,13 +169,12 @@ def assemble(trainer: Trainer, job: Job) -> LightningModule:
     Returns:
         The module.
     """
-    datamodule = job.datamodule
     for name, value in job.loaders.items():  # a data module where loaders are expected is taken as what it is
         if hasattr(value, "prepare_data") and hasattr(value, "train_dataloader"):
-            datamodule, job.loaders[name] = value, None
+            job.datamodule, job.loaders[name] = value, None
     module = _module_of(trainer, job)
     attach_module(trainer, module)
-    attach_data(trainer, module, datamodule, job.loaders)
+    attach_data(trainer, module, job.datamodule, job.loaders)
     trainer.metrics.reset()
     trainer.metrics.watch(None)
     if trainer.loggers:
@@ -316,6 +315,8 @@ def end(trainer: Trainer, fn: TrainerFn) -> None:
     let_go(trainer)
     if trainer.profile_wrapper() is not None:
         end_profile(trainer, report=True)
+    if trainer.strategy.peers is not None:  # who is through hears of it if another one fails in what is left
+        trainer.strategy.barrier("the end of the run")
     trainer.strategy.teardown()
     trainer.state.status, trainer.state.stage = TrainerStatus.FINISHED, None
 

@@ -43,7 +43,8 @@ def start_others(trainer: Trainer, job: Job, run: Any) -> tuple[bool, Any]:
 
 
 def _in_child(run: Any, trainer: Trainer, job: Job) -> Any:
-    trainer.strategy.in_child = True
+    strategy: Any = trainer.strategy
+    strategy.in_child = True
     return run(trainer, job)
 
 

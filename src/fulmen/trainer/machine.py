@@ -26,6 +26,9 @@ PrecisionInput: TypeAlias = (
     ]
     | Precision
 )
+# How the variables of launchers begin.
+_CLUSTERS = ("TORCHELASTIC_", "SLURM_", "JSM_", "OMPI_", "PMI_", "MV2_", "MPI_")
+
 Plugin: TypeAlias = Precision | ClusterEnvironment | CheckpointIO
 
 
@@ -111,11 +114,12 @@ def make_strategy(
 def _found_environment(strategy: Any) -> ClusterEnvironment | None:
     """The environment that its variables show, where the user named none."""
     told = isinstance(strategy, Strategy) and type(strategy.cluster_environment) is not LightningEnvironment
-    if told or "SLURM_NTASKS" not in os.environ:
+    if told or not any(name.startswith(_CLUSTERS) for name in os.environ):
         return None
-    from fulmen.environments.slurm import SLURMEnvironment  # only jobs of SLURM pay for it
+    from fulmen.environments.registry import detect  # only jobs of a cluster pay for it
 
-    return SLURMEnvironment() if SLURMEnvironment.detect() else None
+    found = detect()
+    return None if type(found) is LightningEnvironment else found
 
 
 def _sort_plugins(plugins: Any) -> dict[str, Any]:

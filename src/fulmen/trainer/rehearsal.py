@@ -59,9 +59,18 @@ def rehearsal(trainer: Trainer, job: Job) -> Generator[LightningModule]:
                 set_up_optimizers(trainer)
             yield module
             call_teardown(trainer, module, job.fn)
+    except BaseException as error:
+        failure = trainer.strategy.explain(error, False)
+        trainer.strategy.on_exception(failure)
+        if failure is not error:
+            raise failure from None
+        raise
     finally:
         let_go(trainer)
+        peers = trainer.strategy.peers
         note.put_back()
+        if peers is not None:
+            peers.close()
 
 
 def _begin_anew(trainer: Trainer, fn: TrainerFn) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from fulmen.callbacks.batch_size_finder import BatchSizeFinder
 from fulmen.callbacks.lr_finder import LearningRateFinder
+from fulmen.trainer.attach import unwrap
 from fulmen.trainer.execute import Job
+from fulmen.trainer.launched import start_others
 from fulmen.trainer.rehearsal import rehearsal
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType, MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
@@ -85,6 +88,7 @@ class Tuner:
         if self._trainer.fast_dev_run:
             rank_zero_warn("Skipping batch size scaler since `fast_dev_run` is enabled.")
             return None
+        finder.setup(self._trainer, model)
         with rehearsal(self._trainer, job) as module:
             owners = module, self._trainer.datamodule
             size = finder.search(self._trainer.trial(), finder.setting(*owners))
@@ -147,15 +151,14 @@ class Tuner:
         if self._trainer.fast_dev_run:
             rank_zero_warn("Skipping learning rate finder since `fast_dev_run` is enabled.")
             return None
-        with rehearsal(self._trainer, job) as module:
-            owners = module, self._trainer.datamodule
-            if update_attr:
-                finder.setting(*owners)
-            result = finder.sweep(self._trainer, self._trainer.trial())
+        sweep = partial(_sweep, finder)
+        over, result = start_others(self._trainer, job, sweep)
+        if not over:
+            result = sweep(self._trainer, job)
         if update_attr and (rate := result.suggestion()) is not None:
-            finder.setting(*owners).set(rate)
+            finder.setting(*_owners(job)).set(rate)
             rank_zero_info(f"Learning rate set to {rate}")
-        return result
+        return cast("LRFinder", result)
 
     def _check_callbacks(self, finder: Callback) -> None:
         kind = type(finder)
@@ -186,3 +189,16 @@ class Tuner:
         if model is None:
             raise MisconfiguredType("The Tuner needs a model.", fix="Pass the module: `tuner.lr_find(model)`.")
         return Job(TrainerFn(method), model, datamodule, fit_loaders if fitting else other_loaders)
+
+
+def _owners(job: Job) -> tuple[Any, Any]:
+    among_loaders = [one for one in job.loaders.values() if hasattr(one, "prepare_data")]  # if others assembled the run
+    return unwrap(job.model), among_loaders[0] if among_loaders else job.datamodule
+
+
+def _sweep(finder: LearningRateFinder, trainer: Trainer, job: Job) -> LRFinder:
+    """Makes a learning rate range test of a run that is not made."""
+    with rehearsal(trainer, job) as module:
+        if finder._update_attr:
+            finder.setting(module, trainer.datamodule)
+        return finder.sweep(trainer, trainer.trial())

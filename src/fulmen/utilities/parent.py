@@ -47,14 +47,18 @@ def follow(gone: Callable[[], bool], grace: float = _GRACE) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process."""
+    """Whether there is such a process; one that has ended is none, even if nobody has taken note of it yet."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass
-    return True
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:  # it has just ended, or this system has no such files
+        return not os.path.isdir("/proc/self")
 
 
 def _end(grace: float) -> None:

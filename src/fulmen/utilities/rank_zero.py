@@ -29,16 +29,25 @@ class _ToStderr(logging.Handler):
 log = logging.getLogger("fulmen")
 log.setLevel(logging.INFO)
 log.addHandler(_ToStderr())
-_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+_RANK_VARIABLES = (
+    "RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
+    "MV2_COMM_WORLD_RANK",
+)  # fmt: skip
 _seen: set[str] = set()
 
 
 def _rank_from_environment() -> int:
+    """The rank that launchers tell; of a process on another than the first machine, perhaps only that it is not 0."""
     for name in _RANK_VARIABLES:
         value = os.environ.get(name)
         if value is not None and value.isdigit():
-            return int(value)
+            return int(value) + (1000 * _machine() if name == "LOCAL_RANK" else 0)
     return 0
+
+
+def _machine() -> int:
+    value = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", ""))
+    return int(value) if value.isdigit() else 0
 
 
 @overload

@@ -17,6 +17,7 @@ from typing import Any
 import torch.distributed as dist
 
 from fulmen.strategies.peers.peers import Peers
+from fulmen.utilities.exceptions import SIGTERMException
 
 STEPS = 5
 
@@ -141,7 +142,7 @@ def stalled(rank: Rank) -> None:
 def patient(rank: Rank) -> None:
     with rank.peers.waiting("prepare_data", patient=True) if rank.number == 0 else rank.peers.waiting("a barrier"):
         if rank.number == 0:
-            time.sleep(7)
+            time.sleep(4.5)
         rank.meet("end")
 
 
@@ -157,7 +158,7 @@ def asked_to_stop(rank: Rank) -> None:
     if rank.number == 1:
         os.kill(rank.pid_of_first, signal.SIGTERM)
     if rank.train(10_000, pause=0.001) == "signal:15":
-        sys.exit(143)
+        raise SIGTERMException
 
 
 def asked_to_stop_beside_a_death(rank: Rank) -> None:
@@ -207,6 +208,16 @@ def store_stopped(rank: Rank) -> None:
     if rank.number == 0:
         os.kill(os.getpid(), signal.SIGSTOP)
     time.sleep(300)
+
+
+def alone(rank: Rank) -> None:
+    """The store has left, and nobody is there to agree with."""
+    rank.train()
+    if rank.number == 0:
+        return
+    time.sleep(1.5)
+    print(repr(rank.peers.gate((10**9,), "stop")), rank.peers.healthy())
+    raise ValueError("the mistake")
 
 
 def one_is_through(rank: Rank) -> None:
@@ -260,7 +271,7 @@ GROUPS: dict[str, tuple[int, dict[str, float]]] = {
     "stalled": (2, SHORT), "patient": (2, SHORT), "progress": (2, SHORT), "asked_to_stop": (3, {}),
     "asked_to_stop_beside_a_death": (2, {}), "asked_to_end_beside_a_death": (2, {}), "busy": (2, {}),
     "one_is_through": (2, {}), "first_is_through": (2, {}), "forked": (2, {}), "under_torchrun": (2, {}),
-    "again": (2, {}),
+    "again": (2, {}), "alone": (2, {}),
 }  # fmt: skip
 LONG: dict[str, tuple[int, dict[str, float]]] = {
     "asked_to_stop_beside_a_stopped_one": (2, {}), "busy_for_ever": (2, SHORT), "store_stopped": (2, SHORT),
@@ -270,6 +281,7 @@ LONG: dict[str, tuple[int, dict[str, float]]] = {
 def live(name: str, number: int, world_size: int, folder: Path, options: dict[str, float]) -> int:
     """What a Trainer does around a run. Returns the exit code."""
     rank = Rank(name, number, world_size, folder, **options)
+    rank.meet("connected")  # which may take seconds where names are looked up slowly
     rank.peers.start()
     try:
         globals()[name](rank)

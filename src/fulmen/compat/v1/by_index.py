@@ -49,6 +49,7 @@ class ByIndex(Automatic):
     """
 
     rows: Rows = []  # replaced by each batch
+    gathers = True  # backward itself would wait for parameters of the optimizers that are not at work
 
     @property
     def former(self) -> FormerStep:

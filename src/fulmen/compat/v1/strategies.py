@@ -37,7 +37,7 @@ class DDPPlugin(DDPStrategy, metaclass=_ByStart):
         **kwargs: For ``DDPStrategy``.
     """
 
-    _starts = ("popen",)
+    _starts: tuple[str, ...] = ("popen",)
 
     def __init__(
         self,

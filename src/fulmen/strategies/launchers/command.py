@@ -28,7 +28,7 @@ def own_command() -> list[str]:
             '`strategy="ddp"` starts the program again for each process, which a notebook or a prompt cannot do.',
             fix='`Trainer(strategy="ddp_notebook")`, or put the code into a file and run that.',
         )
-    if getattr(main, "__file__", None) is None:
+    if (getattr(main, "__file__", None) or "<").startswith("<"):  # "<stdin>"
         raise MisconfiguredRun(
             '`strategy="ddp"` starts the program again for each process, and this one is in no file.',
             got="a program that came with `python -c` or through a pipe",
@@ -51,5 +51,5 @@ def _absolute(main: Any, word: str) -> str:
     """A word of the command line; the script's own, whole, since the program may be in another folder by now."""
     is_script = main.__spec__ is None and word.endswith(os.path.basename(main.__file__)) and not os.path.isabs(word)
     if is_script and os.path.normpath(main.__file__).endswith(os.path.normpath(word).lstrip("./")):
-        return os.path.abspath(main.__file__)
+        return os.path.abspath(str(main.__file__))
     return word

@@ -58,6 +58,13 @@ def _check_machines(node_rank: int, num_nodes: int) -> None:
             fix="Start the program on each machine with `MASTER_ADDR=<the first machine> MASTER_PORT=29500 "
             "NODE_RANK=<0, 1, ...>`, or with `torchrun` or `srun`.",
         )
+    if "NODE_RANK" not in os.environ and "GROUP_RANK" not in os.environ and os.environ.get("RANK", "0") != "0":
+        raise MisconfiguredRun(
+            "On several machines, `NODE_RANK` says which of them this is.",
+            got=f"num_nodes={num_nodes} and RANK={os.environ['RANK']} without NODE_RANK",
+            fix="`NODE_RANK=<0, 1, ...>` on each machine; in a `PyTorchJob` of Kubeflow, where each pod is a machine "
+            "with one process, `Trainer(num_nodes=..., plugins=KubeflowEnvironment())`.",
+        )
     if node_rank >= num_nodes:
         raise MisconfiguredRun(
             "`NODE_RANK` is the number of this machine, counted from 0.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -13,15 +14,17 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
 import torch
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from fulmen.strategies.launchers.group import Group
 from fulmen.strategies.launchers.launcher import _Launcher
 from fulmen.strategies.launchers.main_guard import Bootstrap, check_main_guard
 from fulmen.strategies.launchers.meeting import meeting
-from fulmen.strategies.launchers.parcel import receive, send
+from fulmen.strategies.launchers.parcel import Job, receive, send
 from fulmen.strategies.launchers.process_state import ProcessState
 from fulmen.strategies.launchers.report import Report, culprit
-from fulmen.strategies.launchers.worker import Job, Place, work
+from fulmen.strategies.launchers.worker import Place, work
+from fulmen.strategies.peers.faults import Fault
 from fulmen.utilities.exceptions import MisconfiguredRun, MisconfiguredValue, SIGTERMException
 
 _FIX = (
@@ -99,6 +102,14 @@ class _MultiProcessingLauncher(_Launcher):
             KeyboardInterrupt: On Ctrl-C.
         """
         check_main_guard()
+        if self._strategy.cluster_environment.creates_processes_externally:
+            raise MisconfiguredRun(
+                f"A strategy of the kind `{self._start_method}` starts its processes itself, and here they have been "
+                "started already.",
+                got=f"{type(self._strategy.cluster_environment).__name__}, LOCAL_RANK={os.environ.get('LOCAL_RANK')}",
+                fix='`strategy="ddp"`, which takes part in what `torchrun`, `srun` or another Trainer has started; or '
+                "unset LOCAL_RANK, if it is left over.",
+            )
         if self._start_method == "fork" and torch.cuda.is_initialized():
             raise MisconfiguredRun(
                 "A process that has used a GPU cannot be forked: the GPU would not work in the new processes.",
@@ -140,11 +151,12 @@ class _MultiProcessingLauncher(_Launcher):
         reports = list(group.reports.values())
         first = culprit(reports)
         if first is not None:
-            failed = _error(first, len(reports))
+            failed: BaseException | None = _error(_as_they_knew(first, folder), len(reports))
             if group.asked is not None and (first.is_calm or first.followed):
                 failed = None
             _raise_asked(group.asked, failed)
-            raise _left(reports) or failed
+            if (error := _left(reports) or failed) is not None:
+                raise error
         return group.asked
 
     @property
@@ -208,6 +220,20 @@ def _left(reports: list[Report]) -> BaseException | None:
     return SIGTERMException() if code == 128 + signal.SIGTERM else SystemExit(code)
 
 
+def _as_they_knew(report: Report, folder: str) -> Report:
+    """A report of a process that has ended without a word, or after another, completed by what they told each other."""
+    if report.kind != "gone" and not report.followed:
+        return report
+    try:
+        with open(os.path.join(folder, "fault"), encoding="utf-8") as file:
+            fault = Fault(**json.load(file))
+    except (OSError, ValueError):  # nobody knew more, or who wrote it was killed
+        return report
+    if fault.kind in ("killed", "exit"):
+        return report
+    return Report(fault.rank, report.pid, fault.kind, fault.text, report.code)
+
+
 def _error(report: Report, count: int) -> Exception:
     text = f"{report.headline}, and the run has ended on all {count} processes of this machine."
     if report.kind == "gone" and report.code > 0:
@@ -217,5 +243,5 @@ def _error(report: Report, count: int) -> Exception:
     if report.text:
         text += f"\n\nOn rank {report.rank}:\n{report.text}"
     if report.kind == "exception":
-        return torch.multiprocessing.ProcessRaisedException(text, report.rank, report.pid)
-    return torch.multiprocessing.ProcessExitedException(text, report.rank, report.pid, report.code, report.signal_name)
+        return ProcessRaisedException(text, report.rank, report.pid)
+    return ProcessExitedException(text, report.rank, report.pid, report.code, report.signal_name)

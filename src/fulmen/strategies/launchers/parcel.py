@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from fulmen.strategies.launchers.process_state import ProcessState
 from fulmen.utilities.exceptions import MisconfiguredType
 
 _ERRORS = (pickle.PickleError, AttributeError, TypeError, RuntimeError, NotImplementedError)
 # Dictionaries of a module whose entries are its attributes.
 _TABLES = ("_modules", "_parameters", "_buffers", "__dict__")
+
+
+@dataclass
+class Job:
+    """A function that all processes run.
+
+    Attributes:
+        function: The function.
+        args: What it is called with.
+        kwargs: What it is called with by name.
+        collect: What gives the first process's results for the one that started it; None where there are none.
+        state: What the processes have to begin with; None where they have it, as forks do.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    collect: Callable[[], Any] | None = None
+    state: ProcessState | None = None
 
 
 def send(thing: Any, path: str, fix: str) -> None:
@@ -56,13 +77,17 @@ def _place(thing: Any) -> str | None:
     name, seen = "", set[int]()
     while True:
         seen.add(id(thing))
-        inner = next(
-            (one for one in _parts(thing) if id(one[1]) not in seen and not _is_picklable(one[1])),
-            None,
-        )
+        inner = next((one for one in _parts(thing) if id(one[1]) not in seen and not _is_picklable(one[1])), None)
         if inner is None:
-            return f"`{name.lstrip('.') or type(thing).__name__}`, a {type(thing).__name__}"
-        name, thing = (f"{type(thing).__name__}" if not name and inner[0][0] == "." else name) + inner[0], inner[1]
+            return f"`{name or type(thing).__name__}`, a {type(thing).__name__}"
+        way, part = inner
+        if not way:  # from a method to its object, which has a name of its own
+            name = ""
+        elif way[0] == "." and not name and not isinstance(thing, Job):
+            name = f"{type(thing).__name__}{way}"
+        else:
+            name = f"{name}{way}".lstrip(".")
+        thing = part
 
 
 def _is_picklable(thing: Any) -> bool:

@@ -69,6 +69,10 @@ class Report:
         """What happened, as one sentence."""
         if self.kind == "exception":
             return f"Rank {self.rank} failed"
+        if self.kind == "stalled":
+            return f"Rank {self.rank} made no progress for too long"
+        if self.kind == "lost":
+            return f"Rank {self.rank} did not answer any more"
         if self.kind == "exit":
             return f"Rank {self.rank} ended its process with exit code {self.code} before the run was over"
         if self.code < 0:

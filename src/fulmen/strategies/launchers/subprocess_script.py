@@ -24,6 +24,8 @@ _COUNT = "FULMEN_LOCAL_PROCESSES"
 # Seconds: how often children are looked at; how long a run goes on whose child has died, where nobody attends to it;
 # how long this process waits for the others when it ends, well or badly, and for those that were told to end.
 _EVERY, _PATIENCE, _LINGER, _LINGER_FAILED, _END = 0.2, 6.0, 60.0, 5.0, 3.0
+# Exit codes of a process that came to its end, or did so because a signal had asked for it.
+_CALM = (0, 128 + signal.SIGTERM, -signal.SIGTERM, 128 + signal.SIGINT)
 
 
 class _SubprocessScriptLauncher(_Launcher):
@@ -51,6 +53,7 @@ class _SubprocessScriptLauncher(_Launcher):
         self.attended = False
         self.failed = False
         self._owner = 0
+        self._over = False
         self._leaving = threading.Event()
 
     @property
@@ -108,12 +111,15 @@ class _SubprocessScriptLauncher(_Launcher):
         for process in self.procs:
             process.send_signal(signum)
 
-    def end(self, grace: float = _END) -> None:
+    def end(self, grace: float = _END, patient: bool = False) -> None:
         """Has all processes that were started end, and waits until they have.
 
         Args:
-            grace: How many seconds they have to do so by themselves.
+            grace: How many seconds they have after they were told.
+            patient: Whether they have as many before they are told, since they know already.
         """
+        self._over = True
+        self._wait(grace if patient else 0.0)
         self.kill(signal.SIGTERM)
         self._wait(grace)
         self.kill(signal.SIGKILL)
@@ -160,16 +166,17 @@ class _SubprocessScriptLauncher(_Launcher):
             return
         self._leaving.set()
         try:
-            failed = self.failed or getattr(sys, "last_value", None) is not None
+            failed = self.failed or self._over or getattr(sys, "last_value", None) is not None
             self._wait(_LINGER_FAILED if failed else _LINGER)
             late = {one for one, _ in enumerate(self.procs, start=1)} - {one for one, _ in self.dead()}
-            bad = [_how(local_rank, code) + "." for local_rank, code in self.dead() if code]
-            if late and not failed:
+            bad = [_how(local_rank, code) + "." for local_rank, code in self.dead() if code not in _CALM]
+            if late:
                 bad.append(f"Local rank {', '.join(map(str, late))} has not come to an end, and is ended.")
-            if bad:
-                _say("\n".join(bad))
         finally:
             self.end()
+        if bad and not failed:
+            _say("\n".join(bad))
+            os._exit(1)  # the program has not come to a good end, though this process has
 
 
 def _how(local_rank: int, code: int) -> str:

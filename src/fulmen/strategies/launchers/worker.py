@@ -5,38 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
 
 from fulmen.strategies.launchers.meeting import divide_threads
-from fulmen.strategies.launchers.parcel import receive, send
-from fulmen.strategies.launchers.process_state import ProcessState
+from fulmen.strategies.launchers.parcel import Job, receive, send
 from fulmen.strategies.launchers.report import Report
 from fulmen.utilities.parent import follow
 from fulmen.utilities.rank_zero import rank_zero_only
 
 _FIX = "Return what can be pickled, and set attributes that cannot (open files, locks, lambdas) to None in `teardown`."
-
-
-@dataclass
-class Job:
-    """A function that all processes run.
-
-    Attributes:
-        function: The function.
-        args: What it is called with.
-        kwargs: What it is called with by name.
-        collect: What gives the first process's results for the one that started it; None where there are none.
-        state: What the processes have to begin with; None where they have it, as forks do.
-    """
-
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    collect: Callable[[], Any] | None = None
-    state: ProcessState | None = None
 
 
 @dataclass

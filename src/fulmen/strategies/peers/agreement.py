@@ -37,10 +37,12 @@ class Agreement:
     Attributes:
         turn: The number of the round that is next to be obeyed.
         rounds: What is known, by number.
+        is_over: Whether there is nobody to agree with any more.
     """
 
     def __init__(self) -> None:
         self.turn = 0
+        self.is_over = False
         self.rounds: dict[int, Round] = {}
 
     @property
@@ -63,6 +65,12 @@ class Agreement:
         """
         if number not in self.rounds:
             self.rounds[number] = Round(reason, limit=END if anybody_left else None)
+
+    def end(self) -> None:
+        """From now on there is nobody to agree with: nobody stops at what is not decided."""
+        self.is_over = True
+        for one in self.rounds.values():
+            one.limit = one.limit or END
 
     def verdict(self, position: Position) -> str | None:
         """What a gate answers.

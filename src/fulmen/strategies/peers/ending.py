@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import sys
@@ -77,6 +78,21 @@ def record_error(error: BaseException) -> None:
         get_error_handler().record_exception(error)
 
 
+def leave_word(fault: Fault) -> None:
+    """Tells the process that has started this one for a run what has ended it, if it has said where.
+
+    Args:
+        fault: The failure that has ended the group.
+    """
+    folder = os.environ.get("FULMEN_LAUNCH_FOLDER")
+    if folder:
+        try:
+            with open(os.path.join(folder, "fault"), "x", encoding="utf-8") as file:
+                json.dump(fault.as_dict(), file)
+        except OSError:  # another rank has done it, or nobody waits for it
+            pass
+
+
 class Ending:
     """Ends this process after a fault, unless its main thread does.
 
@@ -120,22 +136,41 @@ class Ending:
             record_error(failed)
         self._kill_the_deaf(board)
         who = f"rank {fault.rank}" if fault.rank >= 0 else "the store"
-        short = f"Rank {peers.rank} of {peers.world_size} ends because {who} failed."
+        short = (
+            f"Rank {peers.rank} of {peers.world_size} ends because {'it' if fault.rank == peers.rank else who} failed."
+        )
         if not self.called_off:
             end(143 if peers.wish_from_signal == "signal:15" else 1, str(failed) if tells else short)
 
+    def kill_the_silent(self, board: Board | None) -> None:
+        """Kills the culprit if it was accused of giving no answer, and has not heard of that either.
+
+        Args:
+            board: As above.
+        """
+        fault = self._peers.culprit
+        other = None if fault is None else self._neighbours.here().get(fault.rank)
+        if fault is None or other is None or fault.kind not in ("lost", "stalled"):
+            return
+        try:
+            hears = board is not None and board.notes("seen", [fault.rank]) is not None
+        except (NoAnswer, StoreLost):
+            hears = False  # it may be the one that holds the store
+        if not hears:
+            liveness.kill(other)
+
     def _tells(self, fault: Fault, board: Board | None) -> bool:
-        """Whether it is this rank that prints the whole text: the first that knows it, and is not about to vanish."""
-        culprit = -1 if fault.kind == "stalled" else fault.rank
-        before = [rank for rank in self._neighbours.present if rank < self._peers.rank and rank != culprit]
+        """Whether it is this rank that prints the whole text: the first that knows it, but for the culprit."""
+        before = [rank for rank in self._neighbours.present if rank < self._peers.rank and rank != fault.rank]
         if board is not None:
             know = any(board.notes("seen", [rank]) for rank in before)
         else:
             know = not (self._neighbours.here().keys() - self._neighbours.dead()).isdisjoint(before)
-        return self._peers.rank != culprit and not know
+        return self._peers.rank != fault.rank and not know
 
     def _kill_the_deaf(self, board: Board | None) -> None:
         """Ends processes of this host that cannot end themselves: stopped, or in code that keeps the GIL."""
+        self.kill_the_silent(board)
         try:
             for rank, other in self._neighbours.here().items() if board is not None else ():
                 if board is not None and board.notes("seen", [rank]) is None:

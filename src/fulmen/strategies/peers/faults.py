@@ -116,7 +116,7 @@ def is_the_same(error: BaseException, fault: Fault) -> bool:
         error: This rank's error.
         fault: The other's.
     """
-    return fault.kind == "exception" and fault.text.rstrip().endswith(
+    return fault.kind in ("exception", "exit") and fault.text.rstrip().endswith(
         "".join(traceback.format_exception_only(error)).rstrip()
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fulmen.strategies.peers import liveness
 from fulmen.strategies.peers.faults import Fault
 from fulmen.strategies.peers.liveness import Identity
@@ -44,13 +46,17 @@ class Neighbours:
         mine = self.identity.host
         return {rank: one for rank, one in self.others.items() if one.host == mine and rank not in self.left}
 
+    def owner_is_gone(self) -> bool:
+        """Whether the process in which the store lives has ended on this host without a word."""
+        owner = self.here().get(self.owner)
+        return owner is not None and liveness.how_it_ended(owner) is not None
+
     def dead(self) -> set[int]:
         """The ranks on this host whose process has ended without a word."""
         return {rank for rank, other in self.here().items() if liveness.how_it_ended(other) is not None}
 
-    def fault(self) -> Fault | None:
-        """The fault that the end of a process on this host is, if one has ended."""
+    def faults(self) -> Iterator[Fault]:
+        """The faults that the ends of processes on this host are, unless they have left in order."""
         for rank, other in self.here().items():
             if (ended := liveness.how_it_ended(other)) is not None:
-                return Fault(rank, *ended)
-        return None
+                yield Fault(rank, *ended)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -25,10 +26,13 @@ from fulmen.strategies.peers.questions import Question
 from fulmen.strategies.peers.watchdog import Watchdog
 from fulmen.utilities.exceptions import SIGTERMException
 
-# For how many seconds a rank that has failed waits until the others have heard of it.
+# For how many seconds a rank that has failed tries to tell it, and waits until the others have heard of it.
+_TOLD = 6.0
 _HEARD = 2.0
 # For how many seconds a rank whose connection broke waits to hear who it was.
 _WHO = 3.0
+# How often to ask whether all end, in seconds.
+_SOON = 0.05
 # Within how many seconds whoever is well answers.
 ANSWER = 5.0
 
@@ -52,9 +56,12 @@ class Peers:
         frozen: Whether the next gate has to stop and think.
         culprit: The failure that has ended the group; None while all is well.
         wish_from_signal: Set by the handler of a signal: what all shall stop for.
+        signals: What the thread sets that to, by signals that come while the main thread runs no Python code. Only
+            those for which a handler in Python is in place count.
         marked: Whether there was progress since the thread has last looked.
         where: In what the main thread waits for others.
         patient: In how many such waits it is that may take as long as they want.
+        exits: Whether the main thread ends the process without complaint.
     """
 
     def __init__(
@@ -71,9 +78,11 @@ class Peers:
         self.frozen = False
         self.culprit: Fault | None = None
         self.wish_from_signal = ""
+        self.signals: dict[int, str] = {int(signal.SIGTERM): "signal:15"}
         self.marked = False
         self.where = ""
         self.patient = 0
+        self.exits = False
         self.rank = rank
         self.world_size = world_size
         self.report_after = report_after
@@ -160,6 +169,10 @@ class Peers:
             self.back = True
             return error
         self.back = True
+        if isinstance(error, SystemExit) and not error.code:
+            if self._all_exit():
+                return error
+            error.code = 1  # whoever has started this process is to know that the run was not over
         if self.culprit is None:
             if is_of_a_broken_connection(error):
                 self._find_out_who()
@@ -192,6 +205,17 @@ class Peers:
             return False
         return None not in self._ask().values() and self.culprit is None
 
+    def _all_exit(self) -> bool:
+        """Whether all ranks end their processes here without complaint, as where their code is the same."""
+        self.exits = True
+        deadline = time.monotonic() + _HEARD
+        while self.culprit is None and time.monotonic() < deadline:
+            answers = self._ask()
+            if answers and all(answer is not None and answer["exits"] for answer in answers.values()):
+                return True
+            time.sleep(_SOON)
+        return False
+
     def _ask(self) -> dict[int, Any]:
         question = Question("health", ANSWER)
         self._watchdog.ask(question)
@@ -216,8 +240,9 @@ class Peers:
                     self.passed, self.wish = position, ""
                     self.frozen = self.agreement.is_open
                     return reason
-                if not self._watchdog.is_alive():
-                    return wish
+                if not self.agreement.is_open and (self.agreement.is_over or not self._watchdog.is_alive()):
+                    self.wish, self.passed = "", position
+                    return ""
                 self.changed.wait(1.0)
 
     def _find_out_who(self) -> None:
@@ -234,7 +259,8 @@ class Peers:
 
     def _blame(self, fault: Fault) -> None:
         self._watchdog.send("fault", fault=fault.as_dict())
-        self._wait(lambda: self.culprit is not None and self._watchdog.all_know, _HEARD)
+        self._wait(lambda: self.culprit is not None, _TOLD)
+        self._wait(lambda: self._watchdog.all_know, _HEARD)
 
     def _wait(self, condition: Any, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fulmen.strategies.peers.board import Board
@@ -77,9 +77,19 @@ class Questions:
             self._board.note(self._to_answer[0], what())
             self._to_answer.pop(0)
 
-    def gather(self) -> list[tuple[Question, dict[int, dict[str, Any] | None]]]:
+    def give_up(self) -> bool:
+        """Gives all open questions no answers, since there is nobody to ask.
+
+        Returns:
+            Whether there were any.
+        """
+        found, self._open = self._open, []
+        for question in found:
+            question.answers = {}
+        return bool(found)
+
+    def gather(self) -> Iterator[tuple[Question, dict[int, dict[str, Any] | None]]]:
         """The questions that have their answers now, and these."""
-        done: list[tuple[Question, dict[int, dict[str, Any] | None]]] = []
         for question in list(self._open):
             topic = f"answer/{self._board.rank}.{question.number}"
             if not question.asked:
@@ -92,5 +102,4 @@ class Questions:
                 answers = {**dict.fromkeys(ranks), **self._board.notes_there_are(topic, ranks)}
             if answers is not None:
                 self._open.remove(question)
-                done.append((question, answers))
-        return done
+                yield question, answers

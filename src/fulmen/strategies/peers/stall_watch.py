@@ -75,6 +75,7 @@ class StallWatch:
             "passed": list(peers.passed),
             "where": peers.where,
             "patient": peers.patient > 0,
+            "exits": peers.exits,
             **stalls.location(peers.main_thread),
         }
 

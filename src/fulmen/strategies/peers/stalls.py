@@ -26,11 +26,11 @@ def location(thread: int) -> dict[str, str]:
 
     Returns:
         ``"user"``: the innermost line of the user's own code; ``"stack"``: the innermost frames; ``"in"``: the file in
-        which it is.
+        which it is; ``"handling"``: the error that it is about to handle, as in a ``finally``.
     """
     frame = sys._current_frames().get(thread)
     if frame is None:
-        return {"user": "", "stack": "", "in": ""}
+        return {"user": "", "stack": "", "in": "", "handling": ""}
     stack = traceback.extract_stack(frame)
     user = next((entry for entry in reversed(stack) if not entry.filename.startswith((_OURS, *_LIBRARIES))), None)
     place = "" if user is None else f"{user.filename}:{user.lineno} in {user.name}: {user.line}".rstrip(": ")
@@ -38,18 +38,26 @@ def location(thread: int) -> dict[str, str]:
         "user": place,
         "stack": "".join(traceback.format_list(stack[-_FRAMES:])),
         "in": _file(frame),
+        "handling": _handling(thread),
     }
 
 
-def tell(answers: Mapping[int, dict[str, Any] | None], seconds: float) -> str:
-    """What is printed of a group that makes no progress.
+def _handling(thread: int) -> str:
+    found: Any = sys._current_exceptions().get(thread)
+    error = found[1] if isinstance(found, tuple) else found  # a tuple before Python 3.12
+    return "" if error is None else "".join(traceback.format_exception(error))
+
+
+def tell(answers: Mapping[int, dict[str, Any] | None]) -> str:
+    """What is printed of a group that makes no progress; who most likely holds up the others comes last.
 
     Args:
         answers: What each rank says of itself; None for one that does not answer.
-        seconds: For how long there was no progress.
     """
+    suspect = _suspect(answers)
+    seconds = min((answer["age"] for answer in answers.values() if answer is not None), default=0.0)
     lines = [f"No rank has made progress for {seconds:.0f} seconds."]
-    for rank in sorted(answers):
+    for rank in sorted(answers, key=lambda rank: (rank == suspect, rank)):
         answer = answers[rank]
         if answer is None:
             lines.append(
@@ -62,28 +70,29 @@ def tell(answers: Mapping[int, dict[str, Any] | None], seconds: float) -> str:
             f"{answer['user'] or 'in no code of the user'}"
         )
         lines.append(answer["stack"].rstrip())
+        if answer["handling"]:
+            lines.append(f"Rank {rank} is there because of an error:\n{answer['handling'].rstrip()}")
     return "\n".join(lines)
 
 
-def fault_of(answers: Mapping[int, dict[str, Any] | None], seconds: float) -> Fault:
+def fault_of(answers: Mapping[int, dict[str, Any] | None]) -> Fault:
     """The fault that a group is ended with: the rank that most likely holds up the others, and where all are.
 
     Args:
         answers: As in `tell`.
-        seconds: As in `tell`.
     """
-    return Fault(_suspect(answers), "stalled", tell(answers, seconds))
+    return Fault(_suspect(answers), "stalled", tell(answers))
 
 
 def _suspect(answers: Mapping[int, dict[str, Any] | None]) -> int:
-    """Who does not answer; else who waits for nobody; else who is behind."""
+    """Who does not answer; else who has met an error; else who waits for nobody; else who is behind."""
 
-    def order(rank: int) -> tuple[bool, bool, list[float], int]:
+    def order(rank: int) -> tuple[bool, bool, bool, list[float], int]:
         answer = answers[rank]
         if answer is None:
-            return False, False, [], rank
+            return False, False, False, [], rank
         waits = bool(answer["where"]) or _is_in_a_collective(answer)
-        return True, waits, answer["passed"], rank
+        return True, not answer["handling"], waits, answer["passed"], rank
 
     return min(answers, key=order)
 

@@ -14,21 +14,24 @@ from fulmen.strategies.peers.faults import Fault
 from fulmen.strategies.peers.liveness import Identity
 from fulmen.strategies.peers.neighbours import Neighbours
 from fulmen.strategies.peers.questions import Question, Questions
+from fulmen.strategies.peers.rounds import ANSWER, Rounds
+from fulmen.strategies.peers.signal_watch import SignalWatch
 from fulmen.strategies.peers.stall_watch import StallWatch
 from fulmen.strategies.peers.wire import NoAnswer, StoreLost
 
 if TYPE_CHECKING:
     from fulmen.strategies.peers.peers import Peers
 
-# How often to look, in seconds: in the usual case, and while something is being settled.
+# How often to look, in seconds: in the usual case, and while something is being settled, where each wait is longer than
+# the one before by a part of it: a thousand ranks that wait for one must not keep the store busy.
 _USUAL = 0.5
 _SOON = 0.02
-# Within how many seconds each rank answers: where it stands when a signal asks all to stop, and where it is in a stall.
-_ANSWER = 5.0
+_LONGER = 1.1
 # How long the process in which the store lives waits for others to see that it leaves in order.
 _LEAVING = 1.0
-# How much longer the main thread waits for this one to end.
-_PATIENCE = 4.0
+# How long a rank tries to say that it leaves. A store looks up the name of whoever connects, and meanwhile answers
+# nobody; where names are looked up in vain, that takes 5 s.
+_PATIENCE = 7.0
 # Stands for a wait without end, where that cannot be told.
 _LONG = 1e9
 
@@ -54,9 +57,11 @@ class Watchdog:
         self._stalls = StallWatch(peers)
         self._questions = Questions(board, self._neighbours)
         self._ending = Ending(peers, self._neighbours)
+        self._signals = SignalWatch(peers)
+        self._rounds = Rounds(peers, self._look_at_processes, self._accuse)
         self._outbox: list[tuple[str, dict[str, Any]]] = []
-        self._posted: set[int] = set()
-        self._obeyed = self._report = ""
+        self._heard: list[dict[str, Any]] = []
+        self._report = ""
         self._hello = self._seen = False
         self._silent_since: float | None = None
         self._closing = False
@@ -67,7 +72,12 @@ class Watchdog:
 
     def start(self) -> None:
         """Starts the thread."""
+        self._signals.begin()
         self._wire.start()
+        try:
+            self._say_hello(self._wire)  # here, so that a rank that has come so far can be missed
+        except (NoAnswer, StoreLost):
+            pass  # the thread tries again, and knows what to do
         self._wake.set()
         self._thread.start()
 
@@ -103,38 +113,48 @@ class Watchdog:
         self._closing = self._ending.called_off = True
         self.wake()
         if self._thread.ident is not None:
-            self._thread.join(_LEAVING + _PATIENCE)
+            self._thread.join(_LEAVING + _PATIENCE + 1.0)
             self._wire.stop()
+        self._signals.end()
 
     # The thread
 
     def _run(self) -> None:
+        pause = _SOON
         while not self._closing:
-            self._wake.wait(_SOON if self._is_in_a_hurry() else _USUAL)
+            pause = min(pause * _LONGER, _USUAL) if self._is_in_a_hurry() else _USUAL
+            if self._wake.wait(pause) or pause == _USUAL:
+                pause = _SOON
             self._wake.clear()
             try:
                 self._tick()
             except Exception:  # a mistake in here must not leave the main thread without help
                 self._board = None
                 self._take(Fault(self._peers.rank, "exception", traceback.format_exc()))
-        try:
-            self._leave()
-        except Exception:
-            pass  # the store is gone, or does not answer, and nothing is left to do
+        deadline = time.monotonic() + _PATIENCE
+        while self._board is not None and time.monotonic() < deadline:
+            try:
+                self._leave(self._board)
+                break
+            except NoAnswer:
+                continue  # what is to be told is not told yet
+            except Exception:
+                break  # the store is gone
         with self._peers.changed:
             self._peers.changed.notify_all()
 
     def _is_in_a_hurry(self) -> bool:
-        if self._board is None:
-            return False
         if self._outbox or self._questions.is_waiting:
             return True
         if self._peers.culprit is not None:
-            return not self.all_know
+            return not self.all_know and self._board is not None
         return bool(self._peers.wish) or self._peers.agreement.is_undecided
 
     def _tick(self) -> None:
         self._stalls.look()
+        self._signals.look()
+        if self._board is not None and self._neighbours.owner_is_gone():
+            self._lose_store(StoreLost("its process has ended."))
         if self._board is not None:
             try:
                 self._exchange(self._board)
@@ -144,16 +164,27 @@ class Watchdog:
                 self._look_at_silence(time.monotonic() - self._silent_since)
             except StoreLost as error:
                 self._lose_store(error)
+        if self._board is None:
+            self._stand_alone()
         if self._peers.culprit is None:
             self._look_at_processes()
         else:
             self._ending.end_if_due(self._board)
 
+    def _stand_alone(self) -> None:
+        """Gives the main thread what it waits for, without the others."""
+        faults = [Fault(**more["fault"]) for what, more in self._outbox if what == "fault"]
+        self._outbox.clear()
+        for fault in faults:
+            self._take(fault)
+        with self._peers.changed:
+            if self._questions.give_up() or self._peers.wish:
+                self._peers.agreement.end()
+                self._peers.changed.notify_all()
+
     def _exchange(self, board: Board) -> None:
         neighbours = self._neighbours
-        if not self._hello:
-            board.note("hello", neighbours.identity.as_dict())
-            self._hello = True
+        self._say_hello(board)
         if not neighbours.others:
             found = board.notes("hello", range(self._peers.world_size)) or {}
             neighbours.others = {rank: Identity(**one) for rank, one in found.items() if rank != self._peers.rank}
@@ -161,30 +192,44 @@ class Watchdog:
             what, more = self._outbox[0]
             board.say(what, **more)
             self._outbox.pop(0)
-        self._ask_for_a_round(board)
-        for event in board.news():
-            self._hear(board, event)
-        self._post(board)
-        self._decide(board)
+        self._rounds.ask(board)
+        self._listen(board)
+        if self._board is None:
+            return
+        self._rounds.post(board)
+        self._rounds.decide(board)
         self._questions.answer(self._stalls.answer)
         if self._peers.culprit is None and self._stalls.is_due:
             self._stalls.wait_on()
-            self._questions.ask(Question("stall", _ANSWER))
-        self._gather_answers(board)
+            self._questions.ask(Question("stall", ANSWER))
+        self._gather_answers()
         self._see_who_knows(board)
+
+    def _say_hello(self, board: Board) -> None:
+        if not self._hello:
+            board.note("hello", self._neighbours.identity.as_dict())
+            self._hello = True
+
+    def _listen(self, board: Board) -> None:
+        self._heard += board.news()
+        while self._heard:
+            self._hear(board, self._heard[0])
+            self._heard.pop(0)  # once it is done, which may need the store
 
     def _hear(self, board: Board, event: dict[str, Any]) -> None:
         what, rank = event["what"], event["rank"]
         if what == "fault":
-            self._take(Fault(**event["fault"]))
+            # One that has left in order may have been missed before that was read.
+            if rank == event["fault"]["rank"] or event["fault"]["rank"] not in self._neighbours.left:
+                self._take(Fault(**event["fault"]))
         elif what == "request":
             with self._peers.changed:
                 self._peers.agreement.ask(event["number"], event["reason"], anybody_left=bool(self._neighbours.left))
                 self._peers.changed.notify_all()
         elif what == "bye":
             self._neighbours.left.add(rank)
-            if rank == self._neighbours.owner:
-                board.note("bye seen", 1)
+            if rank == self._neighbours.owner and rank != self._peers.rank:
+                self._part_with(board)
         elif what == "ask":
             self._questions.was_asked(event["topic"])
             if event["kind"] == "stall" and rank != self._peers.rank:
@@ -196,7 +241,19 @@ class Watchdog:
             if is_first and rank == self._peers.rank:
                 ending.say(self._report)
 
-    def _gather_answers(self, board: Board) -> None:
+    def _part_with(self, board: Board) -> None:
+        """Does without the store, which leaves in order. What its owner has agreed to is decided by all."""
+        self._rounds.post(board)
+        self._rounds.decide(board)
+        board.note("bye seen", 1)
+        self._board = None
+        self._neighbours.others = {}  # who leaves from now on cannot say so
+        del self._heard[1:]  # some do not read on
+        with self._peers.changed:
+            self._peers.agreement.end()
+            self._peers.changed.notify_all()
+
+    def _gather_answers(self) -> None:
         for question, answers in self._questions.gather():
             with self._peers.changed:
                 question.answers = answers
@@ -205,57 +262,10 @@ class Watchdog:
                 continue
             verdict = self._stalls.judge(answers)
             if verdict == "end":
-                self._accuse(stalls.fault_of(answers, self._stalls.age))
+                self._accuse(stalls.fault_of(answers))
             elif verdict == "report":
-                self._report = stalls.tell(answers, self._stalls.age)
-                board.say("told", again=min(self._stalls.again, _LONG))
-                self.wake()
-
-    # Where to stop
-
-    def _ask_for_a_round(self, board: Board) -> None:
-        peers, agreement = self._peers, self._peers.agreement
-        with peers.changed:
-            number, signal = agreement.turn, peers.wish_from_signal
-            if agreement.is_open:
-                peers.wish = ""
-                return
-            if number and agreement.rounds[number - 1].reason == signal:
-                self._obeyed = signal
-            wish = peers.wish or (signal if signal != self._obeyed else "")
-        if wish and peers.culprit is None:
-            board.say("request", number=number, reason=wish)
-
-    def _post(self, board: Board) -> None:
-        peers = self._peers
-        for number in sorted(peers.agreement.rounds.keys() - self._posted):
-            with peers.changed:
-                peers.frozen = True  # first: at what is passed from now on, the main thread waits
-                passed = peers.passed
-            board.note(f"passed/{number}", list(passed))
-            self._posted.add(number)
-
-    def _decide(self, board: Board) -> None:
-        peers = self._peers
-        for number, one in list(peers.agreement.rounds.items()):
-            if one.limit is not None or peers.culprit is not None:
-                continue
-            by_signal = one.reason.startswith("signal:")
-            passed = board.notes(f"passed/{number}", range(peers.world_size))
-            if passed is None:
-                if by_signal and time.monotonic() - one.since > _ANSWER:
-                    self._miss_somebody(board, f"passed/{number}")
-            elif not by_signal or self._look_at_processes():  # what is left of a group saves nothing
-                with peers.changed:
-                    one.limit = max(tuple(position) for position in passed.values())
-                    peers.changed.notify_all()
-
-    def _miss_somebody(self, board: Board, topic: str) -> None:
-        there = board.notes_there_are(topic, range(self._peers.world_size))
-        missing = [rank for rank in range(self._peers.world_size) if rank not in there]
-        if missing:
-            text = f"It did not say where it is within {_ANSWER:g} s, when a signal asked all ranks to stop."
-            self._accuse(Fault(missing[0], "lost", text))
+                self._report = stalls.tell(answers)
+                self.send("told", again=min(self._stalls.again, _LONG))
 
     # Faults
 
@@ -266,6 +276,7 @@ class Watchdog:
                 self._ending.begin()
                 peers.culprit, peers.frozen = fault, True
                 peers.changed.notify_all()
+                ending.leave_word(fault)
 
     def _accuse(self, fault: Fault) -> None:
         """Puts a fault into the news; the first there is the culprit's."""
@@ -275,19 +286,27 @@ class Watchdog:
             self.send("fault", fault=fault.as_dict())
 
     def _look_at_processes(self) -> bool:
-        """Whether all that can be seen from here live."""
-        fault = self._neighbours.fault()
-        if fault is not None:
-            self._accuse(fault)
-        return fault is None
+        """Whether all that can be seen from here live, or have left in order."""
+        for fault in self._neighbours.faults():
+            try:
+                if self._board is not None:
+                    self._heard += self._board.news()
+            except (NoAnswer, StoreLost):
+                return False  # the next look says more
+            # Who leaves in order says so first, and then ends; who has heard that the store leaves says nothing.
+            excused = {fault.rank, self._neighbours.owner}
+            if not any(event["what"] == "bye" and event["rank"] in excused for event in self._heard):
+                self._accuse(fault)
+                return False
+        return True
 
     def _look_at_silence(self, seconds: float) -> None:
         """The host of the store may be slow. It is a fault only where there is no time, or where nobody gets on."""
         peers, watch, owner = self._peers, self._stalls, self._neighbours.owner
-        if peers.culprit is not None or seconds < _ANSWER:
+        if peers.culprit is not None or seconds < ANSWER:
             return
         text = f"The store that lives there has given no answer for {seconds:.0f} s."
-        told = stalls.tell({peers.rank: watch.answer()}, watch.age)
+        told = stalls.tell({peers.rank: watch.answer()})
         if peers.wish_from_signal:
             self._take(Fault(owner, "lost", text))
         elif watch.is_over:
@@ -328,22 +347,19 @@ class Watchdog:
 
     # The end
 
-    def _leave(self) -> None:
-        board = self._board
-        if board is None:
-            return
+    def _leave(self, board: Board) -> None:
         self._exchange(board)
+        if self._peers.culprit is not None:
+            self._ending.kill_the_silent(board)
         board.say("bye")
-        for event in board.news():
-            self._hear(board, event)
-        self._post(board)  # for a round that was asked for in between
+        self._listen(board)
+        self._rounds.post(board)  # for a round that was asked for in between
         deadline = time.monotonic() + _LEAVING
         while self._neighbours.identity.owns_store and not self._is_seen_off(board) and time.monotonic() < deadline:
             time.sleep(_SOON)
 
     def _is_seen_off(self, board: Board) -> bool:
         """Whether nobody takes it for a death when the store goes away with this process."""
-        for event in board.news():
-            self._hear(board, event)
+        self._listen(board)
         ignorant = set(self._neighbours.present) - self._neighbours.dead()
         return board.notes("bye seen", ignorant) is not None

@@ -1,0 +1,139 @@
+"""How processes find each other: nobody waits in silence for one that does not come."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import torch
+
+from fulmen.utilities.exceptions import MisconfiguredRun
+
+distributed: Any = torch.distributed  # it names what it has in ways that type checkers miss
+
+# Seconds: how often to look, how long to try before saying so, how long an error waits for the others to see it.
+_EVERY, _TRY, _SEEN = 0.05, 20.0, 1.0
+
+
+class Meeting:
+    """The place where the processes of a program meet: a store that the process of rank 0 holds, or torchrun's.
+
+    Args:
+        address: The host of rank 0.
+        port: Its port.
+        rank: This process's number.
+        world_size: The number of processes.
+        report_after: After how many seconds to say who is missing; 0 for never.
+    """
+
+    def __init__(self, address: str, port: int, rank: int, world_size: int, report_after: float) -> None:
+        self.address = address
+        self.port = port
+        self.rank = rank
+        self.world_size = world_size
+        self.report_after = report_after
+
+    def store(self, timeout: timedelta) -> Any:
+        """The store, as soon as it is there.
+
+        Args:
+            timeout: How long to wait for it.
+
+        Raises:
+            MisconfiguredRun: If the port is in use, or nothing is there in time.
+        """
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun's, with a part for each restart
+            return next(iter(distributed.rendezvous("env://", self.rank, self.world_size, timeout=timeout)))[0]
+        if self.rank == 0:
+            return self._opened(timeout)
+        for waited in self._clock(timeout):
+            try:
+                return self._connect(False, timedelta(seconds=min(_TRY, timeout.total_seconds() - waited + 1)))
+            except (distributed.DistNetworkError, distributed.DistStoreError, TimeoutError):
+                print(
+                    f"Rank {self.rank} of {self.world_size} has not found the process of rank 0 at "
+                    f"{self.address}:{self.port} yet, and goes on trying.",
+                    file=sys.stderr, flush=True,
+                )  # fmt: skip
+        raise MisconfiguredRun(
+            f"The process of rank 0 is to be found at {self.address}:{self.port}.",
+            got=f"nothing there within {timeout.total_seconds():g} seconds",
+            fix="See whether rank 0 runs, and whether its host and port can be reached from here; `MASTER_ADDR` and "
+            "`MASTER_PORT` say where it is.",
+        )
+
+    def wait_for_all(self, store: Any, timeout: timedelta) -> None:
+        """Waits until every rank has come.
+
+        Args:
+            store: The store.
+            timeout: How long to wait.
+
+        Raises:
+            MisconfiguredRun: If one does not come in time, or belongs to a run of another size.
+        """
+        store.set(f"fulmen/here/{self.rank}", str(self.world_size))
+        here: set[int] = set()
+        told = self.report_after <= 0
+        for waited in self._clock(timeout):
+            here |= {rank for rank in range(self.world_size) if rank not in here and self._has_come(store, rank)}
+            if len(here) == self.world_size:
+                return
+            if not told and waited > self.report_after:
+                told = True
+                if self.rank == min(here):
+                    print(f"{self._missing(here)}: waited {waited:.0f} seconds so far.", file=sys.stderr, flush=True)
+        raise MisconfiguredRun(
+            f"A run on {self.world_size} processes begins when all of them are there.",
+            got=f"{self._missing(here)} within {timeout.total_seconds():g} seconds",
+            fix="See whether these processes were started, each with its own rank, and what they have printed.",
+        )
+
+    def _has_come(self, store: Any, rank: int) -> bool:
+        key = f"fulmen/here/{rank}"
+        if not store.check([key]):
+            return False
+        size = int(store.get(key))
+        if size != self.world_size:
+            time.sleep(_SEEN)
+            raise MisconfiguredRun(
+                "All processes of a run agree on how many they are.",
+                got=f"{self.world_size} processes on rank {self.rank}, {size} on rank {rank}",
+                fix="Pass the same `Trainer(devices=..., num_nodes=...)` everywhere, or the same `WORLD_SIZE`.",
+            )
+        return True
+
+    def _missing(self, here: set[int]) -> str:
+        missing = [str(rank) for rank in range(self.world_size) if rank not in here]
+        return f"rank {', '.join(missing)} of {self.world_size} has not come"
+
+    def _opened(self, timeout: timedelta) -> Any:
+        try:
+            return self._connect(True, timeout)
+        except (distributed.DistNetworkError, RuntimeError) as error:
+            words = str(error).lower()
+            if "address already in use" not in words and str(errno.EADDRINUSE) not in words:
+                raise
+            raise MisconfiguredRun(
+                "The process of rank 0 listens on a port, where the others find it.",
+                got=f"port {self.port}, which is in use",
+                fix="Set `MASTER_PORT` to a free one, the same for all processes, or see whether an earlier run is "
+                "still there.",
+            ) from None
+
+    def _connect(self, listens: bool, timeout: timedelta) -> Any:
+        return distributed.TCPStore(
+            self.address, self.port, self.world_size, listens, timeout, wait_for_workers=False, multi_tenant=True
+        )
+
+    def _clock(self, timeout: timedelta) -> Iterator[float]:
+        """The seconds that have passed, until the time is over."""
+        began = time.monotonic()
+        while (waited := time.monotonic() - began) < timeout.total_seconds():
+            yield waited
+            time.sleep(_EVERY)

@@ -1,0 +1,97 @@
+"""Whatever goes wrong on one of several processes: all end soon, the culprit is named last, nothing is left or lost."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from pathlib import Path
+
+import pytest
+from tests.conftest import SOAK
+
+from .fault_runs import SOON, TIMEOUT, Case, Ended, run_case
+
+KINDS = ("exception", "kill", "os_exit", "sys_exit", "stall", "sigterm")
+PLACES = ("fit_start", "step", "validation", "save", "teardown")
+LAUNCHERS = ("script", "spawn", "torchrun")
+
+# Each kind at each place on each rank; the launchers take turns, so that each meets each kind, place and rank.
+GRID = [
+    Case(kind, rank, place, LAUNCHERS[(number + number // 3) % 3])
+    for number, (kind, rank, place) in enumerate(itertools.product(KINDS, (0, 1), PLACES))
+]
+OTHERS = [
+    Case("exception", 1, "start", "script"),  # before there is a group
+    Case("exception", 1, "setup", "torchrun"),
+    Case("exception", 0, "prepare_data", "script"),
+    Case("exception", 0, "prepare_data", "spawn"),
+    Case("stall", 1, "setup", "script"),
+    Case("exception", 1, "configure_optimizers", "script"),
+    Case("exception", 0, "configure_optimizers", "torchrun"),
+    Case("exception", 1, "callback", "spawn"),
+    Case("exception", 0, "callback", "torchrun"),
+    Case("exception", 1, "train_dataloader", "script"),
+    Case("exception", 1, "fit_end", "script"),
+    Case("exception", 0, "fit_end", "torchrun"),
+    Case("exception", 1, "between", "script"),
+    Case("exception", 0, "between", "torchrun"),
+    Case("kill", 1, "between", "script"),
+    Case("memory", 1, "step", "script"),
+    Case("memory", 0, "step", "spawn"),
+    Case("interrupt", 1, "step", "script"),
+    Case("interrupt", 0, "step", "torchrun"),
+    Case("sys_exit_0", 1, "step", "torchrun"),
+    Case("sys_exit_0", 0, "step", "script"),
+    Case("sys_exit_0", 1, "validation", "spawn"),
+    Case("finally", 1, "step", "script"),
+    Case("stop", 1, "step", "script"),
+    Case("stop", 0, "step", "torchrun"),
+]
+QUICK = [
+    *random.Random(6).sample([case for case in GRID if case.launcher == "script" and case.kind != "stall"], 1),
+    *random.Random(6).sample([case for case in GRID if case.launcher == "torchrun" and case.kind != "stall"], 1),
+    *(case._replace(launcher="fork") for case in random.Random(6).sample([c for c in GRID if c.kind != "stall"], 4)),
+]
+# Within how many seconds of the fault a run is over. Who is stopped has some time to answer.
+LIMITS = {"stall": TIMEOUT + SOON, "finally": TIMEOUT + SOON, "stop": TIMEOUT + 2 * SOON}
+# Who ends without a word leaves no traceback.
+MUTE = ("kill", "os_exit")
+
+
+@pytest.mark.parametrize("case", [*GRID, *OTHERS] if SOAK else QUICK, ids=str)
+def test_all_end_and_name_the_culprit(case: Case, tmp_path: Path) -> None:
+    check(case, run_case(case, tmp_path))
+
+
+def check(case: Case, ended: Ended) -> None:
+    told = f"{case}: code {ended.code} after {ended.seconds} s, {ended.saved}\n{ended.output}"
+    assert ended.code is not None, f"it hangs: {told}"
+    assert ended.code != 0, told
+    assert ended.seconds is not None, f"it did not come to its fault: {told}"
+    assert ended.seconds < LIMITS.get(case.kind, SOON), told
+    assert ended.left == [], told
+    assert ended.damaged == [], told
+    if case.kind == "sigterm":
+        check_sigterm(case, ended, told)
+        return
+    assert ended.named == case.rank, f"named {ended.named}: {told}"
+    if case.kind in ("stall", "stop"):
+        assert re.search(r"(no progress|does not answer)", ended.output), told
+    if case.kind not in (*MUTE, "stop"):
+        assert re.search(r'fault_script\.py", line \d+, in go_wrong', ended.last), told
+    assert not any(step_of(name) > 8 for name in ended.saved) or case.place in ("teardown", "fit_end", "between"), told
+
+
+def check_sigterm(case: Case, ended: Ended, told: str) -> None:
+    """A healthy group is asked to end: it saves, if there is something to save."""
+    if case.launcher != "torchrun" and case.place != "teardown":  # torchrun has an exit code of its own
+        assert ended.code in (143, -15), told
+    if case.place in ("step", "validation"):
+        assert "everything is saved to" in ended.output, told
+    assert bool(ended.saved) == (case.place != "fit_start"), told
+
+
+def step_of(name: str) -> int:
+    found = re.search(r"step=(\d+)", name)
+    return int(found[1]) if found else 0
