@@ -31,7 +31,12 @@ class Rest(Sampler[Any]):
         rank: This process's number.
         num_replicas: The number of processes.
         after: What is read where it is opened once more in the same pass.
+
+    Attributes:
+        is_list: That it gives the same each time.
     """
+
+    is_list = True
 
     def __init__(self, items: Items, rank: int, num_replicas: int, after: Any) -> None:
         self.items, self.rank, self.num_replicas, self.after = items, rank, num_replicas, after
