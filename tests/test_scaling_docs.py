@@ -17,7 +17,6 @@ from tests.distributed import groups
 
 PAGE = (Path(__file__).parents[1] / "docs" / "scaling.md").read_text(encoding="utf-8")
 ON_THE_CPU = [line for line in PAGE.splitlines() if "train.py" in line and "--accelerator cpu" in line]
-SOAK = pytest.mark.skipif("FULMEN_SOAK" not in os.environ, reason="starts several processes: FULMEN_SOAK=1")
 
 
 def blocks(kind: str) -> list[str]:
@@ -61,7 +60,7 @@ def test_the_script_runs_in_two_processes(tmp_path: Path) -> None:
     assert folders == others == ["version_0"]
 
 
-@SOAK
+@pytest.mark.soak
 @pytest.mark.parametrize("command", ON_THE_CPU)
 def test_a_line_for_two_processes_runs(command: str, tmp_path: Path) -> None:
     out = run(command, tmp_path)
@@ -70,7 +69,7 @@ def test_a_line_for_two_processes_runs(command: str, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "lightning_logs").iterdir()] == ["version_0"]
 
 
-@SOAK
+@pytest.mark.soak
 def test_the_line_for_a_laptop_runs(tmp_path: Path) -> None:
     assert "with 1 processes" in run("python train.py --accelerator cpu", tmp_path)
 
