@@ -25,7 +25,7 @@ from fulmen.loops.optimize import Automatic
 from fulmen.loops.progress import Progress
 from fulmen.loops.reduction import reduce_results, reduce_step
 from fulmen.loops.results import Results
-from fulmen.loops.sanity import without_trace
+from fulmen.loops.sanity import sanity_check
 from fulmen.loops.schedule import LearningRates, ValidationPlan
 from fulmen.loops.training_data import TrainingData
 from fulmen.loops.transfer import plan_transfer
@@ -341,25 +341,7 @@ class FitLoop(FitViews):
 
     def sanity_check(self) -> None:
         """Tries a few validation batches before training, without leaving a trace."""
-        trainer = self.trainer
-        steps = trainer.num_sanity_val_steps
-        # a run that goes on in an epoch has tried them, and one that is over needs them no more
-        known = self.resumed is not None and (self.progress.phase not in ("between", "end") or self.done)
-        if not trainer.enable_validation or steps == 0 or known:
-            return
-        trainer.state.stage = RunningStage.SANITY_CHECKING
-        self.hooks.on_sanity_check_start()
-        self.load_validation()
-        loaders = self.validation.data.loaders
-        self.validation.sanity_batches = [min(steps, n) for n in self.validation.data.max_batches]
-        with without_trace(trainer.lightning_module, loaders, trainer.strategy.root_device):
-            self.validation.run()
-        if self.validation.data.loaders is not loaders:  # others were made meanwhile, and nobody saw where they were
-            self.validation.data.loaded_at = None
-        self.hooks.on_sanity_check_end()
-        self.validation.sanity_batches = None
-        self.metrics.reset()
-        trainer.state.stage = RunningStage.TRAINING
+        sanity_check(self)
 
     def __str__(self) -> str:
         return describe(self)

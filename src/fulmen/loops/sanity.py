@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,6 +14,10 @@ from fulmen.data.parts import flat, generators_of, remembering_parts
 from fulmen.data.worker_stream import has_kept_workers, release
 from fulmen.loops.metric_state import metric_states, put_metric_states
 from fulmen.utilities.seed import isolate_rng
+from fulmen.utilities.states import RunningStage
+
+if TYPE_CHECKING:
+    from fulmen.loops.fit import FitLoop
 
 
 @contextmanager
@@ -50,3 +54,30 @@ def without_trace(module: nn.Module, loaders: list[Any], device: torch.device) -
         for buffer, value in values.items():
             buffer.copy_(value)
     put_metric_states(module, metrics)
+
+
+def sanity_check(fit: FitLoop) -> None:
+    """Tries a few validation batches before training, without leaving a trace.
+
+    Args:
+        fit: The loop.
+    """
+    trainer = fit.trainer
+    steps = trainer.num_sanity_val_steps
+    # a run that goes on in an epoch has tried them, and one that is over needs them no more
+    known = fit.resumed is not None and (fit.progress.phase not in ("between", "end") or fit.done)
+    if not trainer.enable_validation or steps == 0 or known:
+        return
+    trainer.state.stage = RunningStage.SANITY_CHECKING
+    fit.hooks.on_sanity_check_start()
+    fit.load_validation()
+    loaders = fit.validation.data.loaders
+    fit.validation.sanity_batches = [min(steps, n) for n in fit.validation.data.max_batches]
+    with without_trace(trainer.lightning_module, loaders, trainer.strategy.root_device):
+        fit.validation.run()
+    if fit.validation.data.loaders is not loaders:  # others were made meanwhile, and nobody saw where they were
+        fit.validation.data.loaded_at = None
+    fit.hooks.on_sanity_check_end()
+    fit.validation.sanity_batches = None
+    fit.metrics.reset()
+    trainer.state.stage = RunningStage.TRAINING
