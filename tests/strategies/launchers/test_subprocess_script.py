@@ -94,7 +94,7 @@ def test_who_attends_to_deaths_is_left_to_it() -> None:
     print(launcher.dead(), flush=True)
     """
     done = run(program(body))
-    assert (done.returncode, done.stdout) == (0, "[(1, 3)]\n")
+    assert (done.returncode, done.stdout) == (1, "[(1, 3)]\n")
     assert done.stderr == "The process with local rank 1 has ended with exit code 3.\n"
 
 
