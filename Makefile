@@ -19,7 +19,7 @@ help:
 	@echo "make api     show which names of Lightning's interface are there, module by module"
 	@echo "make clients run published libraries' own tests under Lightning and under Fulmen (CLIENTS=\"names, or --all\")"
 	@echo "make compat  show which names of Lightning 1.5 and 1.9 work, and what to write today"
-	@echo "make bench   time a step beside a hand-written loop and Lightning, and a save beside a copy, a resume late beside one early, loggers beside none"
+	@echo "make bench   time a step beside a hand-written loop and Lightning, and a save beside a copy, a resume late beside one early, loggers beside none, two processes beside hand-written DDP"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make clean   remove .venv and what the tools left"
@@ -56,6 +56,7 @@ bench: $(READY)
 	$(RUN) $(BIN)/python benchmarks/saving.py $(BENCH)
 	$(RUN) $(BIN)/python benchmarks/loggers.py $(filter --quick,$(BENCH))
 	$(RUN) $(BIN)/python benchmarks/resume.py $(filter --quick,$(BENCH))
+	$(RUN) $(BIN)/python benchmarks/ddp.py $(filter --quick,$(BENCH))
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -79,7 +79,7 @@ def table(found: list[Row]) -> str:
     lines += [
         "",
         f"names {names_there} of {names}, signatures and members {members_there} of {members}: {share:.1%}",
-        f"left out: {left_out} names, which follow with their devices or with several processes",
+        f"left out: {left_out} names, which follow with their devices",
     ]
     return "\n".join(lines)
 

@@ -21,7 +21,7 @@ TYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.uint8,
     torch.bool,
 ]  # fmt: skip
-SHAPES = [(), (3,), (0,), (2, 3), (2, 0, 3)]
+SHAPES = [(), (0,), (2, 3)]
 FOLDS: dict[str, Callable[[Tensor], Tensor]] = {
     "sum": lambda parts: parts.sum(0),
     "mean": lambda parts: parts.sum(0) / len(parts),
@@ -56,7 +56,7 @@ def all_kinds() -> list[str]:
         for shape in SHAPES:
             parts = torch.stack([part_of(one, dtype, shape) for one in range(world())])
             own = parts[rank()].t() if len(shape) == 2 else parts[rank()]
-            expected = parts.transpose(1, 2) if len(shape) == 2 else parts
+            expected = parts.mT if len(shape) == 2 else parts
             gathered = group.all_gather(own)
             if gathered.dtype != dtype or not torch.equal(gathered, expected):
                 wrong.append(f"all_gather {dtype} {shape}: {gathered}")

@@ -41,7 +41,7 @@ def unused_everywhere(net: Net) -> None:
 
 
 def test_unused_everywhere(together: Together) -> None:
-    for text in together(2, failure, unused_everywhere):  # whoever found it first, or both
+    for text in together(2, failure, unused_everywhere, fails=True):  # whoever found it first, or both
         assert "no gradient for `unused.weight`, `unused.bias` on rank" in text
         assert 'strategy="ddp_find_unused_parameters_true"' in text
 
@@ -56,7 +56,7 @@ def unused_later(net: Net) -> None:
 
 
 def test_unused_in_a_later_step(together: Together) -> None:
-    for text in together(2, failure, unused_later):
+    for text in together(2, failure, unused_later, fails=True):
         assert "`second.weight`, `second.bias`, `last.bias`" in text
 
 
@@ -111,7 +111,7 @@ def synced(net: Net) -> None:
 )
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
 def test_what_cannot_be_trained(together: Together, change: Callable[[Net], None], got: str, remedy: str) -> None:
-    for text in together(2, failure, change):
+    for text in together(2, failure, change, fails=True):
         assert text.startswith("MisconfiguredRun")
         with pytest.raises(AssertionError, match=got):
             raise AssertionError(text)

@@ -80,3 +80,17 @@ def test_predictions_are_those_of_all_processes(lightning: ModuleType, fulmen: M
     asked, ours = both(lightning, fulmen, lambda pl: _predict(pl, return_predictions=True))
     assert ours == [[2 * number] for number in NUMBERS]
     assert asked == "ProcessRaisedException"
+
+
+def _limited(pl: Any, strategy: dict[str, Any]) -> Any:
+    runner = trainer(pl, accelerator="cpu", limit_test_batches=2, **strategy)
+    numbers = TensorDataset(torch.arange(1.0, 9.0))
+    return runner.test(model(pl, test_step=test_step), loader(numbers, batch_size=1), verbose=False)[0]["sum"]
+
+
+def test_a_limit_is_that_of_one_process(lightning: ModuleType, fulmen: ModuleType) -> None:
+    """Row 90. The first two of the numbers 1 to 8."""
+    two = {"devices": 2, "strategy": "ddp_fork"}
+    theirs, ours = both(lightning, fulmen, lambda pl: (_limited(pl, {"devices": 1}), _limited(pl, two)))
+    assert ours == (1 + 2, 1 + 2)
+    assert theirs == (1 + 2, 1 + 2 + 3 + 4)

@@ -42,6 +42,19 @@ def finish_earlier_save(trainer: Trainer) -> None:
         rank_zero_warn(f"A save that was under way has failed: {failure}")
 
 
+def is_broken(trainer: Trainer) -> bool:
+    """Whether a run of several processes has failed, so that they cannot save together any more. It is said once."""
+    if trainer.world_size == 1:
+        return False
+    if not trainer.signals.obeyed:
+        rank_zero_warn(
+            "No checkpoint is saved after the exception: only a group of processes that is whole saves. What to do: go "
+            'on from the newest file, `fit(ckpt_path="last")`; save more often with '
+            "`ModelCheckpoint(every_n_train_steps=...)`."
+        )
+    return True
+
+
 def place_of(trainer: Trainer) -> tuple[Any, ...]:
     """Where a run is: two files that were saved at one place let it go on in the same way."""
     progress, validation = trainer.progress, trainer.fit_loop.validation

@@ -12,7 +12,8 @@ from fulmen.callbacks.checkpoint_name import metrics_in
 from fulmen.callbacks.checkpoint_naming import Candidates
 from fulmen.callbacks.checkpoint_options import read_triggers
 from fulmen.callbacks.checkpoint_store import CheckpointStore
-from fulmen.callbacks.emergency import finish_earlier_save, fresh_path, place_of
+from fulmen.callbacks.clock import is_time
+from fulmen.callbacks.emergency import finish_earlier_save, fresh_path, is_broken, place_of
 from fulmen.callbacks.monitor import advice_for_missing, show, warn_of_nothing_saved
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.generations import taught
@@ -43,7 +44,8 @@ class ModelCheckpoint(CheckpointStore):
         save_last: Whether to keep the newest weights as ``last.ckpt`` too, written each time a save is due;
             ``"link"`` makes that a link to the checkpoint saved last.
         save_top_k: How many of the best to keep; -1 keeps all, 0 none.
-        save_on_exception: Whether to save when training ends with an exception.
+        save_on_exception: Whether to save when training ends with an exception. With several processes nothing is
+            saved then: what is left of a group is not the whole of a run.
         save_weights_only: Whether to leave out everything but the weights and the hyper-parameters.
         mode: ``"min"`` if smaller is better, ``"max"`` if greater is.
         auto_insert_metric_name: Whether ``{val_loss}`` in `filename` becomes ``val_loss=0.12``, or only ``0.12``.
@@ -109,7 +111,6 @@ class ModelCheckpoint(CheckpointStore):
         self._save_on_train_epoch_end = save_on_train_epoch_end
         triggers = read_triggers(every_n_train_steps, every_n_epochs, train_time_interval)
         self._every_n_train_steps, self._every_n_epochs, self._train_time_interval = triggers
-        self._shared = False
         self._forget_run()
 
     def _forget_run(self) -> None:
@@ -163,7 +164,6 @@ class ModelCheckpoint(CheckpointStore):
         if stage != "fit":
             return
         self._forget_run()
-        self._shared = trainer.world_size > 1
         if trainer.is_global_zero and not trainer.fast_dev_run:
             files.clean(self.dirpath, depth=self._template.count("/"))
         writes, resumed = self.save_top_k != 0 and not trainer.fast_dev_run, trainer.ckpt_path
@@ -236,6 +236,8 @@ class ModelCheckpoint(CheckpointStore):
         step = trainer.global_step
         saved = step in (0, self._last_global_step_saved, self._last_file_step)
         if not self.save_on_exception or saved or self._passes_over(trainer) or self._is_saved(trainer):
+            return
+        if is_broken(trainer):
             return
         path = self._free_path(trainer, self._template, own=None)
         what = f"After a {type(exception).__name__} ({exception}), a checkpoint"
@@ -327,12 +329,14 @@ class ModelCheckpoint(CheckpointStore):
             return step % self._every_n_train_steps == 0
         if self._train_time_interval is None:
             return False
-        over = time.monotonic() - self._last_time_checked >= self._train_time_interval.total_seconds()
-        if self._shared:
-            over = trainer.strategy.broadcast(over)
+        over = is_time(trainer, self.state_key, self._is_time_over)
         if over:
             self._last_time_checked = time.monotonic()
         return over
+
+    def _is_time_over(self) -> bool:
+        assert self._train_time_interval is not None
+        return time.monotonic() - self._last_time_checked >= self._train_time_interval.total_seconds()
 
     def _end(self, trainer: Trainer, due: bool, epoch_end: bool = False) -> None:
         """The end of a validation or an epoch."""

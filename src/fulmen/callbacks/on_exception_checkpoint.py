@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fulmen.callbacks.checkpoint import Checkpoint
 from fulmen.callbacks.checkpoint_files import absolute
-from fulmen.callbacks.emergency import finish_earlier_save
+from fulmen.callbacks.emergency import finish_earlier_save, is_broken
 from fulmen.checkpoint.io import join
 from fulmen.utilities.exceptions import MisconfiguredType
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
@@ -23,7 +23,8 @@ class OnExceptionCheckpoint(Checkpoint):
     The file is always the same one; ``trainer.fit(model, ckpt_path=callback.ckpt_path)`` goes on at the start of the
     failed step, or of the accumulation window it belongs to. It is written only where batches were trained on since the
     run began: what fails in ``validate``, ``test`` or ``predict``, or before the end of the first batch, has nothing to
-    save and must not take the place of a file that has.
+    save and must not take the place of a file that has. With several processes nothing is saved: only a group that is
+    whole saves.
 
     Args:
         dirpath: The folder.
@@ -73,7 +74,7 @@ class OnExceptionCheckpoint(Checkpoint):
     def on_exception(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Saves what would be lost."""
         before, self._batches_before = self._batches_before, None
-        if before is None or trainer.progress.batches == before or trainer.fast_dev_run:
+        if before is None or trainer.progress.batches == before or trainer.fast_dev_run or is_broken(trainer):
             return
         finish_earlier_save(trainer)
         path = absolute(self.ckpt_path)

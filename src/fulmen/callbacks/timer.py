@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from fulmen.callbacks.callback import Callback
+from fulmen.callbacks.clock import is_time
 from fulmen.utilities import interval as intervals
 from fulmen.utilities.enums import LightningEnum
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredValue
@@ -133,8 +134,12 @@ class Timer(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Stops training if its time is up."""
-        if self._shared or time.monotonic() >= self._deadline:
-            self._stop_if_over(trainer)
+        if self._shared:
+            name = f"Timer {trainer.callbacks.index(self)}"
+            if is_time(trainer, name, self._is_over):
+                self._stop(trainer)
+        elif self._is_over():
+            self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Stops training if its time is up."""
@@ -155,11 +160,17 @@ class Timer(Callback):
 
     def _stop_if_over(self, trainer: Trainer) -> None:
         # Clocks differ: processes that did not agree on the last step would wait for each other for ever.
-        over = trainer.strategy.broadcast(time.monotonic() >= self._deadline)
-        if over and self._verbose and not trainer.should_stop:
+        if trainer.strategy.broadcast(self._is_over()):
+            self._stop(trainer)
+
+    def _is_over(self) -> bool:
+        return time.monotonic() >= self._deadline
+
+    def _stop(self, trainer: Trainer) -> None:
+        if self._verbose and not trainer.should_stop:
             elapsed = timedelta(seconds=int(self.time_elapsed()))
             rank_zero_info(f"Time limit reached. Elapsed time is {elapsed}. Signaling Trainer to stop.")
-        trainer.should_stop = trainer.should_stop or over
+        trainer.should_stop = True
 
 
 def _checked(stage: str) -> str:

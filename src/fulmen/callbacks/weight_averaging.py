@@ -201,7 +201,7 @@ class EMAWeightAveraging(WeightAveraging):
         **kwargs: Any,
     ) -> None:
         check_ema(decay, update_every_n_steps, update_starting_at_step, update_starting_at_epoch, kwargs)
-        super().__init__(device, use_buffers, avg_fn=get_ema_avg_fn(decay))
+        super().__init__(device, use_buffers, avg_fn=_Ema(decay))
         self.update_every_n_steps = update_every_n_steps
         self.update_starting_at_step = update_starting_at_step
         self.update_starting_at_epoch = update_starting_at_epoch
@@ -222,3 +222,18 @@ class EMAWeightAveraging(WeightAveraging):
 
 
 __all__ = ["EMAWeightAveraging", "WeightAveraging"]
+
+
+class _Ema:
+    """What `get_ema_avg_fn` gives, in a form that goes to other processes."""
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self._average = get_ema_avg_fn(decay)
+
+    def __call__(self, averaged: Tensor, current: Tensor, count: Any) -> Tensor:
+        average: Tensor = self._average(averaged, current, count)
+        return average
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Ema, (self.decay,)

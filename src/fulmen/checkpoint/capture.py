@@ -14,7 +14,7 @@ from fulmen.utilities.codec import encode_checkpoint
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
 from fulmen.utilities.generations import stand_in
 from fulmen.utilities.rank_zero import rank_zero_warn
-from fulmen.utilities.states import TrainerFn
+from fulmen.utilities.states import TrainerFn, TrainerStatus
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -23,7 +23,7 @@ FORMAT = 2
 
 
 def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
-    """The state of a run.
+    """The state of a run. Of several processes, all have to call it.
 
     Args:
         trainer: The Trainer.
@@ -31,7 +31,11 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
 
     Returns:
         The checkpoint.
+
+    Raises:
+        MisconfigurationException: If it is a run of several processes that has failed.
     """
+    _check_whole(trainer)
     from fulmen.core.saving import dump_hparams  # only those who save pay for it
 
     module, strategy = trainer.lightning_module, trainer.strategy
@@ -71,6 +75,15 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
             replace(trainer, module, checkpoint)
     module.on_save_checkpoint(checkpoint)
     return encode_checkpoint(checkpoint)
+
+
+def _check_whole(trainer: Trainer) -> None:
+    if trainer.state.status == TrainerStatus.INTERRUPTED and trainer.strategy.peers is not None:
+        raise MisconfigurationException(
+            "Only a group of processes that is whole saves, and this one has failed.",
+            fix='Go on from the newest checkpoint, `trainer.fit(model, ckpt_path="last")`; save more often with '
+            "`ModelCheckpoint(every_n_train_steps=...)`.",
+        )
 
 
 def restore_model(trainer: Trainer, checkpoint: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from fulmen.data.leftover import list_of
 from fulmen.data.parts import is_stateful
 from fulmen.data.read_ahead import ReadAhead
 from fulmen.data.stream import MapStream, Noted, StatefulStream, Stream
@@ -62,6 +63,8 @@ class Feed:
         self.device = device
         self.fast = fast
         self.window = window
+        # How many batches a single loader is ahead of the pass: it may hold no more than a rest of it.
+        self.shift: int = saved.get("shift", 0) if saved else 0
         self._length, self.total = self._extent(limit)
         self._combined = type(loader) is CombinedLoader
         flat = loader.flattened if type(loader) is CombinedLoader else [loader]
@@ -74,7 +77,7 @@ class Feed:
     def _extent(self, limit: int | float) -> tuple[int | float, int | float]:
         """The loader's length, and the number of batches that are read."""
         length = length_of(self.loader)
-        return length, min(length, limit)
+        return length, min(length - self.shift, limit)
 
     def numbers(self) -> Iterator[int]:
         """The numbers in the pass of the batches that are handed out, from the first on that is left."""
@@ -106,7 +109,7 @@ class Feed:
             self._ahead = ReadAhead(batches, self.streams, self.begun, depth + self.window, pending)
             batches = self._ahead
         if self.total != math.inf:
-            batches = self._limited(batches, max(int(self.total) - self.begun, 0))
+            batches = self._limited(batches, int(self.total), self.begun)
         if self.device is not None:
             batches = prefetch(batches, self.device)
         return self._counted(batches) if self.total == math.inf else batches
@@ -129,18 +132,23 @@ class Feed:
         if places is None:
             places = [stream.place() for stream in self.streams]
         if not self._combined:
-            places[0]["count"] = consumed if self.streams[0].opens else 0
+            places[0]["count"] = consumed + self.shift if self.streams[0].opens else 0
         states = [
             stream.state_dict(place) if place["opens"] else None
             for stream, place in zip(self.streams, places, strict=True)
         ]
-        return {
+        state = {
             "consumed": consumed,
             "ended": consumed == self.total,
             "length": self._length,
+            "total": None if self.total == math.inf else self.total,
             "streams": states,
             "pending": [noted.plain() for noted in pending],
         }
+        if self.shift and self.saved:
+            state.update(shift=self.shift, pace=self.saved.get("pace"))
+        lists = [list_of(stream.loader) if stream.opens < 2 else None for stream in self.streams]
+        return {**state, "lists": lists} if any(lists) else state
 
     def note_indices(self) -> deque[Any] | None:
         """Takes note, from now on, of which samples batches are made of. To be called before the pass is opened.
@@ -185,6 +193,7 @@ class Feed:
         if isinstance(self.loader, CombinedLoader) and self._combined:
             saved = self.saved["streams"] if self.saved else []
             finished = [i for i, state in enumerate(saved) if state is not None and state["opens"] > 1]
+            finished += self.saved.get("finished", []) if self.saved else []
             return self.loader.rows(self._open_counting, finished)
         batches = self._open_one(0)
         return map(itemgetter(0), batches) if isinstance(self.loader, CombinedLoader) else batches
@@ -205,9 +214,9 @@ class Feed:
 
         return counting()
 
-    def _limited(self, batches: Iterator[Any], total: int) -> Iterator[Any]:
-        limited = itertools.islice(batches, total)
-        if total + self.begun < self._length or not isinstance(self.loader, DataLoader):
+    def _limited(self, batches: Iterator[Any], total: int, begun: int) -> Iterator[Any]:
+        limited = itertools.islice(batches, max(total - begun, 0))
+        if total + self.shift < self._length or not isinstance(self.loader, DataLoader):
             return limited
         if isinstance(self.loader.dataset, IterableDataset) or type(self.loader).__iter__ is not DataLoader.__iter__:
             return limited  # a loader of somebody's own may not end where its length says

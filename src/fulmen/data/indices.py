@@ -19,12 +19,20 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
+from fulmen.data.distributed import SharedSampler
 from fulmen.data.parts import index_parts
 from fulmen.data.sharding import Share, inner_sampler
 from fulmen.utilities.rank_zero import warn_once
 
 # Their order depends on their generator alone, so drawing it again is sure to give the same.
-_KNOWN = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler, DistributedSampler)
+_KNOWN = (
+    SequentialSampler,
+    RandomSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+    DistributedSampler,
+    SharedSampler,
+)
 
 
 _END = object()
@@ -211,7 +219,7 @@ def _leave_out(iterator: Iterator[Any], count: int) -> None:
 
 
 def _tell(sampler: Any) -> None:
-    if type(sampler) not in _KNOWN:
+    if type(sampler) not in _KNOWN and not getattr(sampler, "is_list", False):
         warn_once(
             f"To go on in the middle of an epoch, `{type(sampler).__name__}` draws its indices again and those that "
             "were used are left out. That gives the same order if the sampler depends on nothing but the random state "

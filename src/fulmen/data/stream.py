@@ -128,6 +128,25 @@ class Stream:
         self._put_back(present)
         return batches
 
+    def left(self, saved: dict[str, Any]) -> list[Any]:
+        """The indices of the batches that were left of a pass over map-style data; nothing is loaded.
+
+        Args:
+            saved: What :meth:`state_dict` gave.
+        """
+        present = Noted.take(self.generators)
+        self.skip = saved["count"]
+        Noted.of(saved["opened"]).put(self.generators)
+        self.first = Noted.of(saved["first"]) if saved["first"] else None
+        indices = Indices(self.loader, self)
+        states = [part.state_dict() for part in indices.stateful]
+        load_states(indices.stateful, saved.get("indices"))
+        found = [list(one) if type(one) is list else one for one in indices]
+        load_states(indices.stateful, states)
+        present.put(self.generators)
+        self._present = None
+        return found
+
     @property
     def stateful(self) -> list[Any]:
         """The parts that say themselves where they are."""

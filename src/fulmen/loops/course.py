@@ -1,5 +1,7 @@
 """Where a training run is, in a checkpoint and back: what the next step depends on besides weights and optimizers.
 
+With several processes it is where each of them is; see :mod:`fulmen.loops.by_rank`.
+
 Everything that a resumed run has still to do follows from ``progress.phase``; see :class:`~fulmen.loops.progress`.
 """
 
@@ -9,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from fulmen.data.feed import skipping
 from fulmen.data.loader_state import dump_loaders, load_loaders
-from fulmen.loops.metric_state import metric_states, put_metric_states
+from fulmen.loops.by_rank import gather_course
+from fulmen.loops.metric_state import metric_states, put_merged_states, put_metric_states
 from fulmen.loops.result_state import dump_results, load_results
 from fulmen.utilities.rank_zero import rank_zero_warn
-from fulmen.utilities.seed import collect_rng_state, set_rng_state
+from fulmen.utilities.seed import branch_rng, collect_rng_state, set_rng_state
 from fulmen.utilities.states import TrainerStatus
 
 if TYPE_CHECKING:
@@ -39,7 +42,7 @@ def dump_course(fit: FitLoop) -> dict[str, Any]:
     state: dict[str, Any] = {
         "progress": progress.state_dict(),
         "exact": progress.phase != "step" and trainer.state.status != TrainerStatus.INTERRUPTED,
-        "rng": [collect_rng_state(include_cuda=on_device)],  # by rank
+        "rng": [collect_rng_state(include_cuda=on_device)],  # by rank, once they are brought together
         "should_stop": trainer.should_stop,
         "metrics": trainer.metrics.state_dict(),
         "torchmetrics": metric_states(trainer.lightning_module),
@@ -55,7 +58,7 @@ def dump_course(fit: FitLoop) -> dict[str, Any]:
         state["results"] = dump_results(fit.results)
     if fit.place_of_cut is not None:  # limits ended an epoch before its last batch: with others it goes on
         state.update(fit.place_of_cut, results_at_end=state.get("results"))
-    return state
+    return gather_course(trainer.strategy, state)
 
 
 def place_in_epoch(fit: FitLoop) -> dict[str, Any]:
@@ -97,6 +100,8 @@ def load_values(fit: FitLoop, state: dict[str, Any]) -> None:
         load_results(fit.results, state["results"])
     fit.trainer.metrics.load_state_dict(state["metrics"])
     put_metric_states(fit.trainer.lightning_module, state["torchmetrics"])
+    if "torchmetrics_by_rank" in state:
+        put_merged_states(fit.trainer.lightning_module, state["torchmetrics_by_rank"])
     if "validated" in state and fit.validation.results is not None:
         load_results(fit.validation.results, state["validated"])
         fit.validation.results.reset()  # and so the metrics that were logged there
@@ -125,7 +130,12 @@ def load_course(fit: FitLoop, state: dict[str, Any]) -> None:
     fit.validation.inherited = load_loaders(fit.validation.data.loaders, state["val_loaders"])
     if fit.progress.phase == "between":
         fit.optimization.load_state_dict(state["optimization"])
-    set_rng_state(state["rng"][min(trainer.global_rank, len(state["rng"]) - 1)])
+    known, rank = state["rng"], trainer.global_rank
+    if rank < len(known):
+        set_rng_state(known[rank])
+    else:  # a process that the earlier run had not
+        set_rng_state(known[0])
+        branch_rng(rank)
 
 
 def stopped_for_good(fit: FitLoop) -> bool:

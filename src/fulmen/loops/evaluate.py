@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
 Outputs = list[dict[str, float]]
+_LAST = 2**53  # behind every batch of a loader
 
 
 def evaluation_mode(trainer: Trainer) -> AbstractContextManager[Any]:
@@ -282,6 +283,7 @@ class EvaluationLoop(EvaluationViews):
         trainer, hooks, results = self.trainer, self.trainer.hooks, self.results
         assert results is not None
         book, transfer, context, signals = trainer.logbook, self.transfer.apply, self.context, trainer.signals
+        together = trainer.strategy.peers is not None and trainer.state.fn == TrainerFn.FITTING
         event, name = self.event, f"{self.event}_step"
         on_start, on_end = getattr(hooks, f"on_{event}_batch_start"), getattr(hooks, f"on_{event}_batch_end")
         which = (index,) if several else ()
@@ -316,10 +318,12 @@ class EvaluationLoop(EvaluationViews):
                 self.published = False
                 on_end(output, batch, batch_idx, index)
                 self._publish_step(index if several else None, index)
-                if peers is not None:  # processes have different numbers of batches: they stop after the last
+                if together or signals.received:
+                    signals.check(trainer, (trainer.progress.batches, 1, index, self.batches_done))
+                elif peers is not None:
                     peers.marked = True
-                elif signals.received:
-                    signals.obey(trainer)
+        if together:
+            signals.check(trainer, (trainer.progress.batches, 1, index, _LAST))
         if company is not None:
             company.batches[index if several else None] = self.batches_done
             company.keep_step(name, feed, self.batches_done, step, batch, which)

@@ -11,10 +11,12 @@ import torch
 from fulmen.core.module import LightningModule
 from fulmen.data.epochs import set_epoch
 from fulmen.data.feed import Feed
+from fulmen.loops.by_rank import own_course
 from fulmen.loops.course import dump_course, foreign_course, load_course, load_values, place_in_epoch, stopped_for_good
 from fulmen.loops.describe import describe
 from fulmen.loops.epoch import EpochLoop
 from fulmen.loops.evaluate import EvaluationLoop
+from fulmen.loops.feeding import make_feed
 from fulmen.loops.forward import Forward
 from fulmen.loops.inside import FitViews
 from fulmen.loops.manual import Manual
@@ -24,7 +26,7 @@ from fulmen.loops.progress import Progress
 from fulmen.loops.reduction import reduce_results, reduce_step
 from fulmen.loops.results import Results
 from fulmen.loops.sanity import without_trace
-from fulmen.loops.schedule import LearningRates
+from fulmen.loops.schedule import LearningRates, ValidationPlan
 from fulmen.loops.training_data import TrainingData
 from fulmen.loops.transfer import plan_transfer
 from fulmen.loops.watch import WatchedFeed, watch, watch_feed, watch_training, watch_transfer
@@ -33,6 +35,7 @@ from fulmen.utilities.seed import isolate_rng
 from fulmen.utilities.states import RunningStage
 
 if TYPE_CHECKING:
+    from fulmen.loops.ghosts import Ghosts
     from fulmen.trainer.trainer import Trainer
 
 
@@ -65,7 +68,9 @@ class FitLoop(FitViews):
         self.epoch_loop = EpochLoop(self)
         self.validation = EvaluationLoop(trainer, "validate")
         self._said_not_yet = False
+        self.validation_plan: ValidationPlan
         self.feed: Feed
+        self.ghosts: Ghosts | None = None
         self.optimization: Automatic | Forward
         self.forward_only = False
         self.inherited: list[Any] | None = None
@@ -90,6 +95,8 @@ class FitLoop(FitViews):
         watch_training(self)
         self.validation.prepare()
         self._said_not_yet = False
+        if self.resumed is not None:
+            self.resumed = own_course(self.resumed, trainer.global_rank, trainer.world_size)
 
     def plan_rates(self) -> None:
         """Resolves which schedulers step when; again, where a callback has put others in place."""
@@ -187,23 +194,15 @@ class FitLoop(FitViews):
         trainer.logbook.open(self.results)
         self.metrics.watch(self.results, "step" if self.progress.batch else "epoch")
         batches = self._make_feed(resumed["feed"])
+        if self.feed.shift:
+            self.validation_plan = self.data.begin_rest(self.feed, self.validation_plan)
         if self.feed.begun >= self.feed.total:  # the loader, or the limit, is shorter now
             self.progress.epoch_done = True
         return batches
 
     def _make_feed(self, saved: dict[str, Any] | None) -> Feed | WatchedFeed:
-        trainer, inherited = self.trainer, self.inherited
-        self.inherited = None
-        self.feed = Feed(
-            self.data.loader,
-            self.data.max_batches,
-            device=self.device,
-            fast=trainer.fast_data,
-            saved=saved,
-            inherited=inherited,
-            window=trainer.accumulate_grad_batches,
-        )
-        return watch_feed(trainer, "[_TrainingEpochLoop].train_dataloader_next", self.feed)
+        self.feed, self.ghosts = make_feed(self, saved)
+        return watch_feed(self.trainer, "[_TrainingEpochLoop].train_dataloader_next", self.feed)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run is; see :mod:`fulmen.loops.course`."""
@@ -217,6 +216,11 @@ class FitLoop(FitViews):
                 "`Trainer(max_epochs=-1)` to train without end."
             )
             self.max_epochs = 1000
+
+    @property
+    def is_without_batch(self) -> bool:
+        """Whether hooks are called for a batch of other processes, while this one has none."""
+        return self.ghosts is not None and not self.ghosts.here
 
     @property
     def last_step(self) -> float:
@@ -275,6 +279,8 @@ class FitLoop(FitViews):
         """What happens before an epoch's first event."""
         trainer, progress = self.trainer, self.progress
         self._load(first=False)
+        if self.data.end_rest():
+            self.validation_plan = self.data.validation_plan(trainer.enable_validation)
         set_epoch(self.data.loader, progress.epoch)
         progress.batch = 0
         progress.epoch_done = False
@@ -286,6 +292,8 @@ class FitLoop(FitViews):
         """What happens after an epoch's last batch."""
         self.metrics.settle()
         self.optimization.end_epoch()
+        if self.ghosts is not None:
+            self.ghosts.end_epoch()
         if self.epoch_loop.cut_short:
             self.place_of_cut = place_in_epoch(self)
         self.progress.phase = "end"
@@ -297,7 +305,8 @@ class FitLoop(FitViews):
         """Makes the epoch's values those of all processes, once."""
         strategy = self.trainer.strategy
         if strategy.world_size > 1:
-            reduce_results(strategy, self.results, {None: self.progress.batch})
+            rounds, ghosts = self.progress.batch, self.ghosts
+            reduce_results(strategy, self.results, {None: rounds if ghosts is None else ghosts.feed.own_of(rounds)})
 
     def _end_values(self) -> None:
         """What becomes of an epoch's values, once a checkpoint could have been written."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fulmen.loops.entries import is_metric
@@ -35,6 +36,51 @@ def put_metric_states(module: nn.Module, states: dict[str, dict[str, Any]]) -> N
             if hasattr(child, "load_counts"):
                 child.load_counts(state.get("parts", {}))  # may make children, which come next
             child.__dict__.update(_copied({name: value for name, value in state.items() if name != "parts"}))
+
+
+def put_merged_states(module: nn.Module, ranks: list[dict[str, dict[str, Any]]]) -> None:
+    """Gives metrics what those of several processes had counted together.
+
+    Args:
+        module: The module.
+        ranks: What :func:`metric_states` found, by rank.
+    """
+    for path, child in module.named_modules():
+        states = [one[path] for one in ranks if path in one]
+        if states and is_metric(child):
+            put_metric_states(child, {"": _merged(child, states)})
+
+
+def _merged(metric: Any, states: list[dict[str, Any]]) -> dict[str, Any]:
+    """The counts of several processes in one, by the metric's own reductions."""
+    # who has seen nothing has nothing to say: its states may have another shape
+    states = [one for one in states if one.get("_update_count", 1)] or states[:1]
+    merged = dict(states[0])
+    if len(states) == 1:
+        return merged
+    counts = [one.get("_update_count", 1) for one in states]
+    for name in metric._defaults:
+        values = [one[name] for one in states if name in one]
+        if len(values) == len(states):
+            merged[name] = _reduced(getattr(metric._reductions.get(name), "__name__", ""), values, counts)
+    merged.update(_update_count=sum(counts), _computed=None)
+    return merged
+
+
+def _reduced(how: str, values: list[Any], counts: list[int]) -> Any:
+    if isinstance(values[0], list):
+        return [item for value in values for item in value]
+    if how == "dim_zero_cat":
+        return torch.cat([torch.atleast_1d(value) for value in values])
+    stacked = torch.stack([value.to(values[0].device) for value in values])
+    if how == "dim_zero_max":
+        return stacked.amax(0)
+    if how == "dim_zero_min":
+        return stacked.amin(0)
+    if how == "dim_zero_mean":
+        weights = torch.tensor(counts, dtype=stacked.dtype, device=stacked.device)
+        return (stacked * weights.view(-1, *[1] * (stacked.ndim - 1))).sum(0) / weights.sum()
+    return stacked.sum(0) if how == "dim_zero_sum" else values[0]
 
 
 def path_of(module: nn.Module, metric: Any) -> str | None:

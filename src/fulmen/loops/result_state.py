@@ -44,6 +44,48 @@ def load_results(results: Results, state: dict[str, Any]) -> None:
             results.tables(one["loader"])[entry.hook][entry.name] = entry
 
 
+def merge_results(states: list[dict[str, Any]]) -> dict[str, Any]:
+    """Brings together what several processes had logged in a pass, as if one had logged all of it.
+
+    Args:
+        states: What :func:`dump_results` gave, by rank.
+    """
+    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for state in states:
+        for entry in state["entries"]:
+            key = (entry["loader"], entry["hook"], entry["name"])
+            known = merged.get(key)
+            merged[key] = entry if known is None else _merge(known, entry)
+    return {**states[0], "entries": list(merged.values())}
+
+
+def emptied(state: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a pass without what was logged, for a process whose values another one has taken over."""
+    entries = [
+        {**entry, "total": _neutral(entry["meaning"][2]), "weight": 0.0, "pending": []}
+        for entry in state["entries"]
+        if entry["kind"] != "take_metric"
+    ]
+    return {**state, "entries": entries}
+
+
+def _merge(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    combine = {"max": torch.maximum, "min": torch.minimum}.get(one["meaning"][2], torch.add)
+    totals = (torch.as_tensor(entry["total"], dtype=torch.float64) for entry in (one, other))
+    total: Any = combine(*totals)
+    return {
+        **one,
+        "seen": max(one["seen"], other["seen"]),
+        "total": total if isinstance(one["total"], Tensor) or isinstance(other["total"], Tensor) else total.item(),
+        "weight": one["weight"] if one["kind"] == "take_metric" else one["weight"] + other["weight"],
+        "pending": [*one["pending"], *other["pending"]],
+    }
+
+
+def _neutral(reduction: str) -> float:
+    return {"max": -float("inf"), "min": float("inf")}.get(reduction, 0.0)
+
+
 def dump_entry(entry: Entry, loader: int | None, results: Results) -> dict[str, Any]:
     """One entry in plain values."""
     asked = LogOptions(*entry.asked)

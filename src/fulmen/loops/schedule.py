@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fulmen.core.module import overridden
 from fulmen.core.optimization import OptimizationMixin
+from fulmen.data.pace import Pace
 from fulmen.loops.metrics import Metrics
 from fulmen.loops.progress import Progress
 from fulmen.utilities.exceptions import MisconfigurationException
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from fulmen.core.module import LightningModule
     from fulmen.utilities.types import LRSchedulerConfig
+
+
+_ROUNDING = 1e-6
 
 
 class LearningRates:
@@ -99,15 +103,26 @@ class ValidationPlan:
         interval: Batches between validations; infinite: at the end of an epoch.
         every_n_epoch: In which epochs; None counts batches across epochs.
         seconds: Seconds between validations, in place of batches.
+        enabled: Whether there is any validation.
+        clock: What several processes go by, whose clocks differ; it is given what this one's says.
+        pace: Where the number of processes changed in the epoch: how its batches go on to those that `interval` counts.
     """
 
     def __init__(
-        self, interval: float, every_n_epoch: int | None, seconds: float | None = None, enabled: bool = True
+        self,
+        interval: float,
+        every_n_epoch: int | None,
+        seconds: float | None = None,
+        enabled: bool = True,
+        pace: Pace | None = None,
+        clock: Callable[[Callable[[], bool]], bool] | None = None,
     ) -> None:
         self.interval = interval
         self.every_n_epoch = every_n_epoch
         self.seconds = seconds
         self.enabled = enabled
+        self.pace = pace
+        self.clock = clock
         self._last = time.monotonic()
 
     def due(self, index: int, total_index: int, epoch: int, last: bool, stopping: bool) -> bool:
@@ -131,11 +146,16 @@ class ValidationPlan:
             return self._due_by_time()
         if self.interval == float("inf"):
             return last
+        if self.pace is not None and every is not None:
+            before, now = (int((self.pace.at(steps) + _ROUNDING) // self.interval) for steps in (index, index + 1))
+            return now > before
         return ((total_index if every is None else index) + 1) % self.interval == 0
 
     def _due_by_time(self) -> bool:
-        now = time.monotonic()
-        if self.seconds is None or now - self._last < self.seconds:
-            return False
-        self._last = now
-        return True
+        over = self._is_over() if self.clock is None else self.clock(self._is_over)
+        if over:
+            self._last = time.monotonic()
+        return over
+
+    def _is_over(self) -> bool:
+        return self.seconds is not None and time.monotonic() - self._last >= self.seconds

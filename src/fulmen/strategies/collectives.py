@@ -66,6 +66,8 @@ def _sendable(tensor: Tensor, operation: Any) -> Tensor:
     """A copy in a type in which it can be sent and added up."""
     if tensor.dtype == torch.bool:  # which groups refuse, or take for something else
         return tensor.to(torch.uint8 if operation in _KEEPS_TRUTH else torch.int64).contiguous()
+    if tensor.dtype == torch.int16:
+        return tensor.to(torch.int32).contiguous()
     if tensor.dtype in (torch.float16, torch.bfloat16):  # a sum could leave their range, and loses digits
         return tensor.float().contiguous()
     return tensor.clone(memory_format=torch.contiguous_format)
@@ -92,13 +94,38 @@ def gather_stack(tensor: Tensor, group: Any, sync_grads: bool, device: torch.dev
     moved = (given.to(device) if given.device.type != device.type else given).contiguous()
     _check_alike([moved], group, "all_gather", device)
     if sync_grads and _is_inexact(moved):
-        from torch.distributed.nn.functional import all_gather
+        gathered: Tensor = _Gathering.apply(moved, group)  # type: ignore[no-untyped-call]
+        return gathered.to(tensor.device)
+    return _gathered(moved, group).to(tensor.device)
 
-        parts = all_gather(moved, torch.distributed.group.WORLD if group is None else group)
-        return torch.stack(list(parts)).to(tensor.device)
-    gathered = [torch.empty_like(moved) for _ in range(torch.distributed.get_world_size(group))]
-    torch.distributed.all_gather(gathered, moved, group)
-    return torch.stack(gathered).to(tensor.device)
+
+def _gathered(tensor: Tensor, group: Any) -> Tensor:
+    whole = tensor.new_empty((torch.distributed.get_world_size(group), tensor.numel()))
+    # as bytes, since there are types that groups do not know
+    parts = [row.view(torch.uint8) for row in whole]
+    torch.distributed.all_gather(parts, tensor.reshape(-1).view(torch.uint8), group)
+    return whole.reshape(len(parts), *tensor.shape)
+
+
+class _Gathering(torch.autograd.Function):
+    """Collects a tensor of every process; each gets back what all of them made of its part."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, group: Any) -> Tensor:
+        ctx.group = group
+        return _gathered(tensor, group)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        group = ctx.group
+        sent = gradients[0].contiguous()
+        if torch.distributed.get_backend(group) == "nccl":
+            own = torch.empty_like(sent[0])
+            torch.distributed.reduce_scatter_tensor(own, sent, group=group)
+            return own, None
+        sent = sent.clone()
+        torch.distributed.all_reduce(sent, group=group)
+        return sent[torch.distributed.get_rank(group)], None
 
 
 def _operation(reduce_op: Any) -> tuple[Any, bool]:

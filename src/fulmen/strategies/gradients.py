@@ -55,8 +55,10 @@ def _state(gradient: Tensor | None) -> int:
 
 
 def _average_sparse(parameter: Parameter) -> None:
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter, layout=torch.sparse_coo)
-    sent = parameter.grad.to_sparse().coalesce() / torch.distributed.get_world_size()
+    if parameter.grad is None:  # rows, as embeddings have them
+        no_rows = torch.empty((1, 0), dtype=torch.int64, device=parameter.device)
+        none = parameter.detach()[:0]
+        parameter.grad = torch.sparse_coo_tensor(no_rows, none, parameter.shape, check_invariants=True)
+    sent = parameter.grad.to_sparse(1).coalesce() / torch.distributed.get_world_size()
     torch.distributed.all_reduce(sent)
     parameter.grad = sent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ distributed: Any = torch.distributed  # it names what it has in ways that type c
 _store: Any = None
 _runs = 0
 _given_up = False
+_PATIENCE = 5.0  # seconds that the host of the store waits for others to leave
 
 members: dict[int, Identity] = {}  # which process each rank is, once they have met
 
@@ -79,6 +81,20 @@ def leave_group() -> None:
         distributed.distributed_c10d._abort_process_group()
     else:
         distributed.destroy_process_group()
+
+
+def leave_in_order() -> None:
+    """Leaves the group after a run that went well; the process in which the store lives waits for the others."""
+    if _store is not None and distributed.is_initialized() and 0 in members and members[0].owns_store:
+        store = distributed.PrefixStore("fulmen/leaving", _store)
+        if distributed.get_rank() != 0:
+            store.add("left", 1)
+        deadline = time.monotonic() + _PATIENCE
+        while distributed.get_rank() == 0 and store.add("left", 0) < distributed.get_world_size() - 1:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+    leave_group()
 
 
 def give_up() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,12 @@ def start_others(trainer: Trainer, job: Job, run: Any) -> tuple[bool, Any]:
 def _in_child(run: Any, trainer: Trainer, job: Job) -> Any:
     strategy: Any = trainer.strategy
     strategy.in_child = True
-    return run(trainer, job)
+    result = run(trainer, job)
+    if trainer.world_size > 1:
+        from fulmen.strategies.process_group import leave_in_order
+
+        leave_in_order()
+    return result
 
 
 def collect(trainer: Trainer) -> dict[str, Any]:
@@ -61,6 +67,7 @@ def collect(trainer: Trainer) -> dict[str, Any]:
         "ckpt_path": trainer._ckpt_path,
         "metrics": move_data_to_device(metrics, torch.device("cpu")),
         "callbacks": [callback.state_dict() for callback in trainer.callbacks],
+        "loggers": [_state_of(logger) for logger in trainer.loggers],
     }
 
 
@@ -82,3 +89,15 @@ def restore(trainer: Trainer, model: Any, left: dict[str, Any]) -> None:
     for callback, state in zip(trainer.callbacks, left["callbacks"], strict=False):
         if state:
             callback.load_state_dict(state)
+    for logger, state in zip(trainer.loggers, left["loggers"], strict=False):
+        if state is not None:
+            vars(logger).clear()
+            vars(logger).update(vars(pickle.loads(state)))
+
+
+def _state_of(logger: Any) -> bytes | None:
+    """What a logger is after a run, so that it goes on in the same folder or run; None where it cannot be sent."""
+    try:
+        return pickle.dumps(logger)
+    except Exception:
+        return None

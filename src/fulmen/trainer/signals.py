@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,6 +14,9 @@ from fulmen.utilities.rank_zero import log, rank_zero_info
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
+
+
+_CLOCK = "clock:"
 
 
 class Signals:
@@ -30,6 +34,9 @@ class Signals:
         self.came: set[int] = set()
         self.obeyed = False
         self.stops = False  # whether all processes know that training is to stop
+        self._wants_stop = False  # whether this one wishes so, and the others do not know yet
+        self._asked: dict[str, None] = {}  # what is due by the clock of rank 0, as far as others do not know
+        self._granted: set[str] = set()  # what all have agreed is due
         self.requeue: int | None = None
         self._interrupts = 0
         self._process = 0
@@ -38,6 +45,9 @@ class Signals:
     def forget(self) -> None:
         """Forgets what came in an earlier run."""
         self.received, self.obeyed, self.stops, self._interrupts = None, False, False, 0
+        self._wants_stop = False
+        self._asked.clear()
+        self._granted.clear()
         self.came.clear()
 
     def listen(self, trainer: Trainer) -> None:
@@ -58,6 +68,9 @@ class Signals:
             if number not in self._earlier and earlier not in (None, signal.SIG_IGN):
                 self._earlier[number] = earlier  # first, since the handler may be called at once
                 signal.signal(number, self._note)
+        peers = trainer.strategy.peers
+        if peers is not None and self.requeue is not None:  # it is heard where the main thread sits in a collective
+            peers.signals[self.requeue] = f"signal:{int(self.requeue)}"
 
     def close(self, trainer: Trainer) -> None:
         """Ends a run that came to its end, which a signal after the last step may have asked to stop."""
@@ -102,19 +115,47 @@ class Signals:
             if self.received is not None:
                 self.obey(trainer)
             return
-        wish = ""
-        if self.received is not None:
-            wish = f"signal:{self.received}"
-        elif trainer.should_stop and not self.stops:
-            wish = "stop"
-        reason = peers.gate(position, wish)
+        reason = peers.gate(position, self._wish(trainer))
         if reason == "stop":
             trainer.should_stop = self.stops = True
+            self._wants_stop = False
+        elif reason.startswith(_CLOCK):
+            self._asked.pop(reason, None)
+            self._granted.add(reason)
         elif reason:
             self.received = int(reason.partition(":")[2])
             self.obey(trainer)
         elif not trainer.should_stop:
             self.stops = False
+
+    def _wish(self, trainer: Trainer) -> str:
+        """What this process would like all of them to do at the next place where they agree."""
+        if self.received is not None:
+            return f"signal:{self.received}"
+        if trainer.should_stop and not self.stops:
+            # held back until all know: one that stops alone leaves the others waiting in their next step
+            self._wants_stop, trainer.should_stop = True, False
+        if self._wants_stop:
+            return "stop"
+        return next(iter(self._asked), "")
+
+    def is_time(self, trainer: Trainer, what: str, is_over: Callable[[], bool]) -> bool:
+        """Whether something is due by the clock: that of rank 0, and for all processes after the same step.
+
+        Several processes hear of it a step or two after it came due on rank 0. In between there is no collective.
+
+        Args:
+            trainer: The Trainer.
+            what: What it is, by a name that is the same on all processes.
+            is_over: Whether this process's clock says so.
+        """
+        name = _CLOCK + what
+        if name in self._granted:
+            self._granted.discard(name)
+            return True
+        if trainer.is_global_zero and name not in self._asked and is_over():
+            self._asked[name] = None
+        return False
 
     def obey(self, trainer: Trainer) -> NoReturn:
         """Saves everything, and ends the run.
@@ -148,6 +189,9 @@ class Signals:
         begun = not trainer.sanity_checking and trainer.progress.batches > 0
         if trainer.fast_dev_run:
             return "training stops here. Nothing is saved under `fast_dev_run`."
+        peers = trainer.strategy.peers
+        if peers is not None and not peers.healthy():
+            return "training stops here. Nothing is saved, since another process of the run has failed."
         if self.received == self.requeue:
             from fulmen.trainer.slurm import save_and_requeue  # only jobs of a cluster pay for it
 

@@ -30,7 +30,7 @@ def save_and_requeue(trainer: Trainer, begun: bool) -> str:
     """
     saved = "there is nothing to save before the first step"
     if begun:
-        number = max(_numbered(trainer.default_root_dir), default=0) + 1
+        number = trainer.strategy.broadcast(max(_numbered(trainer.default_root_dir), default=0) + 1)
         path = os.path.join(trainer.default_root_dir, f"hpc_ckpt_{number}.ckpt")
         finish_earlier_save(trainer)
         trainer.save_checkpoint(path)

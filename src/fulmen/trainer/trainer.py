@@ -395,7 +395,7 @@ class Trainer(PartViews):
     def save_checkpoint(
         self, filepath: str | os.PathLike[str], weights_only: bool | None = None, storage_options: Any = None
     ) -> None:
-        """Saves the state of the run.
+        """Saves the state of the run. With several processes all of them call it, and rank 0 writes the file.
 
         Args:
             filepath: Where to.
@@ -403,7 +403,7 @@ class Trainer(PartViews):
             storage_options: For the checkpoint IO.
 
         Raises:
-            MisconfigurationException: If the Trainer has no model yet.
+            MisconfigurationException: If the Trainer has no model yet, or several processes have failed.
         """
         if self.lightning_module is None:
             raise MisconfigurationException(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from collections.abc import Generator
@@ -126,6 +127,23 @@ def set_rng_state(state: dict[str, Any]) -> None:
         for index, one in enumerate(state["devices"].get(device.type, ())):
             if index < torch.accelerator.device_count():
                 module.set_rng_state(one, *(() if device.type == "mps" else (index,)))
+
+
+def branch_rng(number: int) -> None:
+    """Gives all generators states of their own, which follow from that of PyTorch on the host and a number.
+
+    Args:
+        number: Which of the branches.
+    """
+    state = torch.get_rng_state().numpy().tobytes()
+    digest = hashlib.blake2b(state, digest_size=8, salt=number.to_bytes(8, "big")).digest()
+    seed = int.from_bytes(digest, "big")
+    random.seed(seed)
+    if available("numpy"):
+        import numpy
+
+        numpy.random.seed([seed >> 32, seed % 2**32])
+    torch.manual_seed(seed)
 
 
 @contextmanager

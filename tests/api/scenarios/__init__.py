@@ -25,6 +25,7 @@ ALL: list[Callable[[Path], None]] = [
     machine.environments,
     machine.precisions,
     machine.strategies,
+    machine.several_processes,
     machine.checkpoints,
     tools.loaders_and_batches,
     tools.numbers,

@@ -30,7 +30,8 @@ from fulmen.plugins.environments import (
     TorchElasticEnvironment,
 )
 from fulmen.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision, Precision
-from fulmen.strategies import SingleDeviceStrategy
+from fulmen.strategies import DDPStrategy, SingleDeviceStrategy
+from fulmen.strategies.process_group import leave_group
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.rank_zero import rank_zero_only
 
@@ -203,6 +204,28 @@ def strategies(folder: Path) -> None:
     strategy.teardown()
     sync = TorchSyncBatchNorm()
     sync.revert(sync.apply(nn.Sequential(nn.BatchNorm2d(2))))
+
+
+def several_processes(folder: Path) -> None:
+    """What the strategy of several processes does, in a group of one."""
+    before = getattr(rank_zero_only, "rank", None)
+    place = {"LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port())}
+    with mock.patch.dict(os.environ, place):
+        strategy = DDPStrategy(parallel_devices=[torch.device("cpu")], checkpoint_io=TorchCheckpointIO())
+        trainer = pl.Trainer(**SMALL, strategy=strategy)
+        assert strategy.launcher is None and strategy.num_processes == strategy.num_nodes == 1
+        trainer.fit(Model(), datamodule=BoringDataModule())
+        assert strategy.process_group_backend == "gloo" and strategy.determine_ddp_device_ids() is None
+        assert strategy.is_distributed and strategy.distributed_sampler_kwargs == {"num_replicas": 1, "rank": 0}
+        assert (strategy.global_rank, strategy.local_rank, strategy.node_rank, strategy.world_size) == (0, 0, 0, 1)
+        assert strategy.all_gather(torch.ones(2)).shape == (1, 2) and strategy.broadcast("a") == "a"
+        assert strategy.reduce(torch.ones(1)) == 1 and strategy.reduce_boolean_decision(True)
+        strategy.barrier("here")
+        with strategy.block_backward_sync():
+            pass
+        strategy.teardown()
+    leave_group()
+    rank_zero_only.rank = before  # type: ignore[attr-defined]
 
 
 def checkpoints(folder: Path) -> None:
