@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import io
 import os
 import re
@@ -143,6 +144,7 @@ def forked(script: Path, told: dict[str, str], output: int, folder: Path, networ
         folder: Its folder.
         network: The network namespace to run in.
     """
+    importlib.import_module("torch._dynamo.convert_frame")  # DDP does; here, it is done once
     pid = os.fork()
     if pid:
         return pid

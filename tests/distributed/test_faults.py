@@ -51,7 +51,7 @@ OTHERS = [
 QUICK = [
     *random.Random(6).sample([case for case in GRID if case.launcher == "script" and case.kind != "stall"], 1),
     *random.Random(6).sample([case for case in GRID if case.launcher == "torchrun" and case.kind != "stall"], 1),
-    *(case._replace(launcher="fork") for case in random.Random(6).sample([c for c in GRID if c.kind != "stall"], 4)),
+    *(case._replace(launcher="fork") for case in random.Random(6).sample([c for c in GRID if c.kind != "stall"], 3)),
 ]
 # Within how many seconds of the fault a run is over. Who is stopped has some time to answer.
 LIMITS = {"stall": TIMEOUT + SOON, "finally": TIMEOUT + SOON, "stop": TIMEOUT + 2 * SOON}
@@ -107,7 +107,7 @@ def test_a_mistake_is_named_and_not_waited_for(place: str, tmp_path: Path) -> No
     assert re.search(MISTAKES[place], ended.last, re.DOTALL), told
 
 
-@pytest.mark.skipif(not SOAK, reason="waits for 15 seconds: FULMEN_SOAK=1")
+@pytest.mark.soak
 def test_a_collective_of_one_rank_shows_where_both_are(tmp_path: Path) -> None:
     ended = run_case(Case("mismatch", 1, "one_gathers", "fork"), tmp_path)
     told = f"code {ended.code} after {ended.seconds} s\n{ended.output}"
@@ -117,7 +117,7 @@ def test_a_collective_of_one_rank_shows_where_both_are(tmp_path: Path) -> None:
     ), told
 
 
-@pytest.mark.skipif(not SOAK, reason="each process imports torch: FULMEN_SOAK=1")
+@pytest.mark.soak
 @pytest.mark.parametrize("launcher", ["script", "torchrun"])
 def test_a_group_that_has_failed_is_not_used_again(launcher: str, tmp_path: Path) -> None:
     ended = run_case(Case("exception", 0, "step", launcher), tmp_path, FAULT_AGAIN="1")
@@ -127,7 +127,7 @@ def test_a_group_that_has_failed_is_not_used_again(launcher: str, tmp_path: Path
     assert re.search("those that are left are no group any more.*start it again", ended.output, re.DOTALL), told
 
 
-@pytest.mark.skipif(not SOAK, reason="two runs: FULMEN_SOAK=1")
+@pytest.mark.soak
 def test_an_error_while_a_checkpoint_is_loaded(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import SOAK
 
 from .fault_runs import code_of, forked
 from .hosts import Host, two_hosts, why_not
@@ -101,7 +100,7 @@ def test_a_group_forms_across_hosts(tmp_path: Path) -> None:
     assert "rank 1 of 2 ends after 6 steps" in output(folder)
 
 
-@pytest.mark.skipif(not SOAK, reason="each process imports torch: FULMEN_SOAK=1")
+@pytest.mark.soak
 def test_the_script_launcher_on_two_hosts(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with two_hosts() as hosts:
@@ -115,7 +114,7 @@ def test_the_script_launcher_on_two_hosts(tmp_path: Path) -> None:
     assert "rank 1 of 2 ends after 6 steps" in output(folder)
 
 
-@pytest.mark.skipif(not SOAK, reason="two runs of two agents on two hosts, and a restart: FULMEN_SOAK=1")
+@pytest.mark.soak
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_host_is_killed_and_started_again(tmp_path: Path, killed: int) -> None:
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"

@@ -94,7 +94,11 @@ def test_who_attends_to_deaths_is_left_to_it() -> None:
     print(launcher.dead(), flush=True)
     """
     done = run(program(body))
+<<<<<<< HEAD
     assert (done.returncode, done.stdout) == (1, "[(1, 3)]\n")  # not all of the program has come to a good end
+=======
+    assert (done.returncode, done.stdout) == (1, "[(1, 3)]\n")
+>>>>>>> faults
     assert done.stderr == "The process with local rank 1 has ended with exit code 3.\n"
 
 

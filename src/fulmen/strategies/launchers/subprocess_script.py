@@ -111,7 +111,7 @@ class _SubprocessScriptLauncher(_Launcher):
         for process in self.procs:
             process.send_signal(signum)
 
-    def end(self, grace: float = _END, patient: bool = False) -> None:
+    def end(self, grace: float = _END, *, patient: bool = False) -> None:
         """Has all processes that were started end, and waits until they have.
 
         Args:
@@ -170,8 +170,8 @@ class _SubprocessScriptLauncher(_Launcher):
             self._wait(_LINGER_FAILED if failed else _LINGER)
             late = {one for one, _ in enumerate(self.procs, start=1)} - {one for one, _ in self.dead()}
             bad = [_how(local_rank, code) + "." for local_rank, code in self.dead() if code not in _CALM]
-            if late:
-                bad.append(f"Local rank {', '.join(map(str, late))} has not come to an end, and is ended.")
+            if late and not failed:
+                _say(f"Local rank {', '.join(map(str, late))} has not come to an end, and is ended.")
         finally:
             self.end()
         if bad and not failed:
