@@ -94,11 +94,7 @@ def test_who_attends_to_deaths_is_left_to_it() -> None:
     print(launcher.dead(), flush=True)
     """
     done = run(program(body))
-<<<<<<< HEAD
-    assert (done.returncode, done.stdout) == (1, "[(1, 3)]\n")  # not all of the program has come to a good end
-=======
     assert (done.returncode, done.stdout) == (1, "[(1, 3)]\n")
->>>>>>> faults
     assert done.stderr == "The process with local rank 1 has ended with exit code 3.\n"
 
 
@@ -107,21 +103,21 @@ def test_who_attends_to_deaths_is_left_to_it() -> None:
     [
         pytest.param("raise ValueError('mine')", 1, marks=pytest.mark.soak),
         ("launcher.failed = True; sys.exit(7)", 7),
-        ("pass", 1),
+        ("pass", 0),
     ],
 )
 def test_none_stays_when_the_first_ends(end: str, code: int) -> None:
     body = f"""
-    subprocess_script._LINGER = {0.3 if end == "pass" else 60}
+    subprocess_script._LINGER = 60 if {code} else 0.3
     subprocess_script._LINGER_FAILED = 0.3
     if rank == 1: signal.signal(signal.SIGTERM, signal.SIG_IGN); subprocess_script._END = 0.3; time.sleep(60)
-    subprocess_script._END = _SubprocessScriptLauncher.end.__defaults__ = (0.3, False)
+    subprocess_script._END = _SubprocessScriptLauncher.end.__defaults__ = (0.3,)
     time.sleep(0.1)
     {end}
     """
     done = run(program(body))
     assert done.returncode == code
-    assert ("Local rank 1 has not come to an end, and is ended." in done.stderr) == (end == "pass")
+    assert ("Local rank 1 has not come to an end, and is ended." in done.stderr) == (code == 0)
     gone(pids(2))
 
 
