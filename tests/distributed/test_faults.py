@@ -46,7 +46,6 @@ OTHERS = [
     Case("sys_exit_0", 1, "validation", "spawn"),
     Case("finally", 1, "step", "script"),
     Case("stop", 1, "step", "script"),
-    Case("stop", 0, "step", "torchrun"),
 ]
 QUICK = [
     *random.Random(6).sample([case for case in GRID if case.launcher == "script" and case.kind != "stall"], 1),

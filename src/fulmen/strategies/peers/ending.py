@@ -139,7 +139,7 @@ class Ending:
         if tells and seconds < limit + LAST:
             return
         failed = PeerFailed(fault, peers.world_size)
-        if fault.rank == peers.rank:
+        if fault.rank == peers.rank or (tells and fault.kind in ("stalled", "lost")):  # who may not be able to say it
             record_error(failed)
         self._kill_the_deaf(board)
         who = f"rank {fault.rank}" if fault.rank >= 0 else "the store"
