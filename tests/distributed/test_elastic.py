@@ -153,7 +153,7 @@ def check(case: random.Random) -> None:
     assert Counter(itertools.chain.from_iterable(seen)) == expected, (kind, count, size, worlds)
 
 
-@pytest.mark.filterwarnings("ignore:.*draws its indices again.*")
+@pytest.mark.filterwarnings("ignore:.*`Lengths` draws its indices again.*")
 def test_each_index_comes_once() -> None:
     for number in range(20000 if SOAK else 150):
         check(random.Random(number))

@@ -95,7 +95,6 @@ def on_each_rank(folder: Path, world: int, workers: int, custom: bool, count: in
     [
         (2, 0, False),
         pytest.param(2, 2, True, marks=pytest.mark.skipif(not SOAK, reason="soak")),
-        pytest.param(3, 0, True, marks=pytest.mark.skipif(not SOAK, reason="soak")),
     ],
 )
 def test_every_rank_goes_on_from_every_point(tmp_path: Path, world: int, workers: int, custom: bool) -> None:
