@@ -23,7 +23,7 @@ def together() -> Iterator[Callable[..., Any]]:
     ) -> Any:
         if world_size not in groups or not groups[world_size].is_alive:
             groups[world_size] = Group(world_size)
-        found = groups[world_size].run(function, *args, timeout=timeout)
+        found = groups[world_size].run(function, *args)
         if fails:
             groups.pop(world_size).close(kill=True)
         return found

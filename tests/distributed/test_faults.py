@@ -127,6 +127,16 @@ def test_a_group_that_has_failed_is_not_used_again(launcher: str, tmp_path: Path
     assert re.search("those that are left are no group any more.*start it again", ended.output, re.DOTALL), told
 
 
+@pytest.mark.skipif(not SOAK, reason="two runs: FULMEN_SOAK=1")
+def test_an_error_while_a_checkpoint_is_loaded(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    whole = run_case(Case("none", 9, "none", "fork"), tmp_path / "first")
+    assert whole.code == 0 and "epoch=0-step=6.ckpt" in whole.saved and whole.damaged == [], whole.output
+    case = Case("exception", 1, "load", "fork")
+    check(case, run_case(case, tmp_path / "second", FAULT_CKPT=f"{tmp_path}/first/saved/epoch=0-step=6.ckpt"))
+
+
 def step_of(name: str) -> int:
     found = re.search(r"step=(\d+)", name)
     return int(found[1]) if found else 0

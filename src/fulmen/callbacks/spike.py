@@ -35,6 +35,8 @@ class SpikeDetection(FabricSpikeDetection, Callback):
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         factor = self._share(trainer)
         if not isinstance(loss, torch.Tensor) or factor == 0:
+            if trainer.strategy.reduce_boolean_decision(False, all=False):  # of a process that has a loss
+                self._handle_spike(trainer, batch_idx)
             return
         if self.exclude_batches_path is None:
             self.exclude_batches_path = os.path.join(trainer.default_root_dir, "skip_batches.json")

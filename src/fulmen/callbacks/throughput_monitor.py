@@ -84,7 +84,8 @@ class ThroughputMonitor(Callback):
         """Counts the batch, and logs if it is time to."""
         stage = self._stages["train"]
         due = trainer.fit_loop.optimization.closed and trainer.should_log
-        self._count(trainer, pl_module, stage, batch, due)
+        if not trainer.fit_loop.is_without_batch:
+            self._count(trainer, pl_module, stage, batch, due)
         if due:
             self._log(trainer, "train", stage, trainer.fit_loop.epoch_loop._batches_that_stepped, trainer.current_epoch)
 

@@ -50,6 +50,8 @@ class XAxisCounter(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Counts the batch's samples."""
+        if trainer.fit_loop.is_without_batch:
+            return
         size = batch_size_of(batch)
         if size is None:
             raise MisconfiguredRun(

@@ -109,7 +109,7 @@ class Feed:
             self._ahead = ReadAhead(batches, self.streams, self.begun, depth + self.window, pending)
             batches = self._ahead
         if self.total != math.inf:
-            batches = self._limited(batches, max(int(self.total) - self.begun, 0))
+            batches = self._limited(batches, int(self.total), self.begun)
         if self.device is not None:
             batches = prefetch(batches, self.device)
         return self._counted(batches) if self.total == math.inf else batches
@@ -214,9 +214,9 @@ class Feed:
 
         return counting()
 
-    def _limited(self, batches: Iterator[Any], total: int) -> Iterator[Any]:
-        limited = itertools.islice(batches, total)
-        if total + self.begun + self.shift < self._length or not isinstance(self.loader, DataLoader):
+    def _limited(self, batches: Iterator[Any], total: int, begun: int) -> Iterator[Any]:
+        limited = itertools.islice(batches, max(total - begun, 0))
+        if total + self.shift < self._length or not isinstance(self.loader, DataLoader):
             return limited
         if isinstance(self.loader.dataset, IterableDataset) or type(self.loader).__iter__ is not DataLoader.__iter__:
             return limited  # a loader of somebody's own may not end where its length says

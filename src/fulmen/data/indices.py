@@ -219,7 +219,7 @@ def _leave_out(iterator: Iterator[Any], count: int) -> None:
 
 
 def _tell(sampler: Any) -> None:
-    if type(sampler) not in _KNOWN:
+    if type(sampler) not in _KNOWN and not getattr(sampler, "is_list", False):
         warn_once(
             f"To go on in the middle of an epoch, `{type(sampler).__name__}` draws its indices again and those that "
             "were used are left out. That gives the same order if the sampler depends on nothing but the random state "

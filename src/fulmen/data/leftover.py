@@ -31,7 +31,12 @@ class Rest(Sampler[Any]):
         rank: This process's number.
         num_replicas: The number of processes.
         after: What is read where it is opened once more in the same pass.
+
+    Attributes:
+        is_list: That it gives the same each time.
     """
+
+    is_list = True
 
     def __init__(self, items: Items, rank: int, num_replicas: int, after: Any) -> None:
         self.items, self.rank, self.num_replicas, self.after = items, rank, num_replicas, after
@@ -201,6 +206,7 @@ class _Left:
     def __init__(self, position: int, feeds: list[dict[str, Any]]) -> None:
         self.states: list[Any] = [feed["streams"][position] for feed in feeds]
         self.known = (feeds[0].get("lists") or {position: None})[position]
+        self.kinds = [(feed.get("kinds") or {position: ""})[position] for feed in feeds]
         self.counts: list[int] = [0 if state is None else state["count"] for state in self.states]
         totals = [feed.get("total") for feed in feeds]
         self.cuts = [
@@ -249,7 +255,7 @@ class _Left:
     def _check_iterable(self, loader: Any) -> None:
         parts = parts_of(loader)
         itself = any(getattr(part, "shards_itself", False) or getattr(part, "_distributed", None) for part in parts)
-        if itself and len(self.states) > 1:
+        if (itself or "own" in self.kinds) and len(self.states) > 1:
             raise MisconfiguredRun(
                 "What is left of an epoch cannot be known with another number of processes where the data set shards "
                 "itself.",

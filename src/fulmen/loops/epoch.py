@@ -34,7 +34,7 @@ class EpochLoop(EpochViews):
         fit = self.fit_loop
         trainer, hooks, progress, results, metrics = fit.trainer, fit.hooks, fit.progress, fit.results, fit.metrics
         optimization, transfer, signals = fit.optimization, fit.transfer, trainer.signals
-        scheduled, together = fit.schedules, trainer.strategy.peers is not None
+        scheduled, ghosts, together = fit.schedules, fit.ghosts, trainer.strategy.peers is not None
         index = progress.batch - 1
         self.batch_idx = index
         self.is_last_batch = progress.epoch_done
@@ -47,11 +47,13 @@ class EpochLoop(EpochViews):
             self.batch_idx = index
             self.is_last_batch = last = index + 1 == feed.total
             progress.phase = "step"
-            if transfer is not None:
-                batch = transfer(batch)
-            results.begin_batch(batch, index)
+            if ghosts is None or ghosts.begin_round(batch, index):
+                if transfer is not None:
+                    batch = transfer(batch)
+                results.begin_batch(batch, index)
+            shown = batch if ghosts is None else ghosts.shown(batch)
             metrics.results, metrics.phase = results, "step"
-            if hooks.on_train_batch_start(batch, index) == -1:
+            if hooks.on_train_batch_start(shown, index) == -1:
                 self._leave_early(index)
                 break
             outputs = optimization.step(batch, index, last)
@@ -61,10 +63,12 @@ class EpochLoop(EpochViews):
             progress.batches += 1
             progress.epoch_done = last
             progress.phase = "batch"
-            hooks.on_train_batch_end(outputs, batch, index)
+            hooks.on_train_batch_end(outputs, shown, index)
             if optimization.closed and metrics.due_at(progress.windows):
                 metrics.send_step()
-            hooks.after_train_batch(outputs, batch, index)
+            hooks.after_train_batch(outputs, shown, index)
+            if ghosts is not None:
+                ghosts.end_round()
             if together or signals.received:
                 signals.check(trainer, (progress.batches, 0))
             if self._finish_batch(index, last):
@@ -112,6 +116,8 @@ class EpochLoop(EpochViews):
     def _leave_early(self, index: int) -> None:
         """Ends the epoch because somebody asked for it at the start of a batch."""
         fit = self.fit_loop
+        if fit.ghosts is not None:
+            fit.ghosts.end_round()
         self.is_last_batch = True
         if fit.schedules:
             fit.rates.step("step", False, index)

@@ -16,6 +16,7 @@ from fulmen.loops.course import dump_course, foreign_course, load_course, load_v
 from fulmen.loops.describe import describe
 from fulmen.loops.epoch import EpochLoop
 from fulmen.loops.evaluate import EvaluationLoop
+from fulmen.loops.feeding import make_feed
 from fulmen.loops.forward import Forward
 from fulmen.loops.inside import FitViews
 from fulmen.loops.manual import Manual
@@ -34,6 +35,7 @@ from fulmen.utilities.seed import isolate_rng
 from fulmen.utilities.states import RunningStage
 
 if TYPE_CHECKING:
+    from fulmen.loops.ghosts import Ghosts
     from fulmen.trainer.trainer import Trainer
 
 
@@ -68,6 +70,7 @@ class FitLoop(FitViews):
         self._said_not_yet = False
         self.validation_plan: ValidationPlan
         self.feed: Feed
+        self.ghosts: Ghosts | None = None
         self.optimization: Automatic | Forward
         self.forward_only = False
         self.inherited: list[Any] | None = None
@@ -198,19 +201,8 @@ class FitLoop(FitViews):
         return batches
 
     def _make_feed(self, saved: dict[str, Any] | None) -> Feed | WatchedFeed:
-        trainer, inherited = self.trainer, self.inherited
-        self.inherited = None
-        loader, saved, limit = self.data.reopened(saved)
-        self.feed = Feed(
-            loader,
-            limit,
-            device=self.device,
-            fast=trainer.fast_data,
-            saved=saved,
-            inherited=inherited,
-            window=trainer.accumulate_grad_batches,
-        )
-        return watch_feed(trainer, "[_TrainingEpochLoop].train_dataloader_next", self.feed)
+        self.feed, self.ghosts = make_feed(self, saved)
+        return watch_feed(self.trainer, "[_TrainingEpochLoop].train_dataloader_next", self.feed)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run is; see :mod:`fulmen.loops.course`."""
@@ -224,6 +216,11 @@ class FitLoop(FitViews):
                 "`Trainer(max_epochs=-1)` to train without end."
             )
             self.max_epochs = 1000
+
+    @property
+    def is_without_batch(self) -> bool:
+        """Whether hooks are called for a batch of other processes, while this one has none."""
+        return self.ghosts is not None and not self.ghosts.here
 
     @property
     def last_step(self) -> float:
@@ -295,6 +292,8 @@ class FitLoop(FitViews):
         """What happens after an epoch's last batch."""
         self.metrics.settle()
         self.optimization.end_epoch()
+        if self.ghosts is not None:
+            self.ghosts.end_epoch()
         if self.epoch_loop.cut_short:
             self.place_of_cut = place_in_epoch(self)
         self.progress.phase = "end"
@@ -306,7 +305,8 @@ class FitLoop(FitViews):
         """Makes the epoch's values those of all processes, once."""
         strategy = self.trainer.strategy
         if strategy.world_size > 1:
-            reduce_results(strategy, self.results, {None: self.progress.batch})
+            rounds, ghosts = self.progress.batch, self.ghosts
+            reduce_results(strategy, self.results, {None: rounds if ghosts is None else ghosts.feed.own_of(rounds)})
 
     def _end_values(self) -> None:
         """What becomes of an epoch's values, once a checkpoint could have been written."""

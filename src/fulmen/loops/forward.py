@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from fulmen.data.ghost import GHOST
 from fulmen.loops.manual import Manual
 from fulmen.loops.optimize import Automatic
 from fulmen.utilities.tree import apply_to_collection
@@ -25,6 +26,7 @@ class Forward:
     """
 
     idle = ()
+    share = 1.0
 
     def __init__(self, optimization: Automatic) -> None:
         self.optimization = optimization
@@ -42,6 +44,9 @@ class Forward:
         """Runs ``training_step`` on a batch; see ``Automatic.step``."""
         inner = self.optimization
         self.closed = last
+        if batch is GHOST:
+            inner.progress.steps += last
+            return {}
         recipe, book = inner.recipe, inner.book
         book.hook, book.entries = "training_step", book.tables["training_step"]
         with contextlib.nullcontext() if recipe.context is None else recipe.context():

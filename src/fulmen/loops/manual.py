@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from fulmen.loops.optimize import Automatic, wrong_output
+from fulmen.loops.optimize import Automatic
 from fulmen.loops.recipe import Recipe, needs_closure
+from fulmen.loops.step_mistakes import wrong_output
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.grads import gradients_of, put_gradients
 from fulmen.utilities.tree import apply_to_collection

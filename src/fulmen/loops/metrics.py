@@ -149,7 +149,7 @@ class Metrics:
         """Sends the training step's values to the loggers."""
         results = self.results
         if self.loggers and results is not None:
-            values = self.collect(results.entries(), on_step=True, training=True)
+            values = {} if results.out else self.collect(results.entries(), on_step=True, training=True)
             if self.reduce_step is not None:
                 values.update(self.reduce_step(results))
             self.send(values, self.progress.windows)

@@ -13,8 +13,9 @@ from torch.optim import Optimizer
 
 from fulmen.core.module import overridden
 from fulmen.core.optimization import OptimizationMixin
-from fulmen.loops.optimize import Automatic, closure_not_run
+from fulmen.loops.optimize import Automatic
 from fulmen.loops.recipe import Recipe, needs_closure
+from fulmen.loops.step_mistakes import closure_not_run
 from fulmen.loops.window import Window, scale_gradients
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
 from fulmen.utilities.grads import gradients_of, put_gradients

@@ -7,6 +7,7 @@ to ``optimizer.step`` only where it is needed, because handing one over costs a 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,15 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from fulmen.data.ghost import GHOST
 from fulmen.loops.hooks import Hooks, nobody
+from fulmen.loops.joint_window import JointWindow
 from fulmen.loops.logbook import LogBook
 from fulmen.loops.progress import Progress
 from fulmen.loops.recipe import Recipe, needs_closure
+from fulmen.loops.step_mistakes import closure_not_run, weight_of, why_no_backward, wrong_output
 from fulmen.loops.window import Window, scale_gradients
-from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun, MisconfiguredValue
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
 from fulmen.utilities.grads import gradients_of, put_gradients
 from fulmen.utilities.rank_zero import warn_once
 from fulmen.utilities.tree import apply_to_collection
@@ -41,10 +45,12 @@ class Automatic:
 
     Attributes:
         idle: The optimizers that did not step where the last window ended; their schedulers by step wait with them.
+        share: What a loss is multiplied with, where other processes have no batch to go with this one.
         gathers: Whether gradients of several processes are brought together after backward, and not by it.
     """
 
     idle: tuple[Optimizer, ...] = ()
+    share = 1.0
     gathers = False
 
     def __init__(
@@ -95,7 +101,11 @@ class Automatic:
         self.keeps_outputs = hooks.on_train_batch_end is not nobody or hooks.after_train_batch is not nobody
         # how many batches a window is planned for, and after how many one closes by itself
         self.planned = self.every = trainer.accumulate_grad_batches
-        self.window = Window(self.planned, exact=trainer.exact_accumulation)
+        if self.several and self.planned > 1 and trainer.exact_accumulation:
+            self.window = JointWindow(self.planned, trainer.strategy, trainer.fit_loop.data.alike)
+        else:
+            self.window = Window(self.planned, exact=trainer.exact_accumulation)
+        self.share = 1.0
         self.opens = self.closed = True
 
     def step(self, batch: Any, index: int, last: bool) -> Any:
@@ -198,6 +208,9 @@ class Automatic:
             self.window.restore()
         self._ran = True
         batch = self.batch
+        if batch is GHOST:
+            self._compute_nothing()
+            return None
         book.hook, book.entries = "training_step", book.tables["training_step"]
         if recipe.context is None:
             output = recipe.step(batch, self.index)
@@ -226,21 +239,51 @@ class Automatic:
                 loss = self.window.share(loss, weight, batch)
             if self.keeps_outputs:
                 self._keep(output, loss)
+            if self.share != 1.0:
+                loss = loss * self.share
             if weight != 0 or not self.window.exact:  # a batch without weight has no part, even if its loss is NaN
                 self.backward(loss, self.optimizer)
                 skipped = False
-        if skipped and self.several:
-            self._take_part()
+        if skipped:
+            if loss is None and self.planned > 1:
+                self.window.skip(batch)
+            if self.several:
+                self._take_part()
         if self.finishes:
             self._finish()
         return loss
 
+    def _open_window(self) -> None:
+        """Begins a window without a batch."""
+        if self.planned > 1:
+            self.window.open()
+        self.hooks.on_before_zero_grad(self.optimizer)
+        zero_grad = self.recipe.zero_grad or (lambda *_: self.optimizer.zero_grad())
+        self._call("optimizer_zero_grad", zero_grad, self.trainer.current_epoch, self.index, self.wrapped)
+
+    def _compute_nothing(self) -> None:
+        """What :meth:`compute` is while only other processes have a batch."""
+        self.trainer.strategy.forward_of_nothing()
+        if self.opens:
+            self._open_window()
+        if self.planned > 1:
+            self.window.pass_over()
+        self._outputs = {}
+        self._take_part()
+        if self.finishes:
+            self._finish()
+
     def _take_part(self) -> None:
-        """Adds nothing to the gradients that the others bring together."""
-        if not self.gathers:
-            self.trainer.strategy.backward_of_nothing(self.closed)
-        elif self.closed and self.recipe.gather is not None:
-            self._gather()
+        """Adds nothing to the gradients that the others bring together, and does to those what is done afterwards."""
+        if self.gathers:
+            if self.closed and self.recipe.gather is not None:
+                self._gather()
+            return
+        scale = self.recipe.scale
+        nothing = None if scale is None else functools.partial(scale, module=self.module)
+        self.trainer.strategy.backward_of_nothing(self.closed, nothing)
+        if self.closed:
+            self.hooks.on_after_backward()
 
     def backward(self, loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> None:
         """Runs backward with its hooks, in the run's precision."""
@@ -283,7 +326,7 @@ class Automatic:
             error: What torch says.
             alone: Whether backward was called without arguments.
         """
-        return _why_no_backward(loss, error, alone)
+        return why_no_backward(loss, error, alone)
 
     def _finish(self) -> None:
         """What comes between the last backward of a window and the update."""
@@ -335,7 +378,7 @@ class Automatic:
             return None, None
         if isinstance(output, dict) and isinstance(output.get("loss"), Tensor):
             weight = output.get("loss_weight") if self.planned > 1 else None
-            return output["loss"], None if weight is None else _weight(weight)
+            return output["loss"], None if weight is None else weight_of(weight)
         raise wrong_output(
             output,
             "automatic",
@@ -349,57 +392,3 @@ class Automatic:
             self._outputs = {**extras, "loss": loss.detach()}
         else:
             self._outputs = {"loss": loss.detach()}
-
-
-def closure_not_run(owner: object, optimizer: Optimizer) -> MisconfigurationException:
-    """The error for an ``optimizer_step`` that does not hand on its closure."""
-    return MisconfigurationException(
-        "The optimizer's closure computes the loss and was never called.",
-        got=f"`optimizer_step` of `{type(owner).__name__}` and {type(optimizer).__name__}",
-        fix="Hand it on: `optimizer.step(closure=optimizer_closure)`, or call `optimizer_closure()` yourself.",
-    )
-
-
-def _why_no_backward(loss: Tensor, error: RuntimeError, alone: bool) -> MisconfigurationException | None:
-    if not loss.requires_grad:
-        return MisconfiguredRun(
-            "The loss has no graph, so there is nothing to run backward through: no parameter with `requires_grad` "
-            "took part in it.",
-            got=f"a tensor of dtype {loss.dtype} with `requires_grad=False`",
-            fix="Compute it from the model's outputs without `.detach()`, `.item()` or `torch.no_grad()`, and check "
-            "that not all parameters are frozen.",
-        )
-    if loss.numel() != 1 and alone:
-        return MisconfiguredRun(
-            "The loss is one number.",
-            got=f"a tensor of shape {tuple(loss.shape)}",
-            fix="Reduce it over the batch: `loss.mean()`.",
-        )
-    if "second time" in str(error):
-        return MisconfiguredRun(
-            "The graph of the loss is used up: backward ran on it already.",
-            fix="Under automatic optimization return the loss, and leave `loss.backward()` and `optimizer.step()` to "
-            "the Trainer. To call them yourself, set `self.automatic_optimization = False` in `__init__` and use "
-            "`self.manual_backward(loss)`, with `retain_graph=True` where a graph is needed twice.",
-        )
-    return None
-
-
-def wrong_output(output: Any, kind: str, wanted: str, fix: str) -> MisconfigurationException:
-    """The error for what ``training_step`` returned."""
-    got = f"{type(output).__name__}"
-    if isinstance(output, dict):
-        loss = f", and {type(output['loss']).__name__} under it" if "loss" in output else ""
-        got = f"a dict with the keys {list(output)}{loss}"
-    return MisconfigurationException(f"Under {kind} optimization `training_step` returns {wanted}.", got=got, fix=fix)
-
-
-def _weight(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise MisconfiguredValue(
-            'The "loss_weight" that `training_step` returns is the number of samples or tokens behind the loss.',
-            got=f"{type(value).__name__} ({value!r})"[:200],
-            fix='`return {"loss": loss, "loss_weight": mask.sum()}`.',
-        ) from None

@@ -194,9 +194,10 @@ def reduce_step(strategy: Group, results: Results) -> dict[str, Tensor]:
     Returns:
         Those that were logged with ``sync_dist=True``. Where there are none, nobody waits for anybody.
     """
-    if not _wants_steps(results):
+    if not results.some_out and not _wants_steps(results):  # one that never had a batch does not know
         return {}
-    return _steps_of_all([[(0, one)] for one in exchange(strategy, step_values(results.entries()))])[0][1]
+    mine = {} if results.out else step_values(results.entries())
+    return _steps_of_all([[(0, one)] for one in exchange(strategy, mine)])[0][1]
 
 
 def _steps_of_all(found: list[list[tuple[int, StepValues]]]) -> list[tuple[int, dict[str, Tensor]]]:

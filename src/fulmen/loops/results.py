@@ -33,6 +33,8 @@ class Results:
         alone: Whether there is one process.
         first: Whether this is the first one.
         reduced: Whether the epoch's values are those of all processes.
+        some_out: Whether there are processes without a batch in the running round.
+        out: Whether this is one.
     """
 
     def __init__(self, module: nn.Module, training: bool, device: torch.device, rank: int = 0, world: int = 1) -> None:
@@ -40,7 +42,7 @@ class Results:
         self.training = training
         self.device = device
         self.alone, self.first = world == 1, rank == 0
-        self.reduced = False
+        self.reduced = self.some_out = self.out = False
         self.batch: Any = None
         self.batch_index = 0
         self.in_batch = False

@@ -18,6 +18,7 @@ from fulmen.utilities.exceptions import MisconfigurationException, Misconfigured
 from fulmen.utilities.rank_zero import rank_zero_warn, warn_once
 
 if TYPE_CHECKING:
+    from fulmen.data.division import Division
     from fulmen.trainer.trainer import Trainer
 
 
@@ -36,7 +37,8 @@ class TrainingData:
         self.whole: Any = None  # the loader before it is shared out
         self.max_batches: int | float = float("inf")
         self.loaded_at: int | None = None
-        self._ordinary: int | float | None = None  # `max_batches` of other epochs, where one is a rest
+        self.division: Division | None = None  # among several processes
+        self._ordinary: tuple[int | float, Division | None] | None = None  # of other epochs, where one is a rest
 
     def attach(self, *owners: Any) -> None:
         """Takes note of where the loader comes from; see ``LoaderSource.attach``."""
@@ -78,10 +80,34 @@ class TrainingData:
         self.whole = self.loader
         if trainer.world_size > 1 and trainer.use_distributed_sampler:
             self.loader = self._share(self.loader)
-        length = length_of(self.loader)
         flag = "overfit_batches" if trainer.overfit_batches > 0 else "limit_train_batches"
-        self.max_batches = planned_batches(length, trainer.limit_train_batches, flag)
+        if trainer.world_size > 1:
+            self.division = self._divide(flag)
+            self.max_batches = self.division.rounds
+        else:
+            self.max_batches = planned_batches(length_of(self.loader), trainer.limit_train_batches, flag)
         return True
+
+    def _divide(self, flag: str) -> Division:
+        """Finds out, with the other processes, which batches are whose."""
+        from fulmen.data.division import Division  # one process has no use for it
+
+        trainer = self.trainer
+        return Division(
+            self.loader, trainer.strategy, trainer.limit_train_batches, flag, trainer.use_distributed_sampler
+        )
+
+    @property
+    def uneven(self) -> bool:
+        """Whether processes may have different numbers of batches."""
+        return self.division is not None and self.division.how != "even"
+
+    @property
+    def alike(self) -> bool:
+        """Whether batches have the same sizes on all processes by the way that they are made."""
+        division = self.division
+        made_here = self.trainer.fit_loop.transfer is None  # else a hook of the user's may change them
+        return division is not None and division.how == "even" and division.alike and made_here
 
     def _share(self, loader: Any) -> Any:
         """This process's part of the loaders."""
@@ -109,7 +135,16 @@ class TrainingData:
 
         rank, world = self.trainer.global_rank, self.trainer.world_size
         loader, place, is_rest = reopened(self.loader, self.whole, saved, rank, world)
-        return loader, place, float("inf") if is_rest else self.max_batches
+        if not is_rest:
+            return loader, place, self.max_batches
+        self._ordinary = self.max_batches, self.division
+        if world > 1:
+            from fulmen.data.division import Division
+
+            strategy, deals = self.trainer.strategy, self.trainer.use_distributed_sampler
+            self.division = Division(loader, strategy, 1.0, "limit_train_batches", deals)
+            self.division.put_behind(-place["shift"])
+        return loader, place, float("inf")
 
     def begin_rest(self, feed: Feed, plan: ValidationPlan) -> ValidationPlan:
         """Takes note that an epoch has another number of steps, since other processes began it.
@@ -121,7 +156,7 @@ class TrainingData:
         Returns:
             When it falls due in this epoch: after the same parts of the data, if it is a fraction of it.
         """
-        self._ordinary, self.max_batches = self.max_batches, feed.total
+        self.max_batches = feed.total
         interval, pace = self.trainer.val_check_interval, (feed.saved or {}).get("pace")
         if pace is None or not isinstance(interval, float) or plan.interval == float("inf"):
             return plan
@@ -137,7 +172,7 @@ class TrainingData:
         """
         if self._ordinary is None:
             return False
-        self.max_batches, self._ordinary = self._ordinary, None
+        (self.max_batches, self.division), self._ordinary = self._ordinary, None
         return True
 
     def warn_if_short(self, batches: int) -> None:

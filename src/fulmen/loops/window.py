@@ -91,7 +91,7 @@ class Window:
         if not self.exact:
             return loss
         if weight is None:
-            weight = _size_of(batch) or self._first or 1.0
+            weight = size_of(batch) or self._first or 1.0
         if self._first is None and weight > 0:
             self._first = weight
         self._sum += weight
@@ -102,6 +102,12 @@ class Window:
             loss = loss * (weight / self._first)
             self.factor *= weight / self._first
         return loss
+
+    def skip(self, batch: Any) -> None:
+        """Counts a batch that ``training_step`` has skipped: it has no part in the window."""
+
+    def pass_over(self) -> None:
+        """Takes part in a batch of other processes, without one."""
 
     def keep(self, optimizer: Optimizer) -> None:
         """Notes what the batches before the closing one have gathered, for an optimizer that computes that one again.
@@ -128,7 +134,7 @@ class Window:
         return self.planned * self._first / self._sum
 
 
-def _size_of(batch: Any) -> float | None:
+def size_of(batch: Any) -> float | None:
     """The number of samples in a batch, where all of its tensors agree on it."""
     sizes = {leaf.shape[0] for leaf in leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim > 0}
     if len(sizes) > 1:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fulmen.accelerators.accelerator import Accelerator
@@ -49,10 +49,13 @@ class DDPStrategy(ParallelStrategy):
             ``FULMEN_STALL_REPORT``.
         stall_timeout: After how many seconds without progress all processes are ended; None for 300, or
             ``FULMEN_STALL_TIMEOUT``.
+        uneven: What to do where processes have different numbers of training batches. ``"join"``: an epoch goes on
+            until the last is through, and those that ran out take part with nothing. ``"error"``: an error that names
+            all the numbers. See docs/uneven.md.
         **kwargs: For ``DistributedDataParallel``, such as ``find_unused_parameters`` and ``static_graph``.
 
     Raises:
-        MisconfiguredValue: If `start_method` is unknown.
+        MisconfiguredValue: If `start_method` or `uneven` is unknown.
     """
 
     strategy_name = "ddp"
@@ -74,6 +77,7 @@ class DDPStrategy(ParallelStrategy):
         *,
         stall_report: float | None = None,
         stall_timeout: float | None = None,
+        uneven: Literal["join", "error"] = "join",
         **kwargs: Any,
     ) -> None:
         super().__init__(accelerator, parallel_devices, cluster_environment, checkpoint_io, precision_plugin)
@@ -83,6 +87,15 @@ class DDPStrategy(ParallelStrategy):
                 got=start_method,
                 fix=f"Choose among: {', '.join(repr(one) for one in _START)}.",
             )
+        if uneven not in ("join", "error"):
+            raise MisconfiguredValue(
+                "`DDPStrategy(uneven=...)` says what happens where processes have different numbers of batches.",
+                got=uneven,
+                fix='`"join"` to go on until the last process is through, or `"error"`.',
+            )
+        self.uneven = uneven
+        self._nothing: Tensor | None = None
+        self._closes: Callable[[], bool] | None = None
         self._comm_state, self._comm_hook, self._comm_wrapper = ddp_comm_state, ddp_comm_hook, ddp_comm_wrapper
         self._averaging_period = model_averaging_period
         self._process_group_backend = process_group_backend
@@ -183,6 +196,9 @@ class DDPStrategy(ParallelStrategy):
         self.model = ddp = wrapped(
             self.model, self._reduced, device_ids=self.determine_ddp_device_ids(), **self._ddp_kwargs
         )
+        # Buffers are those of rank 0, which may have no batch while others have.
+        broadcast: Any = ddp._sync_module_buffers
+        ddp.__dict__["_sync_module_buffers"] = lambda authoritative_rank: broadcast(self.lead)
         hook = self._comm_hook
         if hook is not None:
             ddp.register_comm_hook(
@@ -215,6 +231,7 @@ class DDPStrategy(ParallelStrategy):
         ddp = self._ddp
         if ddp is None:
             return step
+        self._closes = closes
         ddp.require_backward_grad_sync = True
         before: Callable[..., Any] = ddp._pre_forward
         after: Callable[..., Any] = ddp._post_forward
@@ -224,14 +241,17 @@ class DDPStrategy(ParallelStrategy):
             ddp._inside_ddp_forward if self._lightning_module.__dict__.get("_compiled_by") is not None else None
         )
 
+        def end(output: Any) -> Any:
+            return self._end_of_nothing() if output is None else after(output)
+
         def synced_step(batch: Any, index: int) -> Any:
             if closes is not None:
                 ddp.require_backward_grad_sync = closes() and not self._held_back
             before(*moved)
             if inside is None:
-                return after(step(batch, index))
+                return end(step(batch, index))
             with inside():
-                return after(step(batch, index))
+                return end(step(batch, index))
 
         return synced_step
 
@@ -283,21 +303,48 @@ class DDPStrategy(ParallelStrategy):
             )
         average_gradients(parameters, self.root_device)
 
-    def backward_of_nothing(self, closes: bool) -> None:
+    def forward_of_nothing(self) -> None:
         ddp = self._ddp
-        if not closes or ddp is None:
-            return
-        parts = [parameter.sum() * 0 for parameter in self._reduced.parameters]
-        loss = torch.stack([part.to(parts[0]) for part in parts]).sum()
-        if ddp.find_unused_parameters and not ddp.static_graph:  # it took note that the skipped loss reaches none
-            ddp.reducer.prepare_for_backward([loss])
-        loss.backward()
+        if ddp is not None:
+            if self._closes is not None:
+                ddp.require_backward_grad_sync = self._closes() and not self._held_back
+            begin: Any = ddp._pre_forward
+            begin(*(() if ddp.device_ids is None else (None,)))
+            self._end_of_nothing()
+
+    def _end_of_nothing(self) -> None:
+        """Ends a forward pass that gave no loss, with one that all parameters have a part in."""
+        end: Any = self._ddp._post_forward if self._ddp is not None else None
+        self._nothing = end(self._make_nothing())
+
+    def _make_nothing(self) -> Tensor:
+        parts = [parameter.flatten()[:1].sum() * 0 for parameter in self._reduced.parameters]
+        return torch.stack([part.to(parts[0]) for part in parts]).sum()
+
+    def backward_of_nothing(self, closes: bool, scale: Callable[[Tensor], Tensor] | None = None) -> None:
+        nothing, self._nothing = self._nothing, None
+        ddp = self._ddp
+        if closes and ddp is not None:
+            if nothing is None:  # the step gave a loss, which has no weight
+                nothing = self._make_nothing()
+                if ddp.find_unused_parameters and not ddp.static_graph:
+                    ddp.reducer.prepare_for_backward([nothing])
+            (nothing if scale is None else scale(nothing)).backward()
+
+    def why_not_uneven(self) -> str | None:
+        if self.uneven == "error":
+            return 'With `DDPStrategy(uneven="error")`'
+        if any(isinstance(layer, nn.SyncBatchNorm) for layer in self._lightning_module.modules()):
+            return "With `SyncBatchNorm` layers, which talk to those of all other processes"
+        if self._ddp_kwargs.get("static_graph"):
+            return "With `DDPStrategy(static_graph=True)`"
+        return None if self._averaging_period is None else "With `DDPStrategy(model_averaging_period=...)`"
 
     def sync_buffers(self) -> None:
-        """Gives every process the buffers of rank 0, such as running means, which are what a checkpoint holds."""
+        """Gives every process the buffers of one, such as running means, which are what a checkpoint holds."""
         ddp = self._ddp
         if self.world_size > 1 and (ddp is None or ddp.broadcast_buffers):
-            broadcast_tensors(list(self._lightning_module.buffers()))
+            broadcast_tensors(list(self._lightning_module.buffers()), self.lead)
 
     # The end.
 

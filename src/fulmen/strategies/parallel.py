@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,8 +13,10 @@ from torch import Tensor
 from fulmen.accelerators.accelerator import Accelerator
 from fulmen.environments.cluster_environment import ClusterEnvironment
 from fulmen.precision.precision import Precision
+from fulmen.strategies import process_group
 from fulmen.strategies.collectives import connected, gather_stack, reduce_nest
 from fulmen.strategies.strategy import Strategy
+from fulmen.strategies.turns import Turns
 from fulmen.utilities.rank_zero import rank_zero_only
 from fulmen.utilities.types import _PATH, TBroadcast, TReduce
 
@@ -45,6 +47,7 @@ class ParallelStrategy(Strategy, ABC):
             self.cluster_environment = cluster_environment
         self._layer_sync: Any = None
         self._num_nodes = 1
+        self._turns: Turns | None = None
         self._ranks = (0, 0, 0, 1)
         self.in_child = False  # in a process that a launcher has started for this run
 
@@ -163,6 +166,20 @@ class ParallelStrategy(Strategy, ABC):
         votes = self.reduce(torch.tensor(int(decision), device=self.root_device), reduce_op="sum")
         return bool(votes == self.world_size) if all else bool(votes > 0)
 
+    def combine_numbers(self, numbers: list[float], reduce_op: Literal["sum", "max"]) -> list[float]:
+        if not connected():
+            return numbers
+        combined = torch.tensor(numbers, dtype=torch.float64, device=self._device_of_group())
+        torch.distributed.all_reduce(combined, getattr(torch.distributed.ReduceOp, reduce_op.upper()))
+        found: list[float] = combined.tolist()
+        return found
+
+    def open_turns(self) -> Turns:
+        if self._turns is None:
+            self._turns = Turns(process_group.store_of_run(), self.global_rank, self.world_size, self.waiting)
+        self._turns.begin()
+        return self._turns
+
     def _device_of_group(self) -> torch.device:
         """Where a collective of plain objects takes place."""
         return self.root_device if torch.distributed.get_backend() == "nccl" else torch.device("cpu")
@@ -189,5 +206,6 @@ class ParallelStrategy(Strategy, ABC):
             return super().load_checkpoint(checkpoint_path, weights_only)
 
     def teardown(self) -> None:
+        self._turns = None
         self.cluster_environment.teardown()
         super().teardown()

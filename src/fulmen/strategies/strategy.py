@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,7 @@ class Strategy(StrategyHooks, ABC):
     local_rank: int = 0
     node_rank: int = 0
     world_size: int = 1
+    lead = 0  # the rank whose buffers, such as running means, all go by
     peers: Any = None  # what a process knows of the others, where there are several
 
     def __init__(
@@ -320,15 +321,31 @@ class Strategy(StrategyHooks, ABC):
             always: Whether also where a user holds that back.
         """
 
-    def backward_of_nothing(self, closes: bool) -> None:
+    def forward_of_nothing(self) -> None:
+        """Takes part where the others call ``training_step``, without a batch."""
+
+    def backward_of_nothing(self, closes: bool, scale: Callable[[Tensor], Tensor] | None = None) -> None:
         """Takes part where the others bring gradients together, with gradients of zero.
 
         Args:
             closes: Whether they do so in the running batch.
+            scale: What a loss goes through before backward.
         """
 
+    def why_not_uneven(self) -> str | None:
+        """What all processes need as many training batches for, as the beginning of a sentence; None: they need not."""
+        return f"With `{type(self).__name__}`"
+
+    def open_turns(self) -> Any:
+        """Begins a pass in which processes tell each other ahead of time whether they have a batch."""
+        raise NotImplementedError
+
+    def combine_numbers(self, numbers: list[float], reduce_op: Literal["sum", "max"]) -> list[float]:
+        """Combines numbers over processes, each with those at its place; in one small collective."""
+        return numbers
+
     def sync_buffers(self) -> None:
-        """Gives every process the buffers of rank 0, where they can differ."""
+        """Gives every process the buffers of the :attr:`lead`, where they can differ."""
 
     def process_dataloader(self, dataloader: Any) -> Any:
         """Adapts a loader to the strategy; returns it."""

@@ -68,6 +68,9 @@ class Signals:
             if number not in self._earlier and earlier not in (None, signal.SIG_IGN):
                 self._earlier[number] = earlier  # first, since the handler may be called at once
                 signal.signal(number, self._note)
+        peers = trainer.strategy.peers
+        if peers is not None and self.requeue is not None:  # it is heard where the main thread sits in a collective
+            peers.signals[self.requeue] = f"signal:{int(self.requeue)}"
 
     def close(self, trainer: Trainer) -> None:
         """Ends a run that came to its end, which a signal after the last step may have asked to stop."""
@@ -186,6 +189,9 @@ class Signals:
         begun = not trainer.sanity_checking and trainer.progress.batches > 0
         if trainer.fast_dev_run:
             return "training stops here. Nothing is saved under `fast_dev_run`."
+        peers = trainer.strategy.peers
+        if peers is not None and not peers.healthy():
+            return "training stops here. Nothing is saved, since another process of the run has failed."
         if self.received == self.requeue:
             from fulmen.trainer.slurm import save_and_requeue  # only jobs of a cluster pay for it
 
