@@ -30,8 +30,7 @@ from fulmen.plugins.environments import (
     TorchElasticEnvironment,
 )
 from fulmen.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision, Precision
-from fulmen.strategies import DDPStrategy, SingleDeviceStrategy
-from fulmen.strategies.process_group import leave_group
+from fulmen.strategies import DDPStrategy, SingleDeviceStrategy, process_group
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.rank_zero import rank_zero_only
 
@@ -223,8 +222,11 @@ def several_processes(folder: Path) -> None:
         strategy.barrier("here")
         with strategy.block_backward_sync():
             pass
+        strategy.save_checkpoint({"a": 1}, folder / "file.ckpt")
+        assert strategy.load_checkpoint(folder / "file.ckpt") == {"a": 1}
+        strategy.on_exception(ValueError("an error"))
         strategy.teardown()
-    leave_group()
+    process_group.leave_group()
     rank_zero_only.rank = before  # type: ignore[attr-defined]
 
 
