@@ -136,6 +136,12 @@ def test_an_error_while_a_checkpoint_is_loaded(tmp_path: Path) -> None:
     check(case, run_case(case, tmp_path / "second", FAULT_CKPT=f"{tmp_path}/first/saved/epoch=0-step=6.ckpt"))
 
 
+@pytest.mark.parametrize("place", ["uneven", "uneven_log"])
+def test_ranks_with_more_batches_or_more_keys_are_no_fault(place: str, tmp_path: Path) -> None:
+    ended = run_case(Case("none", 9, place, "fork"), tmp_path)
+    assert ended.code == 0 and ended.left == [] and ended.saved and ended.damaged == [], ended.output
+
+
 def step_of(name: str) -> int:
     found = re.search(r"step=(\d+)", name)
     return int(found[1]) if found else 0
