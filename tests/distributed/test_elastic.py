@@ -155,7 +155,7 @@ def check(case: random.Random) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*`Lengths` draws its indices again.*")
 def test_each_index_comes_once() -> None:
-    for number in range(20000 if SOAK else 150):
+    for number in range(3000 if SOAK else 150):
         check(random.Random(number))
 
 
