@@ -96,6 +96,7 @@ def run_case(case: Case, folder: Path, **more: str) -> Ended:
         folder: An empty folder.
         **more: More environment variables.
     """
+    folder.mkdir(exist_ok=True)
     mark = uuid.uuid4().hex
     told = {
         "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "FAULT_FOLDER": str(folder), "FAULT_MARK": mark,
