@@ -95,7 +95,10 @@ class CheckpointNaming(Checkpoint):
         for name, count in zip(COUNTERS, (trainer.current_epoch, trainer.global_step), strict=True):
             known = candidates.get(name)
             candidates[name] = torch.tensor(count) if known is None else known.int()
-        return candidates
+        if trainer.world_size == 1:
+            return candidates
+        # values of single steps may be each process's own
+        return trainer.strategy.broadcast({name: value.cpu() for name, value in candidates.items()})
 
     def _is_fresh(self, trainer: Trainer, name: str, candidates: Candidates | None = None) -> bool:
         """Whether a value was made by the weights of this moment; those of a library's own, which nobody logs, are."""

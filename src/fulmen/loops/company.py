@@ -143,10 +143,15 @@ class Company:
             self.steps.setdefault(str(table), []).append((place, values))
         return [entry for entry in entries if entry.forked_key(True) not in values]
 
-    def reduce(self, results: Results) -> None:
-        """Makes the epoch's values those of all processes, and sends those of single steps."""
+    def reduce(self, results: Results, last: bool = True) -> None:
+        """Makes the epoch's values those of all processes, and sends those of single steps.
+
+        Args:
+            results: What was logged.
+            last: Whether nothing will be logged any more.
+        """
         metrics = self.trainer.metrics
-        for place, values in reduce_results(self.strategy, results, self.batches, self.steps):
+        for place, values in reduce_results(self.strategy, results, self.batches, self.steps, last):
             metrics.send(values, place, epoch=False)
         self.steps = {}
 

@@ -193,6 +193,12 @@ class Entry:
             raise _no_scalar(self.name, computed, of_metric=True)
         return computed.detach().reshape(())
 
+    @property
+    def is_synced(self) -> bool:
+        """Whether the value of a single step is to be that of all processes."""
+        options: Any = self.asked
+        return self.on_step and options.sync_dist and not options.rank_zero_only and self.metric is None
+
     def step_weight(self) -> float:
         """The weight of the last value in a mean over processes."""
         if self.reduction != "mean":

@@ -57,6 +57,8 @@ class EpochLoop(EpochViews):
                 self._leave_early(index)
                 break
             outputs = optimization.step(batch, index, last)
+            if together:
+                metrics.share_step()
             if scheduled:
                 self._step_schedulers(index, last)
             progress.batch = index + 1

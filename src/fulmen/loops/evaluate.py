@@ -229,6 +229,9 @@ class EvaluationLoop(EvaluationViews):
             book.open(results)
             results.in_batch = False
             metrics.watch(results, "epoch")
+            if company is not None:
+                company.reduce(results, last=False)
+                self._show(several)
             getattr(hooks, f"on_{self.event}_epoch_end")()
             if company is not None:
                 company.reduce(results)
@@ -365,6 +368,13 @@ class EvaluationLoop(EvaluationViews):
         if entries:
             metrics = self.trainer.metrics
             metrics.send(metrics.collect(entries, on_step=True, training=False), seen, epoch=False)
+
+    def _show(self, several: bool) -> None:
+        """Shows the values of all processes of each loader in place of this one's."""
+        assert self.results is not None
+        if several and self.sanity_batches is None:
+            for index in range(len(self.max_batches)):
+                self.trainer.metrics.collect(self.results.entries_of(index), on_step=False, training=False)
 
     def _publish(self, several: bool) -> Outputs:
         """Makes the epoch's values known, sends them to the loggers, and returns them for each loader."""

@@ -298,15 +298,21 @@ class FitLoop(FitViews):
             self.place_of_cut = place_in_epoch(self)
         self.progress.phase = "end"
         self.metrics.watch(self.results, "epoch")
+        self.reduce_values(last=False)
         self.hooks.on_train_epoch_end()
         self._end_values()
 
-    def reduce_values(self) -> None:
-        """Makes the epoch's values those of all processes, once."""
+    def reduce_values(self, last: bool = True) -> None:
+        """Makes the epoch's values those of all processes.
+
+        Args:
+            last: Whether nothing will be logged any more.
+        """
         strategy = self.trainer.strategy
         if strategy.world_size > 1:
             rounds, ghosts = self.progress.batch, self.ghosts
-            reduce_results(strategy, self.results, {None: rounds if ghosts is None else ghosts.feed.own_of(rounds)})
+            batches: dict[int | None, int] = {None: rounds if ghosts is None else ghosts.feed.own_of(rounds)}
+            reduce_results(strategy, self.results, batches, last=last)
 
     def _end_values(self) -> None:
         """What becomes of an epoch's values, once a checkpoint could have been written."""

@@ -33,6 +33,7 @@ class Metrics:
         self.loggers: list[Logger] = []
         self.counter: XAxisCounter | None = None
         self.reduce_step: Callable[[Results], dict[str, Tensor]] | None = None  # where processes train together
+        self._together: dict[str, Tensor] = {}  # values of the last step over all processes
         self.step_values = False  # whether loggers are to have values of single steps, and of nothing else, of a key
         self.log_every_n_steps = 50
         self._callback: dict[str, Tensor] = {}
@@ -125,6 +126,8 @@ class Metrics:
             if value is None:
                 continue
             forked = entry.forked_key(on_step)
+            if on_step and training and forked in self._together:
+                value = self._together[forked].to(value)
             if options.logger is not False:
                 for_loggers[forked] = value
             if options.prog_bar:
@@ -149,10 +152,17 @@ class Metrics:
         """Sends the training step's values to the loggers."""
         results = self.results
         if self.loggers and results is not None:
+            self.share_step()  # what hooks have logged since
             values = {} if results.out else self.collect(results.entries(), on_step=True, training=True)
-            if self.reduce_step is not None:
-                values.update(self.reduce_step(results))
-            self.send(values, self.progress.windows)
+            hidden = {entry.forked_key(True) for entry in results.entries() if not entry.asked.logger}  # type: ignore[attr-defined]
+            shared = {key: value for key, value in self._together.items() if key not in hidden}
+            self.send({**values, **shared}, self.progress.windows)
+
+    def share_step(self) -> None:
+        """Makes a training step's values those of all processes, where they were logged so."""
+        results = self.results
+        if self.reduce_step is not None and results is not None:
+            self._together.update(self.reduce_step(results))
 
     def send(self, values: dict[str, Tensor], step: int, epoch: bool = True) -> None:
         """Sends values to every logger.

@@ -30,15 +30,23 @@ Steps = dict[str, list[tuple[int, StepValues]]]  # by loader: each with its plac
 
 
 def reduce_results(
-    strategy: Group, results: Results, batches: Mapping[int | None, int], steps: Steps | None = None
+    strategy: Group,
+    results: Results,
+    batches: Mapping[int | None, int],
+    steps: Steps | None = None,
+    last: bool = True,
 ) -> list[tuple[int, dict[str, Tensor]]]:
-    """Gives every entry the epoch's value over all processes. All of them have to call it.
+    """Gives every entry the epoch's value over all processes, once. All of them have to call it.
+
+    It is called when the batches are through, so that those who hear of the end find the values, and again for what
+    they have logged.
 
     Args:
         strategy: How the processes agree.
         results: What was logged on this one.
         batches: How many batches this process had, by loader (None: where there is one).
         steps: Values of single steps that wait for being reduced, by loader.
+        last: Whether nothing will be logged any more.
 
     Returns:
         Those over all processes, each with its place on the x axis.
@@ -51,7 +59,8 @@ def reduce_results(
         found = exchange(strategy, mine)
         for key in dict.fromkeys(key for one in found for key in one["entries"]):
             _reduce_one(key, found, strategy.global_rank, results)
-    results.reduced = True
+            results.agreed.add(key)
+    results.reduced = last
     loaders = sorted({loader for one in found for loader in one["steps"]})
     return [step for loader in loaders for step in _steps_of_all([one["steps"].get(loader, []) for one in found])]
 
@@ -82,6 +91,8 @@ def _parts(results: Results) -> tuple[Parts, dict[str, Any]]:
                 continue
             entry.settle()
             key = (index, entry.hook, entry.name)
+            if key in results.agreed:
+                continue
             parts[key] = part = {**dump_entry(entry, index, results), "ranks": _ranks_of(entry)}
             if entry.metric is not None:
                 part["counts"] = path = part["metric"] or "/".join(map(str, key))
@@ -112,6 +123,7 @@ def _entry_of(key: Key, part: dict[str, Any], results: Results) -> Entry | None:
         if entry is None:
             return None
         table[name] = entry
+        results.syncs |= entry.is_synced
         if entry.metric is None:
             entry.reset()
     if not entry.updated:
@@ -170,15 +182,11 @@ def _warn_of_gaps(key: Key, holders: list[int], found: list[dict[str, Any]]) -> 
 # Values of single steps, which loggers get.
 
 
-def _wants_steps(results: Results) -> bool:
-    return any(_is_synced(entry) for table in results.tables(None).values() for entry in table.values())
-
-
 def step_values(entries: Iterable[Entry]) -> StepValues:
     """This process's last values of the keys that are reduced, with their weights."""
     values = {}
     for entry in entries:
-        value = entry.step_value() if _is_synced(entry) else None
+        value = entry.step_value() if entry.is_synced else None
         if value is not None:
             values[entry.forked_key(True)] = (float(value.item()), _weight_of(entry), entry.reduction)
     return values
@@ -194,9 +202,10 @@ def reduce_step(strategy: Group, results: Results) -> dict[str, Tensor]:
     Returns:
         Those that were logged with ``sync_dist=True``. Where there are none, nobody waits for anybody.
     """
-    if not results.some_out and not _wants_steps(results):  # one that never had a batch does not know
+    if not results.some_out and not results.syncs:  # one that never had a batch does not know
         return {}
-    mine = {} if results.out else step_values(results.entries())
+    newest = [entry for entry in results.entries() if entry.seen == results.batch_index]
+    mine = {} if results.out else step_values(newest)
     return _steps_of_all([[(0, one)] for one in exchange(strategy, mine)])[0][1]
 
 
@@ -218,11 +227,6 @@ def _reduced_step(found: list[tuple[float, float, str]]) -> float:
     if reduction != "mean":
         return _combined(reduction, [value for value, _, _ in found])
     return sum(value * weight for value, weight, _ in found) / (sum(weight for _, weight, _ in found) or 1)
-
-
-def _is_synced(entry: Entry) -> bool:
-    options: Any = entry.asked
-    return entry.on_step and options.sync_dist and not options.rank_zero_only and entry.metric is None
 
 
 def _weight_of(entry: Entry) -> float:

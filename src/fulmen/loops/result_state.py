@@ -41,6 +41,7 @@ def load_results(results: Results, state: dict[str, Any]) -> None:
     for one in state["entries"]:
         entry = load_entry(one, results)
         if entry is not None:
+            results.syncs |= not results.alone and entry.is_synced
             results.tables(one["loader"])[entry.hook][entry.name] = entry
 
 

@@ -33,6 +33,8 @@ class Results:
         alone: Whether there is one process.
         first: Whether this is the first one.
         reduced: Whether the epoch's values are those of all processes.
+        agreed: The keys whose values are.
+        syncs: Whether values of single steps are to be those of all processes.
         some_out: Whether there are processes without a batch in the running round.
         out: Whether this is one.
     """
@@ -42,7 +44,8 @@ class Results:
         self.training = training
         self.device = device
         self.alone, self.first = world == 1, rank == 0
-        self.reduced = self.some_out = self.out = False
+        self.reduced = self.some_out = self.out = self.syncs = False
+        self.agreed: set[tuple[int | None, str, str]] = set()
         self.batch: Any = None
         self.batch_index = 0
         self.in_batch = False
@@ -79,6 +82,7 @@ class Results:
         self.batch = None
         self._size = None
         self.reduced = False
+        self.agreed.clear()
 
     def batch_size(self, entry: Entry) -> int:
         """The weight of the running batch in a mean: its size.
@@ -162,6 +166,7 @@ class Results:
             entry.take = entry.take_metric
         else:
             entry.prepare(value)
+        self.syncs |= not self.alone and entry.is_synced
         entries[name] = entry
         return entry
 

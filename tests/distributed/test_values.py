@@ -1,0 +1,116 @@
+"""What callbacks, schedulers and hooks read is the same on all processes, and that of one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from fulmen import Callback, LightningModule, Trainer
+from fulmen.callbacks import ModelCheckpoint
+
+from .groups import run
+
+VALUES = torch.tensor([9.0, 1.0, 8.0, 1.5, 7.0, 2.0, 6.0, 2.5], dtype=torch.float64)
+BARE: dict[str, Any] = {
+    "accelerator": "cpu", "strategy": "ddp", "max_epochs": 1, "logger": False, "enable_checkpointing": False,
+    "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0,
+}  # fmt: skip
+
+
+class Net(LightningModule):
+    """Two processes see other values, and must act alike on them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1, bias=False).double()
+        torch.nn.init.ones_(self.layer.weight)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        value = batch[0].mean()
+        self.log("step", value, sync_dist=True)
+        self.log("hidden", value, sync_dist=True, logger=False)
+        self.log("epoch", value, on_step=False, on_epoch=True)
+        loss: Tensor = self.layer(batch[0][:, None] / 10).mean()
+        return loss
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self.log("val", batch[0].mean())
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=0)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": plateau, "monitor": "step", "interval": "step"},
+        }
+
+
+class Seen(Callback):
+    """Keeps what is shown at the ends of steps, epochs and validations, before and after it logs there itself."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, float]]] = []
+
+    def note(self, event: str, trainer: Trainer) -> None:
+        self.seen.append((event, {key: value.item() for key, value in trainer.callback_metrics.items()}))
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self.note("batch", trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
+        self.note("epoch", trainer)
+        self.log("late", float(trainer.global_rank))
+
+    def on_validation_epoch_end(self, trainer: Trainer, module: Any) -> None:
+        self.note("validation", trainer)
+
+    def on_train_end(self, trainer: Trainer, module: Any) -> None:
+        self.note("end", trainer)
+
+
+def seen(world: int) -> tuple[list[tuple[str, dict[str, float]]], float, float]:
+    net, callback = Net(), Seen()
+    trainer = Trainer(devices=world, callbacks=[callback], **BARE)
+    loader = DataLoader(TensorDataset(VALUES), batch_size=2 // world)
+    trainer.fit(net, loader, DataLoader(TensorDataset(VALUES[:5]), batch_size=1))
+    return callback.seen, net.layer.weight.item(), trainer.optimizers[0].param_groups[0]["lr"]
+
+
+def test_all_see_the_values_of_one() -> None:
+    one = run(seen, 1, 1)[0]
+    assert os.environ.get("LOCAL_RANK") is None
+    for events, weight, rate in run(seen, 2, 2):
+        assert weight == pytest.approx(one[1], abs=1e-12) and rate == one[2] == 0.1
+        for (event, values), (expected, others) in zip(events, one[0], strict=True):
+            assert event == expected
+            late = values.pop("late", None), others.get("late")
+            assert values == pytest.approx({key: others[key] for key in others if key != "late"}, abs=1e-12)
+            assert late in ((None, None), (0.5, 0.0))
+        assert [event for event, _ in events] == ["batch"] * 4 + ["validation", "epoch", "end"]
+
+
+def saved(world: int, folder: str) -> tuple[str, float]:
+    """The best of values of single steps that are each process's own: rank 0's decide, for all."""
+
+    class Own(Net):
+        def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+            self.log("own", batch[0].mean())
+            return super().training_step(batch, batch_idx)
+
+    keep = ModelCheckpoint(folder, "{step}-{own:.1f}", monitor="own", every_n_train_steps=1)
+    flags = {**BARE, "enable_checkpointing": True, "limit_val_batches": 0}
+    Trainer(devices=world, callbacks=[keep], **flags).fit(Own(), DataLoader(TensorDataset(VALUES), batch_size=1))
+    assert keep.best_model_score is not None
+    return keep.best_model_path, keep.best_model_score.item()
+
+
+def test_the_first_decides_what_is_best(tmp_path: Path) -> None:
+    best = str(tmp_path / "step=4-own=6.0.ckpt")
+    assert run(saved, 2, 2, str(tmp_path)) == [(best, 6.0)] * 2
+    assert [str(path) for path in tmp_path.iterdir()] == [best]
