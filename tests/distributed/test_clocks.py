@@ -30,7 +30,7 @@ def fit(callbacks: list[pl.Callback], **flags: Any) -> tuple[pl.Trainer, Model]:
         enable_checkpointing=any(isinstance(one, pl.callbacks.ModelCheckpoint) for one in callbacks),
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, **flags,
     )  # fmt: skip
-    trainer.fit(model, DataLoader(data, 4, shuffle=True), DataLoader(data, 48))
+    trainer.fit(model, DataLoader(data, 4, shuffle=True), DataLoader(data, 24))
     return trainer, model
 
 

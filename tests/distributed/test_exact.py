@@ -178,7 +178,7 @@ def test_keys_are_reduced_as_they_ask(world: int, ranks: dict[int, list[dict[str
         assert values["at the end"] == np.mean(range(world))
         assert values["grouped"] == pytest.approx(np.mean(rest if rank else parts[0]))
         assert ("own" in values) == (rank == 0)
-        assert one["collectives"] == found[0]["collectives"] <= 4
+        assert one["collectives"] == found[0]["collectives"] <= 5
     assert found[0]["values"]["own"] == np.mean(parts[0])
     (told,) = found[0]["warnings"]
     assert "'some'" in told and "on the ranks [1]" in told and f"not on the ranks {[0, *range(2, world)]}" in told
@@ -186,9 +186,9 @@ def test_keys_are_reduced_as_they_ask(world: int, ranks: dict[int, list[dict[str
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_nobody_who_reads_a_value_waits(world: int, ranks: dict[int, list[dict[str, Any]]]) -> None:
-    """Rank 0 reads `callback_metrics` alone, in steps and after them, and sees its own part."""
+    """Rank 0 reads `callback_metrics` alone, in steps and after them, when it sees the value of all."""
     mine = list(range(5))[::world]
-    assert ranks[world][0]["keys"]["reads"] == [*[-1.0] * len(mine), np.mean(mine)]
+    assert ranks[world][0]["keys"]["reads"] == [*[-1.0] * len(mine), np.mean(range(5))]
 
 
 @pytest.mark.parametrize("world", [2, 3])

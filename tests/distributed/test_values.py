@@ -104,8 +104,8 @@ def saved(world: int, folder: str) -> tuple[str, float]:
             return super().training_step(batch, batch_idx)
 
     keep = ModelCheckpoint(folder, "{step}-{own:.1f}", monitor="own", every_n_train_steps=1)
-    flags = {**BARE, "enable_checkpointing": True, "limit_val_batches": 0}
-    Trainer(devices=world, callbacks=[keep], **flags).fit(Own(), DataLoader(TensorDataset(VALUES), batch_size=1))
+    loader = DataLoader(TensorDataset(VALUES), batch_size=1)
+    Trainer(devices=world, callbacks=[keep], **{**BARE, "enable_checkpointing": True}).fit(Own(), loader, loader)
     assert keep.best_model_score is not None
     return keep.best_model_path, keep.best_model_score.item()
 

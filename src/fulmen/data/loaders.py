@@ -15,7 +15,7 @@ from fulmen.utilities.combined_loader import CombinedLoader, length_of
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType
 from fulmen.utilities.rank_zero import rank_zero_warn
 
-__all__ = ["check_loader", "length_of", "planned_batches", "prepare"]
+__all__ = ["as_sequence", "check_loader", "length_of", "planned_batches", "prepare"]
 
 _WHERE = {
     "train_dataloader": "trainer.fit(model, train_dataloaders=loader)",
@@ -57,6 +57,13 @@ def check_loader(obj: Any, hook_name: str) -> None:
                 f"`{hook_name}` got the data set {type(loader).__name__} itself, which gives single samples and no "
                 f"batches. What to do: `DataLoader(dataset, batch_size=32)`."
             )
+
+
+def as_sequence(loaders: Any) -> list[Any]:
+    """The loaders that an evaluation goes over one after the other."""
+    if isinstance(loaders, CombinedLoader):
+        return loaders.flattened if loaders.mode == "sequential" else [loaders]
+    return CombinedLoader(loaders, "sequential").flattened
 
 
 def planned_batches(length: int | float, limit: int | float, name: str) -> int | float:

@@ -154,6 +154,9 @@ class Company:
         for place, values in reduce_results(self.strategy, results, self.batches, self.steps, last):
             metrics.send(values, place, epoch=False)
         self.steps = {}
+        for index in results.indices():
+            if index is not None:  # shown so far were this process's own
+                metrics.collect(results.entries_of(index), on_step=False, training=False)
 
 
 def _meets(module: Any, step: Callable[..., Any]) -> bool:

@@ -77,10 +77,14 @@ class EpochLoop(EpochViews):
                 self.cut_short = not last
                 break
         else:
-            if not self.is_last_batch:  # the loader gave less than it promised
-                optimization.flush()
-                fit.data.warn_if_short(index + 1)
+            self._end_of_data(index)
         results.in_batch = False
+
+    def _end_of_data(self, index: int) -> None:
+        """Uses what is left of a window, where the loader gave less than it promised."""
+        if not self.is_last_batch:
+            self.fit_loop.optimization.flush()
+            self.fit_loop.data.warn_if_short(index + 1)
 
     def _is_over(self) -> bool:
         """Does what a batch of an earlier run still waits for.

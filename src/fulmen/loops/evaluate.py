@@ -13,7 +13,7 @@ from fulmen.core.hooks import keep_modes
 from fulmen.core.module import LightningModule
 from fulmen.data.epochs import set_epoch
 from fulmen.data.feed import Feed
-from fulmen.data.loaders import check_loader, length_of, planned_batches, prepare
+from fulmen.data.loaders import as_sequence, check_loader, length_of, planned_batches, prepare
 from fulmen.data.parts import flat
 from fulmen.data.sharding import Share, way_of
 from fulmen.loops.company import Company, make_feed
@@ -25,7 +25,6 @@ from fulmen.loops.source import LoaderSource
 from fulmen.loops.transfer import plan_transfer
 from fulmen.loops.watch import watch_feed, watch_strategy, watch_transfer
 from fulmen.strategies.exchange import exchange
-from fulmen.utilities.combined_loader import CombinedLoader
 from fulmen.utilities.exceptions import MisconfiguredValue
 from fulmen.utilities.states import RunningStage, TrainerFn
 
@@ -43,13 +42,6 @@ def evaluation_mode(trainer: Trainer) -> AbstractContextManager[Any]:
     """
     fitting = trainer.state.fn == TrainerFn.FITTING
     return torch.inference_mode() if trainer.inference_mode and not fitting else torch.no_grad()
-
-
-def as_sequence(loaders: Any) -> list[Any]:
-    """The loaders that an evaluation goes over one after the other."""
-    if isinstance(loaders, CombinedLoader):
-        return loaders.flattened if loaders.mode == "sequential" else [loaders]
-    return CombinedLoader(loaders, "sequential").flattened
 
 
 class LoaderSet:
@@ -231,7 +223,6 @@ class EvaluationLoop(EvaluationViews):
             metrics.watch(results, "epoch")
             if company is not None:
                 company.reduce(results, last=False)
-                self._show(several)
             getattr(hooks, f"on_{self.event}_epoch_end")()
             if company is not None:
                 company.reduce(results)
@@ -368,13 +359,6 @@ class EvaluationLoop(EvaluationViews):
         if entries:
             metrics = self.trainer.metrics
             metrics.send(metrics.collect(entries, on_step=True, training=False), seen, epoch=False)
-
-    def _show(self, several: bool) -> None:
-        """Shows the values of all processes of each loader in place of this one's."""
-        assert self.results is not None
-        if several and self.sanity_batches is None:
-            for index in range(len(self.max_batches)):
-                self.trainer.metrics.collect(self.results.entries_of(index), on_step=False, training=False)
 
     def _publish(self, several: bool) -> Outputs:
         """Makes the epoch's values known, sends them to the loggers, and returns them for each loader."""
