@@ -527,7 +527,7 @@ FLAGS = [
     flag("above 0", "devices=1", devices=0),
     flag("above 0", "devices=1", TypeError, devices="two"),
     flag("one process on one device", 'strategy="ddp"', here=True, devices=2, strategy="single_device"),
-    flag("not supported yet", 'strategy="ddp"', strategy="fsdp"),
+    flag("not supported yet", 'strategy="ddp"', ValueError, strategy="fsdp"),
     flag("Received: quick", "'auto', 'single_device'", ValueError, strategy="quick"),
     flag("num_nodes=0", r"num_nodes=1\)", ValueError, num_nodes=0),
     flag("Received: fp16", "'16-mixed'", ValueError, precision="fp16"),

@@ -139,8 +139,9 @@ def _make(name: Any, devices: list[torch.device], several: bool) -> Strategy:
     if isinstance(name, str) and name in StrategyRegistry:
         return StrategyRegistry.make(name)
     if isinstance(name, str) and any(name == word or name.startswith(f"{word}_") for word in _LATER):
-        raise MisconfigurationException(
+        raise MisconfiguredValue(
             f"`strategy={name!r}` needs a kind of device, or models in parts, which are not supported yet.",
+            got=name,
             fix='`strategy="ddp"` trains a whole model on each device; `Trainer(devices=1, strategy="auto")` on one.',
         )
     choices = ("auto", *StrategyRegistry)
