@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -25,7 +26,14 @@ _PATIENCE = 5.0  # seconds that the host of the store waits for others to leave
 members: dict[int, Identity] = {}  # which process each rank is, once they have met
 
 
-def meet(environment: ClusterEnvironment, rank: int, world_size: int, timeout: timedelta, report_after: float) -> None:
+def meet(
+    environment: ClusterEnvironment,
+    rank: int,
+    world_size: int,
+    timeout: timedelta,
+    report_after: float,
+    ended: Callable[[], dict[int, str]] = dict,
+) -> None:
     """Waits until all processes are there. They stay together until they end, over several runs.
 
     Args:
@@ -34,6 +42,7 @@ def meet(environment: ClusterEnvironment, rank: int, world_size: int, timeout: t
         world_size: The number of processes.
         timeout: How long to wait for the others.
         report_after: After how many seconds to say who is missing.
+        ended: Which processes that this one has started have ended, and how.
 
     Raises:
         MisconfiguredRun: If the others do not come, are of another run, or one of this group has failed.
@@ -48,7 +57,7 @@ def meet(environment: ClusterEnvironment, rank: int, world_size: int, timeout: t
     if distributed.is_initialized() or _store is not None:
         return
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
-    meeting = Meeting(environment.main_address, environment.main_port, rank, world_size, report_after)
+    meeting = Meeting(environment.main_address, environment.main_port, rank, world_size, report_after, ended)
     store = meeting.store(timeout)
     members.update(meeting.wait_for_all(store, timeout))
     store.set_timeout(timeout)

@@ -236,3 +236,17 @@ def test_several_machines(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     _SubprocessScriptLauncher(LightningEnvironment(), 1, 2).start()
     assert (os.environ["WORLD_SIZE"], os.environ["LOCAL_RANK"], os.environ["NODE_RANK"]) == ("2", "0", "1")
+
+
+@pytest.mark.soak
+def test_a_run_does_not_wait_for_a_process_that_has_ended() -> None:
+    Path("program.py").write_text(
+        "import os, sys\n"
+        "from fulmen import Trainer\n"
+        "from fulmen.demos.boring_classes import BoringModel\n"
+        "if os.environ.get('LOCAL_RANK') == '1': sys.exit(0)\n"
+        "Trainer(accelerator='cpu', devices=2, strategy='ddp', max_steps=1, logger=False).fit(BoringModel())\n"
+    )
+    done = run("program.py")
+    assert done.returncode == 1
+    assert "The process with local rank 1 has ended with exit code 0 before it came" in done.stderr

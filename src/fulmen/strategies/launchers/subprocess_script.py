@@ -107,6 +107,10 @@ class _SubprocessScriptLauncher(_Launcher):
         ended = [(local_rank, process.poll()) for local_rank, process in enumerate(self.procs, start=1)]
         return [(local_rank, code) for local_rank, code in ended if code is not None]
 
+    def ended(self) -> dict[int, str]:
+        """How processes have ended, by their local ranks."""
+        return {local_rank: _how(local_rank, code) for local_rank, code in self.dead()}
+
     def kill(self, signum: int | signal.Signals) -> None:
         for process in self.procs:
             process.send_signal(signum)
