@@ -58,6 +58,20 @@ def test_the_program_is_started_again(tmp_path: Path) -> None:
     _check_notes()
 
 
+def test_processes_start_where_the_program_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative `os.chdir`, which each repeats, and relative parts of PYTHONPATH lead to the same places for all."""
+    os.makedirs("elsewhere")
+    os.makedirs("library")
+    Path("library/mine_alone.py").touch()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["library", os.environ.get("PYTHONPATH", "")]))
+    program("import mine_alone", name="inner.py")
+    head = Path("inner.py").read_text().replace("launcher = ", "os.chdir('elsewhere')\nlauncher = ")
+    Path("program.py").write_text(head)
+    done = run("program.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path("elsewhere/pid0").exists() and Path("elsewhere/pid1").exists()
+
+
 def test_a_package_is_started_again() -> None:
     os.makedirs("package")
     Path("package/__init__.py").touch()
