@@ -360,6 +360,7 @@ class DDPStrategy(ParallelStrategy):
 
     def on_exception(self, exception: BaseException) -> None:
         self._part()
+        process_group.break_off()
         end = getattr(self._launcher, "end", None)
         if end is not None:
             end(patient=True)  # this process prints last

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from fulmen.environments.cluster_environment import ClusterEnvironment
+from fulmen.strategies.connections import shut, sockets
 from fulmen.strategies.meeting import Meeting
 from fulmen.strategies.peers.liveness import Identity
 from fulmen.utilities.exceptions import MisconfiguredRun
@@ -21,6 +22,7 @@ distributed: Any = torch.distributed  # it names what it has in ways that type c
 _store: Any = None
 _runs = 0
 _given_up = False
+_connections: dict[int, int] = {}  # those that joining has made
 _PATIENCE = 5.0  # seconds that the host of the store waits for others to leave
 
 members: dict[int, Identity] = {}  # which process each rank is, once they have met
@@ -76,7 +78,10 @@ def join_group(backend: str, rank: int, world_size: int, timeout: timedelta) -> 
     if distributed.is_initialized():
         return
     inner = distributed.PrefixStore("default_pg", _store)
+    before = sockets()
     distributed.init_process_group(backend, store=inner, rank=rank, world_size=world_size, timeout=timeout)
+    if backend == "gloo":
+        _connections.update({one: inode for one, inode in sockets().items() if before.get(one) != inode})
     atexit.register(leave_group)
 
 
@@ -110,6 +115,13 @@ def give_up() -> None:
     """Takes note that a run has failed, so that nobody can know what the others of this group do next."""
     global _given_up
     _given_up = True
+
+
+def break_off() -> None:
+    """Ends the connections of a group that has failed: a program that goes on must not keep the others waiting."""
+    if _given_up and _connections:
+        shut(_connections, int(os.environ.get("MASTER_PORT", 0)))
+        _connections.clear()
 
 
 def store_of_run() -> Any:

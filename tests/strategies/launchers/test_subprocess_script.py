@@ -264,3 +264,22 @@ def test_a_run_does_not_wait_for_a_process_that_has_ended() -> None:
     done = run("program.py")
     assert done.returncode == 1
     assert "The process with local rank 1 has ended with exit code 0 before it came" in done.stderr
+
+
+@pytest.mark.soak
+def test_a_process_that_catches_the_error_keeps_no_other_waiting() -> None:
+    Path("program.py").write_text(
+        "import time\n"
+        "from fulmen import Trainer\n"
+        "from fulmen.demos.boring_classes import BoringModel\n"
+        "class Model(BoringModel):\n"
+        "    def training_step(self, batch, index):\n"
+        "        if self.global_rank: raise ValueError('mine')\n"
+        "        return super().training_step(batch, index)\n"
+        "trainer = Trainer(accelerator='cpu', devices=2, strategy='ddp', max_steps=1, logger=False)\n"
+        "try: trainer.fit(Model())\n"
+        "except Exception as error: caught = error\n"
+        "if trainer.global_rank: time.sleep(30)\n"
+        "print(type(caught).__name__)\n"
+    )
+    assert "PeerFailed\n" in run("program.py").stdout
