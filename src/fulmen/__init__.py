@@ -5,6 +5,7 @@ The names here are imported when they are first used, so that ``import fulmen`` 
 
 from __future__ import annotations
 
+import multiprocessing.process  # noqa: F401 - it takes note of the folder in which the program was started
 import os
 from typing import TYPE_CHECKING
 

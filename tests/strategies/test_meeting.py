@@ -94,3 +94,13 @@ def test_a_group_that_has_failed_is_not_used_again(monkeypatch: pytest.MonkeyPat
     environment: Any = None
     with pytest.raises(MisconfiguredRun, match=r"no group any more(.|\n)*Let the error end the program"):
         process_group.meet(environment, 0, 2, SHORT, 0.0)
+
+
+def test_one_that_has_ended_is_not_waited_for(port: int) -> None:
+    """At once, unless it had come before."""
+    waiting = Meeting("127.0.0.1", port, 0, 2, 0.0, lambda: {1: "The process with local rank 1 has ended"})
+    store = waiting.store(LONG)
+    with pytest.raises(MisconfiguredRun, match=r"local rank 1 has ended before it came(.|\n)*call `fit` in all"):
+        waiting.wait_for_all(store, LONG)
+    store.set("fulmen/here/1", store.get("fulmen/here/0"))
+    assert sorted(waiting.wait_for_all(store, LONG)) == [0, 1]

@@ -143,7 +143,12 @@ class DDPStrategy(ParallelStrategy):
         if self._process_group_backend is None:
             self._process_group_backend = process_group.default_backend(self.root_device)
         process_group.meet(
-            self.cluster_environment, self.global_rank, self.world_size, self._timeout, self._stall_report
+            self.cluster_environment,
+            self.global_rank,
+            self.world_size,
+            self._timeout,
+            self._stall_report,
+            getattr(self._launcher, "ended", dict),
         )
         if self.world_size > 1 and self.peers is None:
             from fulmen.strategies.peers.peers import Peers
@@ -355,6 +360,7 @@ class DDPStrategy(ParallelStrategy):
 
     def on_exception(self, exception: BaseException) -> None:
         self._part()
+        process_group.break_off()
         end = getattr(self._launcher, "end", None)
         if end is not None:
             end(patient=True)  # this process prints last

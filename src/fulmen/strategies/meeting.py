@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -36,14 +36,25 @@ class Meeting:
         rank: This process's number.
         world_size: The number of processes.
         report_after: After how many seconds to say who is missing; 0 for never.
+        ended: Which processes that this one has started have ended: how, by their local ranks. This one has local
+            rank 0.
     """
 
-    def __init__(self, address: str, port: int, rank: int, world_size: int, report_after: float) -> None:
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        rank: int,
+        world_size: int,
+        report_after: float,
+        ended: Callable[[], dict[int, str]] = dict,
+    ) -> None:
         self.address = address
         self.port = port
         self.rank = rank
         self.world_size = world_size
         self.report_after = report_after
+        self.ended = ended
 
     def store(self, timeout: timedelta) -> Any:
         """The store, as soon as it is there.
@@ -85,18 +96,20 @@ class Meeting:
             Which process each rank is.
 
         Raises:
-            MisconfiguredRun: If one does not come in time, or belongs to a run of another size.
+            MisconfiguredRun: If one does not come in time, has ended before, or belongs to a run of another size.
         """
         own = this_process(owns_store=self.rank == 0 and not is_torchruns())
         store.set(f"fulmen/here/{self.rank}", json.dumps({"size": self.world_size, "process": own.as_dict()}))
         here: dict[int, Identity] = {}
         told = self.report_after <= 0
         for waited in self._clock(timeout):
+            ended = self.ended()  # before it is asked who has come: one may have come and ended since
             for rank in range(self.world_size):
                 if rank not in here and store.check([f"fulmen/here/{rank}"]):
                     here[rank] = self._read(store.get(f"fulmen/here/{rank}"), rank)
             if len(here) == self.world_size:
                 return here
+            self._check({local: how for local, how in ended.items() if self.rank + local not in here})
             if not told and waited > self.report_after:
                 told = True
                 if self.rank == min(here):
@@ -106,6 +119,16 @@ class Meeting:
             got=f"{self._missing(here)} within {timeout.total_seconds():g} seconds",
             fix="See whether these processes were started, each with its own rank, and what they have printed.",
         )
+
+    def _check(self, ended: dict[int, str]) -> None:
+        """Raises if a process will not come any more."""
+        for how in ended.values():
+            raise MisconfiguredRun(
+                f"A run on {self.world_size} processes begins when all of them are there.",
+                got=f"{how} before it came to `trainer.fit` or another run of the Trainer",
+                fix="The program runs in every process from its first line on: end none of them before `fit` is over, "
+                "call `fit` in all and not under `if rank == 0`, and see what that process has printed.",
+            )
 
     def _read(self, said: bytes, rank: int) -> Identity:
         found = json.loads(said)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import atexit
 import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import torch
 
 from fulmen.environments.cluster_environment import ClusterEnvironment
+from fulmen.strategies.connections import shut, sockets
 from fulmen.strategies.meeting import Meeting
 from fulmen.strategies.peers.liveness import Identity
 from fulmen.utilities.exceptions import MisconfiguredRun
@@ -20,12 +22,20 @@ distributed: Any = torch.distributed  # it names what it has in ways that type c
 _store: Any = None
 _runs = 0
 _given_up = False
+_connections: dict[int, int] = {}  # those that joining has made
 _PATIENCE = 5.0  # seconds that the host of the store waits for others to leave
 
 members: dict[int, Identity] = {}  # which process each rank is, once they have met
 
 
-def meet(environment: ClusterEnvironment, rank: int, world_size: int, timeout: timedelta, report_after: float) -> None:
+def meet(
+    environment: ClusterEnvironment,
+    rank: int,
+    world_size: int,
+    timeout: timedelta,
+    report_after: float,
+    ended: Callable[[], dict[int, str]] = dict,
+) -> None:
     """Waits until all processes are there. They stay together until they end, over several runs.
 
     Args:
@@ -34,6 +44,7 @@ def meet(environment: ClusterEnvironment, rank: int, world_size: int, timeout: t
         world_size: The number of processes.
         timeout: How long to wait for the others.
         report_after: After how many seconds to say who is missing.
+        ended: Which processes that this one has started have ended, and how.
 
     Raises:
         MisconfiguredRun: If the others do not come, are of another run, or one of this group has failed.
@@ -48,7 +59,7 @@ def meet(environment: ClusterEnvironment, rank: int, world_size: int, timeout: t
     if distributed.is_initialized() or _store is not None:
         return
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
-    meeting = Meeting(environment.main_address, environment.main_port, rank, world_size, report_after)
+    meeting = Meeting(environment.main_address, environment.main_port, rank, world_size, report_after, ended)
     store = meeting.store(timeout)
     members.update(meeting.wait_for_all(store, timeout))
     store.set_timeout(timeout)
@@ -67,7 +78,10 @@ def join_group(backend: str, rank: int, world_size: int, timeout: timedelta) -> 
     if distributed.is_initialized():
         return
     inner = distributed.PrefixStore("default_pg", _store)
+    before = sockets()
     distributed.init_process_group(backend, store=inner, rank=rank, world_size=world_size, timeout=timeout)
+    if backend == "gloo":
+        _connections.update({one: inode for one, inode in sockets().items() if before.get(one) != inode})
     atexit.register(leave_group)
 
 
@@ -101,6 +115,13 @@ def give_up() -> None:
     """Takes note that a run has failed, so that nobody can know what the others of this group do next."""
     global _given_up
     _given_up = True
+
+
+def break_off() -> None:
+    """Ends the connections of a group that has failed: a program that goes on must not keep the others waiting."""
+    if _given_up and _connections:
+        shut(_connections, int(os.environ.get("MASTER_PORT", 0)))
+        _connections.clear()
 
 
 def store_of_run() -> Any:

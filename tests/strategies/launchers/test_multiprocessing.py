@@ -168,6 +168,29 @@ def test_none_stays_when_the_program_is_told_to_end(number: signal.Signals, code
     assert process.exitcode == code
 
 
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGTERM, SIGTERMException), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_may_come_before_all_have_started(
+    number: signal.Signals, kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends all, also those that start later, and these have the handlers that a process has."""
+    earlier = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
+
+    def work() -> None:
+        assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == earlier
+        sleeper()
+
+    def start(process: Any, original: Any = multiprocessing.process.BaseProcess.start) -> None:
+        original(process)
+        if process.name == "rank 1":
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", start)
+    with pytest.raises(kind) as raised:
+        launcher().launch(work)
+    assert raised.value.__cause__ is None  # none has failed
+    assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == earlier
+
+
 def test_a_program_that_is_told_twice_waits_no_longer() -> None:
     def work() -> None:
         signal.signal(signal.SIGTERM, lambda *_: Path("told").touch())
@@ -192,6 +215,12 @@ def test_it_works_outside_the_main_thread() -> None:
     thread.start()
     thread.join(30)
     assert found == [7]
+
+
+def test_a_program_from_a_pipe_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "<stdin>", raising=False)
+    with pytest.raises(MisconfigurationException, match=r"in no file(.|\n)*Put the code into a file"):
+        launcher(2, "spawn").launch(sleeper)
 
 
 def test_signals_reach_all() -> None:

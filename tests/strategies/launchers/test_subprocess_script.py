@@ -58,6 +58,20 @@ def test_the_program_is_started_again(tmp_path: Path) -> None:
     _check_notes()
 
 
+def test_processes_start_where_the_program_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative `os.chdir`, which each repeats, and relative parts of PYTHONPATH lead to the same places for all."""
+    os.makedirs("elsewhere")
+    os.makedirs("library")
+    Path("library/mine_alone.py").touch()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["library", os.environ.get("PYTHONPATH", "")]))
+    program("import mine_alone", name="inner.py")
+    head = Path("inner.py").read_text().replace("launcher = ", "os.chdir('elsewhere')\nlauncher = ")
+    Path("program.py").write_text(head)
+    done = run("program.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path("elsewhere/pid0").exists() and Path("elsewhere/pid1").exists()
+
+
 def test_a_package_is_started_again() -> None:
     os.makedirs("package")
     Path("package/__init__.py").touch()
@@ -236,3 +250,36 @@ def test_several_machines(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     _SubprocessScriptLauncher(LightningEnvironment(), 1, 2).start()
     assert (os.environ["WORLD_SIZE"], os.environ["LOCAL_RANK"], os.environ["NODE_RANK"]) == ("2", "0", "1")
+
+
+@pytest.mark.soak
+def test_a_run_does_not_wait_for_a_process_that_has_ended() -> None:
+    Path("program.py").write_text(
+        "import os, sys\n"
+        "from fulmen import Trainer\n"
+        "from fulmen.demos.boring_classes import BoringModel\n"
+        "if os.environ.get('LOCAL_RANK') == '1': sys.exit(0)\n"
+        "Trainer(accelerator='cpu', devices=2, strategy='ddp', max_steps=1, logger=False).fit(BoringModel())\n"
+    )
+    done = run("program.py")
+    assert done.returncode == 1
+    assert "The process with local rank 1 has ended with exit code 0 before it came" in done.stderr
+
+
+@pytest.mark.soak
+def test_a_process_that_catches_the_error_keeps_no_other_waiting() -> None:
+    Path("program.py").write_text(
+        "import time\n"
+        "from fulmen import Trainer\n"
+        "from fulmen.demos.boring_classes import BoringModel\n"
+        "class Model(BoringModel):\n"
+        "    def training_step(self, batch, index):\n"
+        "        if self.global_rank: raise ValueError('mine')\n"
+        "        return super().training_step(batch, index)\n"
+        "trainer = Trainer(accelerator='cpu', devices=2, strategy='ddp', max_steps=1, logger=False)\n"
+        "try: trainer.fit(Model())\n"
+        "except Exception as error: caught = error\n"
+        "if trainer.global_rank: time.sleep(30)\n"
+        "print(type(caught).__name__)\n"
+    )
+    assert "PeerFailed\n" in run("program.py").stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.process
 import os
 import subprocess
 import sys
@@ -14,6 +15,16 @@ def is_interactive() -> bool:
     """Whether somebody sits at a prompt or a notebook, whose lines no other process could run."""
     ipython = sys.modules.get("IPython")
     return hasattr(sys, "ps1") or (ipython is not None and ipython.get_ipython() is not None)
+
+
+def began_in() -> str | None:
+    """The folder in which the program was started, as far as it is known; None for the present one.
+
+    What a program does before a run, such as `os.chdir`, it does again in each process. Python takes note of the folder
+    when torch or Fulmen is first imported.
+    """
+    folder: str | None = getattr(multiprocessing.process, "ORIGINAL_DIR", None)
+    return folder if folder is not None and os.path.isdir(folder) else None
 
 
 def own_command() -> list[str]:

@@ -46,25 +46,26 @@ class Group:
 
     def join(self) -> None:
         """Waits until all have ended, by themselves or not."""
-        self._listen()
         try:
+            if self.asked == signal.SIGTERM:  # while they were started
+                self.kill(signal.SIGTERM, again=False)
             while running := self.running():
                 self._hear(running)
                 self._plan()
                 self._act()
         finally:
-            self._unlisten()
+            self.unlisten()
             self.end(0.0)
 
     def running(self) -> list[int]:
         """The numbers of those that have not ended."""
         return [index for index, process in enumerate(self.processes) if process.is_alive()]
 
-    def kill(self, signum: int) -> None:
-        """Sends a signal to all that run."""
+    def kill(self, signum: int, again: bool = True) -> None:
+        """Sends a signal to all that run; or to those that have got none from here."""
         for index in self.running():
             pid = self.processes[index].pid
-            if pid is not None:
+            if pid is not None and (again or index not in self._told):
                 self._told.add(index)
                 os.kill(pid, signum)  # it is our child and not waited for yet, so the number is still its own
 
@@ -119,7 +120,8 @@ class Group:
 
     # Signals that come to this process.
 
-    def _listen(self) -> None:
+    def listen(self) -> None:
+        """From now on a signal ends the processes; to be called before the first is started."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -128,7 +130,8 @@ class Group:
                 self._earlier[number] = earlier
                 signal.signal(number, self._note)
 
-    def _unlisten(self) -> None:
+    def unlisten(self) -> None:
+        """Signals do what they did before; also in a fork of this process, which ends by them as others do."""
         for number, earlier in self._earlier.items():
             signal.signal(number, earlier)
 

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -110,6 +111,12 @@ class _MultiProcessingLauncher(_Launcher):
                 fix='`strategy="ddp"`, which takes part in what `torchrun`, `srun` or another Trainer has started; or '
                 "unset LOCAL_RANK, if it is left over.",
             )
+        if self._start_method != "fork" and (getattr(sys.modules["__main__"], "__file__", None) or "").startswith("<"):
+            raise MisconfiguredRun(
+                "New processes import the program, and this one is in no file.",
+                got="a program that came through a pipe",
+                fix='Put the code into a file and run that, or pass `strategy="ddp_fork"`.',
+            )
         if self._start_method == "fork" and torch.cuda.is_initialized():
             raise MisconfiguredRun(
                 "A process that has used a GPU cannot be forked: the GPU would not work in the new processes.",
@@ -168,6 +175,7 @@ class _MultiProcessingLauncher(_Launcher):
         context: Any = multiprocessing.get_context(self._start_method)
         count = self._strategy.num_processes
         self._group = group = Group([], [], int(variables["NODE_RANK"]) * count)
+        group.listen()  # one that comes between a start and the wait would leave the processes without this one
         try:
             for local_rank in range(count):
                 place = Place(local_rank, count, variables, os.path.join(folder, "result"), self._start_method)
@@ -179,6 +187,7 @@ class _MultiProcessingLauncher(_Launcher):
                 group.processes.append(process)
                 group.connections.append(here)
         except BaseException:
+            group.unlisten()
             group.end(0.0)
             raise
         return group

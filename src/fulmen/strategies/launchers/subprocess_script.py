@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fulmen.environments.cluster_environment import ClusterEnvironment
-from fulmen.strategies.launchers.command import own_command
+from fulmen.strategies.launchers.command import began_in, own_command
 from fulmen.strategies.launchers.launcher import _Launcher
 from fulmen.strategies.launchers.meeting import divide_threads, meeting
 from fulmen.utilities import parent
@@ -98,7 +98,7 @@ class _SubprocessScriptLauncher(_Launcher):
         atexit.register(self._at_exit)
         for local_rank in range(1, self.num_processes):
             told = {"LOCAL_RANK": str(local_rank), parent.VARIABLE: str(self._owner)}
-            self.procs.append(subprocess.Popen(command, env={**os.environ, **told}))
+            self.procs.append(subprocess.Popen(command, env={**os.environ, **told}, cwd=began_in()))
         if self.procs:
             threading.Thread(target=self._watch, name="fulmen-launcher", daemon=True).start()
 
@@ -106,6 +106,10 @@ class _SubprocessScriptLauncher(_Launcher):
         """The processes that have ended, each with its local rank and its exit code (a signal's number, negative)."""
         ended = [(local_rank, process.poll()) for local_rank, process in enumerate(self.procs, start=1)]
         return [(local_rank, code) for local_rank, code in ended if code is not None]
+
+    def ended(self) -> dict[int, str]:
+        """How processes have ended, by their local ranks."""
+        return {local_rank: _how(local_rank, code) for local_rank, code in self.dead()}
 
     def kill(self, signum: int | signal.Signals) -> None:
         for process in self.procs:

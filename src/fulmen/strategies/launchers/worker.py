@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from fulmen.strategies.launchers.group import Group
 from fulmen.strategies.launchers.meeting import divide_threads
 from fulmen.strategies.launchers.parcel import Job, receive, send
 from fulmen.strategies.launchers.report import Report
@@ -49,6 +51,7 @@ def work(job: Job | str, place: Place, told: Connection) -> None:
         place: Which process this is.
         told: Where the report goes.
     """
+    _forget_group()
     _follow_parent()
     try:
         _settle(place)
@@ -78,6 +81,14 @@ def _settle(place: Place) -> None:
         torch.set_num_threads(1)  # OpenMP's threads are not there any more, and more than one would wait for them
     else:
         divide_threads(place.count)
+
+
+def _forget_group() -> None:
+    """What a fork does on a signal is not what the process that waits for it does."""
+    waiting = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    waiting = waiting or getattr(signal.getsignal(signal.SIGINT), "__self__", None)
+    if isinstance(waiting, Group):
+        waiting.unlisten()
 
 
 def _follow_parent() -> None:
