@@ -30,8 +30,8 @@ _REMEDIES = {
     "exception": "Mend the error of rank {rank} below; the other ranks only followed.",
     "exit": "Let every rank end the run, with `trainer.should_stop = True` or an exception, instead of its process.",
     "killed": "See in the system's log (`dmesg`) whether memory ran out on that host, or who killed the process.",
-    "left": "Call the same methods of the Trainer on every rank, without `if trainer.is_global_zero`, and let no rank end"
-    " its program before. For what one process does alone, use a `Trainer(devices=1)`.",
+    "left": "Call the same methods of the Trainer on every rank, without `if trainer.is_global_zero`, and let no rank"
+    " end its program before. For what one process does alone, use a `Trainer(devices=1)`.",
     "stalled": "See below where each rank waits. Where the work only takes long, pass a longer"
     " `DDPStrategy(stall_timeout=...)` or set FULMEN_STALL_TIMEOUT, in seconds.",
     "lost": "See whether that host is up and its network works, and what its log says last.",
