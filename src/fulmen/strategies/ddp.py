@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -357,6 +358,16 @@ class DDPStrategy(ParallelStrategy):
         if self.peers is not None and not asked:
             process_group.give_up()
         return super().explain(error, asked)
+
+    @contextmanager
+    def outside_of_a_run(self, call: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            failure = None if self.peers is not None else process_group.explain(error, self.global_rank, call)
+            if failure is None:
+                raise
+            raise failure from None
 
     def on_exception(self, exception: BaseException) -> None:
         self._part()

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import time
+<<<<<<< HEAD
 from collections.abc import Callable
+=======
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+>>>>>>> peers2
 from datetime import timedelta
 from typing import Any
 
 import torch
 
 from fulmen.environments.cluster_environment import ClusterEnvironment
+<<<<<<< HEAD
 from fulmen.strategies.connections import shut, sockets
 from fulmen.strategies.meeting import Meeting
 from fulmen.strategies.peers.liveness import Identity
+=======
+from fulmen.strategies.meeting import Meeting, is_torchruns
+from fulmen.strategies.peers.board import Board
+from fulmen.strategies.peers.faults import Fault, PeerFailed, fault_of, is_of_a_broken_connection
+from fulmen.strategies.peers.liveness import Identity, how_it_ended
+from fulmen.strategies.peers.wire import NoAnswer, StoreLost
+>>>>>>> peers2
 from fulmen.utilities.exceptions import MisconfiguredRun
 
 distributed: Any = torch.distributed  # it names what it has in ways that type checkers miss
@@ -22,8 +37,14 @@ distributed: Any = torch.distributed  # it names what it has in ways that type c
 _store: Any = None
 _runs = 0
 _given_up = False
+<<<<<<< HEAD
 _connections: dict[int, int] = {}  # those that joining has made
 _PATIENCE = 5.0  # seconds that the host of the store waits for others to leave
+=======
+# Seconds: how long the host of the store waits for others to leave; how long a process may take to end after it has
+# closed its connections.
+_PATIENCE, _CLOSED = 5.0, 2.0
+>>>>>>> peers2
 
 members: dict[int, Identity] = {}  # which process each rank is, once they have met
 
@@ -83,6 +104,34 @@ def join_group(backend: str, rank: int, world_size: int, timeout: timedelta) -> 
     if backend == "gloo":
         _connections.update({one: inode for one, inode in sockets().items() if before.get(one) != inode})
     atexit.register(leave_group)
+    atexit.register(_say_that_it_ends, os.getpid(), rank)  # before the group is left
+
+
+def _say_that_it_ends(pid: int, rank: int) -> None:
+    """Puts it into the news of a run that the others may begin later: this process may wait long for those it started.
+
+    Only where the store is there for sure.
+    """
+    store_stays = is_torchruns() or (rank in members and members[rank].owns_store)
+    if os.getpid() != pid or _given_up or _store is None or not store_stays:
+        return
+    error = getattr(sys, "last_value", None)
+    fault = Fault(rank, "left", "Its program has come to its end.") if error is None else fault_of(error, rank)
+    with _board_of_next_run(rank) as board:
+        board.say("fault", fault=fault.as_dict())
+        board.note("seen", 1)  # nobody has to wait for it, or to end it
+
+
+@contextmanager
+def _board_of_next_run(rank: int) -> Iterator[Board]:
+    board = Board(distributed.PrefixStore(f"fulmen/{_runs + 1}", _store), rank)
+    board.start()
+    try:
+        yield board
+    except (NoAnswer, StoreLost):
+        pass  # who needs to know finds it out in another way
+    finally:
+        board.stop()
 
 
 def leave_group() -> None:
@@ -117,11 +166,46 @@ def give_up() -> None:
     _given_up = True
 
 
+<<<<<<< HEAD
 def break_off() -> None:
     """Ends the connections of a group that has failed: a program that goes on must not keep the others waiting."""
     if _given_up and _connections:
         shut(_connections, int(os.environ.get("MASTER_PORT", 0)))
         _connections.clear()
+=======
+def explain(error: Exception, rank: int, call: str) -> PeerFailed | None:
+    """What an error is that comes from a process which has ended between two runs, where nobody looks after them.
+
+    Args:
+        error: What a collective has raised.
+        rank: This process's number.
+        call: The method of the Trainer that it called.
+
+    Returns:
+        None if it is another error, or the process lives or cannot be seen from here.
+    """
+    if not is_of_a_broken_connection(error) or rank not in members:
+        return None
+    deadline = time.monotonic() + _CLOSED
+    while (fault := _who_is_gone(rank)) is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if fault is None:
+        return None
+    text = f"Rank {rank} is in `{call}`. On rank {fault.rank}: {fault.text}"
+    return PeerFailed(replace(fault, text=text), len(members))
+
+
+def _who_is_gone(rank: int) -> Fault | None:
+    found: list[Fault] = []
+    if _store is not None:
+        with _board_of_next_run(rank) as board:
+            found += [Fault(**event["fault"]) for event in board.news()]
+    for other, one in members.items():
+        ended = how_it_ended(one) if one.host == members[rank].host and other != rank else None
+        if ended is not None:
+            found.append(Fault(other, *ended))
+    return found[0] if found else None
+>>>>>>> peers2
 
 
 def store_of_run() -> Any:

@@ -282,6 +282,14 @@ class Strategy(StrategyHooks, ABC):
         failure: BaseException = self.peers.fail(error)
         return failure
 
+    def outside_of_a_run(self, call: str) -> AbstractContextManager[Any]:
+        """Makes an error about processes that are gone say so, where no run looks after them.
+
+        Args:
+            call: The method of the Trainer that all processes have to call.
+        """
+        return nullcontext()
+
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         """Lets processes agree on a decision.
 

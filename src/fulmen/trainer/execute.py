@@ -24,6 +24,7 @@ from fulmen.trainer.launched import start_others
 from fulmen.trainer.logging import agree_on_places, begin_logging, end_logging
 from fulmen.trainer.optimizers import set_up_optimizers
 from fulmen.trainer.profiling import begin_profile, end_profile
+from fulmen.trainer.same import check_same
 from fulmen.trainer.signals import requeue_signal
 from fulmen.utilities.codec import decode_checkpoint, is_trusted
 from fulmen.utilities.exceptions import MisconfiguredType
@@ -192,6 +193,7 @@ def begin(trainer: Trainer, job: Job) -> None:
     fitting = fn == TrainerFn.FITTING
     module = assemble(trainer, job)
     trainer.strategy.setup_environment()
+    check_same(trainer, fn)
     agree_on_places(trainer)
     trainer._ckpt_path = trainer.strategy.broadcast(
         _requeued(trainer, fn) or find_checkpoint(trainer, job.ckpt_path, fn, model_given=job.model is not None)

@@ -411,15 +411,15 @@ class Trainer(PartViews):
                 fix="Call `trainer.fit(model, ...)` or `trainer.validate(model, ...)` first, or save the weights with "
                 "`torch.save(model.state_dict(), path)`.",
             )
-        from fulmen.checkpoint.capture import dump
-        from fulmen.checkpoint.io import join
+        from fulmen.checkpoint import capture, io
 
-        with nullcontext() if self._profiler is None else self._profiler.profile("save_checkpoint"):
-            checkpoint = dump(self, weights_only=bool(weights_only))
+        profile = nullcontext() if self._profiler is None else self._profiler.profile("save_checkpoint")
+        with self.strategy.outside_of_a_run("save_checkpoint"), profile:
+            checkpoint = capture.dump(self, weights_only=bool(weights_only))
             self.strategy.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
             if self.state.status != TrainerStatus.RUNNING:  # nothing goes on meanwhile, and the file is looked for
-                join(self.strategy.checkpoint_io)
-        self.strategy.barrier("Trainer.save_checkpoint")
+                io.join(self.strategy.checkpoint_io)
+            self.strategy.barrier("Trainer.save_checkpoint")
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Prints on rank 0 alone, above the progress bar where there is one.

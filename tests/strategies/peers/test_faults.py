@@ -29,6 +29,7 @@ def _raised(error: BaseException) -> BaseException:
         ("exception", "Mend the error of rank 1 below"),
         ("exit", "Let every rank end the run"),
         ("killed", "whether memory ran out"),
+        ("left", "without `if trainer.is_global_zero`"),
         ("stalled", "stall_timeout"),
         ("lost", "whether that host is up"),
     ],
@@ -38,6 +39,18 @@ def test_it_says_who_and_what_to_do(kind: str, remedy: str) -> None:
     assert text.startswith("Rank 1 of 4 ")
     assert remedy in text.splitlines()[1]
     assert text.endswith("last line")
+
+
+def test_a_request_to_end_is_no_matter_of_memory() -> None:
+    text = str(PeerFailed(Fault(1, "killed", "Process 7 was killed by SIGTERM."), 2))
+    assert text.startswith("Rank 1 of 2 is gone: its process was ended by SIGTERM.")
+    assert "who has asked that process to end" in text.splitlines()[1]
+    assert "dmesg" in str(PeerFailed(Fault(1, "killed", "Process 7 was killed by SIGKILL."), 2))
+
+
+def test_a_stall_that_is_nobodys() -> None:
+    text = str(PeerFailed(Fault(-1, "stalled", ""), 2))
+    assert text.startswith("The group, whose ranks wait for each other, makes no progress")
 
 
 def test_a_store_of_no_rank() -> None:

@@ -50,11 +50,12 @@ def test_one_that_was_killed(child: subprocess.Popen[bytes], number: int, name: 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_one_that_has_ended() -> None:
-    process = subprocess.Popen(["sh", "-c", "exit 3"])
+@pytest.mark.parametrize(("code", "kind"), [(3, "exit"), (0, "left")])
+def test_one_that_has_ended(code: int, kind: str) -> None:
+    process = subprocess.Popen(["sh", "-c", f"exit {code}"])
     identity = _identity(process)
     _until_it_ends(process.pid)
-    assert how_it_ended(identity) == ("exit", f"Process {process.pid} has ended with the exit code 3.")
+    assert how_it_ended(identity) == (kind, f"Process {process.pid} has ended with the exit code {code}.")
     process.wait()
 
 

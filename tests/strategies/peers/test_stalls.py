@@ -12,6 +12,7 @@ import torch.distributed as dist
 from fulmen.strategies.peers import stall_watch, stalls
 from fulmen.strategies.peers.peers import Peers
 from fulmen.strategies.peers.stall_watch import StallWatch
+from fulmen.utilities.tree import apply_to_collection
 
 
 def _answer(**more: Any) -> dict[str, Any]:
@@ -27,6 +28,20 @@ def _answer(**more: Any) -> dict[str, Any]:
         ({0: _answer(**{"in": "/x/torch/autograd/graph.py"}), 1: _answer(), 2: _answer(where="a barrier")}, 1),
         ({0: _answer(), 1: None}, 1),
         ({0: _answer(passed=[4, 0]), 1: _answer(passed=[3, 2])}, 1),
+        (  # a collective in a step, which the others do not call
+            {0: _answer(**{"in": "/x/torch/autograd/graph.py"}), 1: _answer(where="all_gather", called=True)},
+            1,
+        ),
+        (
+            {
+                0: _answer(**{"in": "/x/torch/autograd/graph.py"}),
+                1: _answer(**{"in": "/x/torch/distributed/distributed_c10d.py"}, called=True),
+            },
+            1,
+        ),
+        ({0: _answer(where="all_gather", called=True), 1: _answer(where="a barrier", called=True)}, stalls.NOBODY),
+        ({0: _answer(where="all_gather", called=True), 1: _answer(where="all_gather", called=True)}, 0),
+        ({0: _answer(where="all_gather", called=True), 1: _answer(called=True)}, 1),
     ],
 )
 def test_the_culprit_is_who_holds_up_the_others(answers: dict[int, Any], culprit: int) -> None:
@@ -40,6 +55,21 @@ def test_a_report_has_a_line_for_each_rank() -> None:
     assert "Rank 0, 70 s after it had passed (3, 0), waiting in the barrier 'x': a.py:1 in f" in text
     assert "Rank 1 does not answer" in text
     assert "Rank 2, 65 s after it had passed no gate: a.py:1 in f" in text
+
+
+def test_a_report_of_ranks_that_wait_in_different_places() -> None:
+    text = stalls.tell({0: _answer(where="all_gather"), 1: _answer(where="a barrier")})
+    assert text.splitlines()[1] == "The ranks wait for each other in different places:"
+
+
+def test_a_location_says_whether_fulmen_has_called_it() -> None:
+    def step() -> None:
+        found.append(stalls.location(threading.get_ident())["called"])
+
+    found: list[bool] = []
+    step()
+    apply_to_collection(1, int, lambda _: step())
+    assert found == [False, True]
 
 
 def test_the_location_is_the_users_line() -> None:

@@ -238,7 +238,7 @@ def _as_they_knew(report: Report, folder: str) -> Report:
             fault = Fault(**json.load(file))
     except (OSError, ValueError):  # nobody knew more, or who wrote it was killed
         return report
-    if fault.kind in ("killed", "exit"):
+    if fault.kind in ("killed", "left", "exit"):
         return report
     return Report(fault.rank, report.pid, fault.kind, fault.text, report.code)
 

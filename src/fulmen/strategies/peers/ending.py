@@ -142,7 +142,7 @@ class Ending:
         if fault.rank == peers.rank or (tells and fault.kind in ("stalled", "lost")):  # who may not be able to say it
             record_error(failed)
         self._kill_the_deaf(board)
-        who = f"rank {fault.rank}" if fault.rank >= 0 else "the store"
+        who = f"rank {fault.rank}" if fault.rank >= 0 else "the group" if fault.kind == "stalled" else "the store"
         short = (
             f"Rank {peers.rank} of {peers.world_size} ends because {'it' if fault.rank == peers.rank else who} failed."
         )

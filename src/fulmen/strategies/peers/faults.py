@@ -22,6 +22,7 @@ _HEADLINES = {
     "exception": "failed",
     "exit": "has ended its process before the run was over",
     "killed": "is gone: its process ended without a word",
+    "left": "has ended its program, and takes no part in this run",
     "stalled": "makes no progress, and so nobody does",
     "lost": "does not answer",
 }
@@ -29,10 +30,15 @@ _REMEDIES = {
     "exception": "Mend the error of rank {rank} below; the other ranks only followed.",
     "exit": "Let every rank end the run, with `trainer.should_stop = True` or an exception, instead of its process.",
     "killed": "See in the system's log (`dmesg`) whether memory ran out on that host, or who killed the process.",
+    "left": "Call the same methods of the Trainer on every rank, without `if trainer.is_global_zero`, and let no rank"
+    " end its program before. For what one process does alone, use a `Trainer(devices=1)`.",
     "stalled": "See below where each rank waits. Where the work only takes long, pass a longer"
     " `DDPStrategy(stall_timeout=...)` or set FULMEN_STALL_TIMEOUT, in seconds.",
     "lost": "See whether that host is up and its network works, and what its log says last.",
 }
+# A signal that asks a process to end is sent by a person or by the job's scheduler.
+_ASKED_TO_END = "was killed by SIGTERM."
+_WHO_ASKED = "See who has asked that process to end: the job's scheduler, a limit of time, or somebody with `kill`."
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class Fault:
 
     Attributes:
         rank: Whose it was; -1 for that of no rank.
-        kind: ``"exception"``, ``"exit"``, ``"killed"``, ``"stalled"`` or ``"lost"``.
+        kind: ``"exception"``, ``"exit"``, ``"killed"``, ``"left"`` (its program has come to its end), ``"stalled"`` or
+            ``"lost"``.
         text: What is known of it: a traceback, an exit code, where the ranks were.
     """
 
@@ -73,10 +80,13 @@ class PeerFailed(RuntimeError):
     def __str__(self) -> str:
         fault = self.fault
         who = f"Rank {fault.rank} of {self.world_size}" if fault.rank >= 0 else "The store that the ranks agree through"
-        lines = [
-            f"{who} {_HEADLINES.get(fault.kind, 'failed')}. The run ends on all ranks, and nothing is saved.",
-            f"What to do: {_REMEDIES.get(fault.kind, _REMEDIES['exception']).format(rank=fault.rank)}",
-        ]
+        if fault.rank < 0 and fault.kind == "stalled":
+            who = "The group, whose ranks wait for each other,"
+        headline = _HEADLINES.get(fault.kind, "failed")
+        remedy = _REMEDIES.get(fault.kind, _REMEDIES["exception"]).format(rank=fault.rank)
+        if fault.kind == "killed" and _ASKED_TO_END in fault.text:
+            headline, remedy = "is gone: its process was ended by SIGTERM", _WHO_ASKED
+        lines = [f"{who} {headline}. The run ends on all ranks, and nothing is saved.", f"What to do: {remedy}"]
         if fault.text:
             lines += [f"On rank {fault.rank}:" if fault.kind == "exception" else "What is known:", fault.text.rstrip()]
         return "\n".join(lines)

@@ -83,7 +83,7 @@ def _from_status(pid: int, status: int) -> tuple[str, str]:
         return "killed", f"Process {pid} was killed by {name}."
     if status >> 8:
         return "exit", f"Process {pid} has ended with the exit code {status >> 8}."
-    return "killed", f"Process {pid} has ended."  # with 0, or its parent may not know
+    return "left", f"Process {pid} has ended with the exit code 0."
 
 
 def _stat(pid: int) -> list[str] | None:

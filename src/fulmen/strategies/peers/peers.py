@@ -63,6 +63,7 @@ class Peers:
         where: In what the main thread waits for others.
         patient: In how many such waits it is that may take as long as they want.
         exits: Whether the main thread ends the process without complaint.
+        run: The method of the Trainer that runs, as ``"validate"``.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Peers:
         self.where = ""
         self.patient = 0
         self.exits = False
+        self.run = ""
         self.rank = rank
         self.world_size = world_size
         self.report_after = report_after
@@ -208,6 +210,11 @@ class Peers:
         if self.culprit is not None:
             return False
         return None not in self._ask().values() and self.culprit is None
+
+    @property
+    def whereabouts(self) -> str:
+        """Which method of the Trainer this rank is in, as a sentence."""
+        return f"Rank {self.rank} is in `{self.run}`." if self.run else f"Rank {self.rank} goes on."
 
     def _all_exit(self) -> bool:
         """Whether all ranks end their processes here without complaint, as where their code is the same."""

@@ -13,29 +13,37 @@ from typing import Any
 from fulmen.strategies.peers.faults import Fault
 
 _OURS = os.path.dirname(os.path.abspath(__file__)).removesuffix(os.path.join("strategies", "peers"))
-_LIBRARIES = tuple(sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_LIBRARIES = (
+    "<frozen ",
+    *(sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+)
+# Stands for the rank of a fault that no single rank is to blame for.
+NOBODY = -1
 # How many frames of the stack are shown, the innermost.
 _FRAMES = 12
 
 
-def location(thread: int) -> dict[str, str]:
+def location(thread: int) -> dict[str, Any]:
     """Where a thread is.
 
     Args:
         thread: Its number.
 
     Returns:
-        ``"user"``: the innermost line of the user's own code; ``"stack"``: the innermost frames; ``"in"``: the file in
-        which it is; ``"handling"``: the error that it is about to handle, as in a ``finally``.
+        ``"user"``: the innermost line of the user's own code; ``"called"``: whether that was called by Fulmen, as a
+        step or a hook; ``"stack"``: the innermost frames; ``"in"``: the file in which it is; ``"handling"``: the error
+        that it is about to handle, as in a ``finally``.
     """
     frame = sys._current_frames().get(thread)
     if frame is None:
-        return {"user": "", "stack": "", "in": "", "handling": ""}
+        return {"user": "", "called": False, "stack": "", "in": "", "handling": ""}
     stack = traceback.extract_stack(frame)
-    user = next((entry for entry in reversed(stack) if not entry.filename.startswith((_OURS, *_LIBRARIES))), None)
+    index = next((i for i in reversed(range(len(stack))) if not stack[i].filename.startswith((_OURS, *_LIBRARIES))), 0)
+    user = None if stack[index].filename.startswith((_OURS, *_LIBRARIES)) else stack[index]
     place = "" if user is None else f"{user.filename}:{user.lineno} in {user.name}: {user.line}".rstrip(": ")
     return {
         "user": place,
+        "called": any(entry.filename.startswith(_OURS) for entry in stack[:index]),
         "stack": "".join(traceback.format_list(stack[-_FRAMES:])),
         "in": _file(frame),
         "handling": _handling(thread),
@@ -57,6 +65,8 @@ def tell(answers: Mapping[int, dict[str, Any] | None]) -> str:
     suspect = _suspect(answers)
     seconds = min((answer["age"] for answer in answers.values() if answer is not None), default=0.0)
     lines = [f"No rank has made progress for {seconds:.0f} seconds."]
+    if suspect == NOBODY:
+        lines.append("The ranks wait for each other in different places:")
     for rank in sorted(answers, key=lambda rank: (rank == suspect, rank)):
         answer = answers[rank]
         if answer is None:
@@ -85,16 +95,24 @@ def fault_of(answers: Mapping[int, dict[str, Any] | None]) -> Fault:
 
 
 def _suspect(answers: Mapping[int, dict[str, Any] | None]) -> int:
-    """Who does not answer; else who has met an error; else who waits for nobody; else who is behind."""
+    """Who does not answer; else who has met an error; else who waits for nobody; else who is behind.
 
-    def order(rank: int) -> tuple[bool, bool, bool, list[float], int]:
+    Where all wait at the same gate, it is who waits in code of the user, as in a collective that not all ranks call;
+    it is nobody where they wait in different collectives.
+    """
+
+    def order(rank: int) -> tuple[bool, bool, bool, list[float], bool]:
         answer = answers[rank]
         if answer is None:
-            return False, False, False, [], rank
+            return False, False, False, [], False
         waits = bool(answer["where"]) or _is_in_a_collective(answer)
-        return True, not answer.get("handling"), waits, answer["passed"], rank
+        return True, not answer.get("handling"), waits, answer["passed"], not answer.get("called")
 
-    return min(answers, key=order)
+    orders = {rank: order(rank) for rank in answers}
+    places = {answer["where"] for answer in answers.values() if answer is not None}
+    if min(orders.values()) == max(orders.values()) and len(places) > 1 and "" not in places:
+        return NOBODY
+    return min(orders, key=lambda rank: (orders[rank], rank))
 
 
 def _is_in_a_collective(answer: dict[str, Any]) -> bool:

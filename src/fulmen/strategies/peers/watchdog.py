@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fulmen.strategies.peers import ending, liveness, stalls
@@ -282,6 +283,8 @@ class Watchdog:
 
     def _accuse(self, fault: Fault) -> None:
         """Puts a fault into the news; the first there is the culprit's."""
+        if fault.kind == "left":
+            fault = replace(fault, text=f"{self._peers.whereabouts} On rank {fault.rank}: {fault.text}")
         if self._board is None:
             self._take(fault)
         elif not any(what == "fault" for what, _ in self._outbox):
@@ -330,7 +333,7 @@ class Watchdog:
             ended = liveness.how_it_ended(neighbours.others[owner])
             time.sleep(_SOON)  # a process closes its connections first, and ends then
         text = f"The store that lived there is gone: {str(error).splitlines()[0]}"
-        self._take(Fault(owner, *(ended or ("lost", text))))
+        self._accuse(Fault(owner, *(ended or ("lost", text))))
 
     def _see_who_knows(self, board: Board) -> None:
         peers = self._peers
@@ -340,7 +343,7 @@ class Watchdog:
             board.note("seen", 1)
             self._seen = True
         deaf = self._neighbours.dead()
-        if peers.culprit.kind in ("killed", "exit", "lost"):
+        if peers.culprit.kind in ("killed", "left", "exit", "lost"):
             deaf.add(peers.culprit.rank)
         if board.notes("seen", [rank for rank in self._neighbours.present if rank not in deaf]) is not None:
             with peers.changed:
