@@ -6,30 +6,21 @@ import atexit
 import os
 import sys
 import time
-<<<<<<< HEAD
-from collections.abc import Callable
-=======
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
->>>>>>> peers2
 from datetime import timedelta
 from typing import Any
 
 import torch
 
 from fulmen.environments.cluster_environment import ClusterEnvironment
-<<<<<<< HEAD
 from fulmen.strategies.connections import shut, sockets
-from fulmen.strategies.meeting import Meeting
-from fulmen.strategies.peers.liveness import Identity
-=======
 from fulmen.strategies.meeting import Meeting, is_torchruns
 from fulmen.strategies.peers.board import Board
 from fulmen.strategies.peers.faults import Fault, PeerFailed, fault_of, is_of_a_broken_connection
 from fulmen.strategies.peers.liveness import Identity, how_it_ended
 from fulmen.strategies.peers.wire import NoAnswer, StoreLost
->>>>>>> peers2
 from fulmen.utilities.exceptions import MisconfiguredRun
 
 distributed: Any = torch.distributed  # it names what it has in ways that type checkers miss
@@ -37,14 +28,10 @@ distributed: Any = torch.distributed  # it names what it has in ways that type c
 _store: Any = None
 _runs = 0
 _given_up = False
-<<<<<<< HEAD
 _connections: dict[int, int] = {}  # those that joining has made
-_PATIENCE = 5.0  # seconds that the host of the store waits for others to leave
-=======
 # Seconds: how long the host of the store waits for others to leave; how long a process may take to end after it has
 # closed its connections.
 _PATIENCE, _CLOSED = 5.0, 2.0
->>>>>>> peers2
 
 members: dict[int, Identity] = {}  # which process each rank is, once they have met
 
@@ -166,13 +153,13 @@ def give_up() -> None:
     _given_up = True
 
 
-<<<<<<< HEAD
 def break_off() -> None:
     """Ends the connections of a group that has failed: a program that goes on must not keep the others waiting."""
     if _given_up and _connections:
         shut(_connections, int(os.environ.get("MASTER_PORT", 0)))
         _connections.clear()
-=======
+
+
 def explain(error: Exception, rank: int, call: str) -> PeerFailed | None:
     """What an error is that comes from a process which has ended between two runs, where nobody looks after them.
 
@@ -205,7 +192,6 @@ def _who_is_gone(rank: int) -> Fault | None:
         if ended is not None:
             found.append(Fault(other, *ended))
     return found[0] if found else None
->>>>>>> peers2
 
 
 def store_of_run() -> Any:
