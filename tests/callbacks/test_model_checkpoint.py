@@ -89,7 +89,7 @@ def test_processes_agree_on_time(tmp_path: Path) -> None:
     """The first says that it is time, however the others' clocks go."""
     callback = ModelCheckpoint(save_top_k=-1, train_time_interval=timedelta(hours=1), enable_version_counter=False)
     simulated = SimulatedRun(callback, tmp_path, world_size=2)
-    simulated.strategy.broadcast = lambda obj, src=0: obj if isinstance(obj, str) else True  # type: ignore
+    simulated.strategy.broadcast = lambda obj, src=0: True if isinstance(obj, bool) else obj  # type: ignore
     simulated.fit(epochs=1, batches=2)
     assert len(simulated.events) == 2
 
