@@ -154,7 +154,7 @@ class Metrics:
         if self.loggers and results is not None:
             self.share_step()  # what hooks have logged since
             values = {} if results.out else self.collect(results.entries(), on_step=True, training=True)
-            hidden = {entry.forked_key(True) for entry in results.entries() if not entry.asked.logger}  # type: ignore[attr-defined]
+            hidden = {entry.forked_key(True) for entry in results.entries() if entry.asked.logger is False}  # type: ignore[attr-defined]
             shared = {key: value for key, value in self._together.items() if key not in hidden}
             self.send({**values, **shared}, self.progress.windows)
 

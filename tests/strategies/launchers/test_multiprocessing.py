@@ -146,6 +146,9 @@ def program(function: Callable[[], Any]) -> multiprocessing.process.BaseProcess:
     """A program of its own that runs a function in three processes."""
 
     def main() -> None:
+        # as in a program of its own: other tests' packages bring handlers of theirs into this process
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             launcher().launch(function)
         except KeyboardInterrupt:
