@@ -65,14 +65,17 @@ def test_a_group_that_is_well(ended: Ended) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "known"),
-    [("killed", -9, "its process ended without a word"), ("gone", 0, "its process ended without a word")],
+    ("name", "code", "known", "advice"),
+    [
+        ("killed", -9, "is gone: its process ended without a word", "See in the system's log"),
+        ("gone", 0, "has ended its program", "Call "),
+    ],
 )
-def test_a_process_that_vanishes(ended: Ended, name: str, code: int, known: str) -> None:
+def test_a_process_that_vanishes(ended: Ended, name: str, code: int, known: str, advice: str) -> None:
     """The other one sits in a collective, so the thread ends it."""
     assert ended.of(name) == [1, code]
-    assert f"Rank 1 of 2 is gone: {known}" in ended.err(name, 0)
-    assert "What to do: See in the system's log" in ended.err(name, 0)
+    assert f"Rank 1 of 2 {known}" in ended.err(name, 0)
+    assert f"What to do: {advice}" in ended.err(name, 0)
 
 
 def test_a_process_that_ends(ended: Ended) -> None:
