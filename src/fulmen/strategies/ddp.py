@@ -119,14 +119,9 @@ class DDPStrategy(ParallelStrategy):
 
             check_main_guard()
         if self._launcher is None and not self.cluster_environment.creates_processes_externally:
-            from fulmen.strategies.launchers import multiprocessing, subprocess_script
+            from fulmen.strategies.launchers.chosen import launcher_of
 
-            if self._start_method == "popen":
-                self._launcher = subprocess_script._SubprocessScriptLauncher(
-                    self.cluster_environment, self.num_processes, self.num_nodes
-                )
-            else:
-                self._launcher = multiprocessing._MultiProcessingLauncher(self, self._start_method)
+            self._launcher = launcher_of(self, self._start_method)
         return self._launcher
 
     @property

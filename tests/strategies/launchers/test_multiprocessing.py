@@ -142,13 +142,18 @@ def test_all_may_leave_together(end: Callable[[], None], kind: type[BaseExceptio
         launcher(2).launch(end)
 
 
+def hear_signals() -> None:
+    """As in a program of its own: packages of other tests bring handlers and masks of theirs into this process."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
+
+
 def program(function: Callable[[], Any]) -> multiprocessing.process.BaseProcess:
     """A program of its own that runs a function in three processes."""
 
     def main() -> None:
-        # as in a program of its own: other tests' packages bring handlers of theirs into this process
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        hear_signals()
         try:
             launcher().launch(function)
         except KeyboardInterrupt:
@@ -176,6 +181,7 @@ def test_a_signal_may_come_before_all_have_started(
     number: signal.Signals, kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends all, also those that start later, and these have the handlers that a process has."""
+    hear_signals()
     earlier = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
 
     def work() -> None:
