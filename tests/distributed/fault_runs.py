@@ -119,7 +119,8 @@ def run_case(case: Case, folder: Path, **more: str) -> Ended:
         if started is not None:
             started.returncode = code
     began = float(fault.read_text()) if fault.exists() else None
-    while (left := _processes(mark, pid)) and time.time() < (began or 0.0) + SOON:
+    until = (began or 0.0) + SOON + (TIMEOUT + SOON if case.kind in STALLS else 0.0)
+    while (left := _processes(mark, pid)) and time.time() < until:
         time.sleep(0.05)
     over = time.time()
     for one in left:
