@@ -33,7 +33,8 @@ class Metrics:
         self.loggers: list[Logger] = []
         self.counter: XAxisCounter | None = None
         self.reduce_step: Callable[[Results], dict[str, Tensor]] | None = None  # where processes train together
-        self._together: dict[str, Tensor] = {}  # values of the last step over all processes
+        self._together: dict[str, Tensor] = {}  # values of single steps over all processes
+        self._shared_at: dict[str, int] = {}  # and of which step each is
         self.step_values = False  # whether loggers are to have values of single steps, and of nothing else, of a key
         self.log_every_n_steps = 50
         self._callback: dict[str, Tensor] = {}
@@ -45,7 +46,7 @@ class Metrics:
 
     def reset(self) -> None:
         """Forgets everything, as at the start of a run."""
-        for values in (self._callback, self._logged, self._bar, self._made_at):
+        for values in (self._callback, self._logged, self._bar, self._made_at, self._together, self._shared_at):
             values.clear()
 
     def state_dict(self) -> dict[str, Any]:
@@ -126,7 +127,7 @@ class Metrics:
             if value is None:
                 continue
             forked = entry.forked_key(on_step)
-            if on_step and training and forked in self._together:
+            if on_step and training and entry.seen <= self._shared_at.get(forked, -1):  # else it was logged since
                 value = self._together[forked].to(value)
             if options.logger is not False:
                 for_loggers[forked] = value
@@ -162,7 +163,11 @@ class Metrics:
         """Makes a training step's values those of all processes, where they were logged so."""
         results = self.results
         if self.reduce_step is not None and results is not None:
-            self._together.update(self.reduce_step(results))
+            if results.batch_index == 0:  # batches are counted by epoch
+                self._shared_at.clear()
+            shared = self.reduce_step(results)
+            self._together.update(shared)
+            self._shared_at.update(dict.fromkeys(shared, results.batch_index))
 
     def send(self, values: dict[str, Tensor], step: int, epoch: bool = True) -> None:
         """Sends values to every logger.
