@@ -74,16 +74,21 @@ def _loader(kind: str, count: int, seed: int) -> Any:
     if kind == "rows":
         both = {"a": DataLoader(data, 1), "b": DataLoader(TensorDataset(torch.arange(2)), 1)}
         return CombinedLoader(both, "max_size_cycle")
+    if kind in ("min_size", "max_size"):
+        mixed = {"a": DataLoader(TensorDataset(torch.arange(4)), 1), "b": DataLoader(Stream(count), batch_size=None)}
+        return CombinedLoader(mixed, kind)
     return DataLoader(data, batch_size=1)
 
 
-KINDS = ("map", "shuffled", "batch sampler", "plain", "stream", "knowing", "rows")
+KINDS = ("map", "shuffled", "batch sampler", "plain", "stream", "knowing", "rows", "min_size", "max_size")
 
 
 def _plain(batch: Any) -> Any:
     if isinstance(batch, dict):
         return {key: _plain(value) for key, value in batch.items()}
-    return [_plain(one) for one in batch] if isinstance(batch, list) else batch.flatten().tolist()
+    if isinstance(batch, list):
+        return [_plain(one) for one in batch]
+    return None if batch is None else batch.flatten().tolist()
 
 
 @pytest.mark.filterwarnings("ignore:To go on in the middle of an epoch")

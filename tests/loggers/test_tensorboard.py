@@ -32,7 +32,8 @@ def load(folder: str | Path) -> EventAccumulator:
 
 
 def curve(folder: str | Path, name: str) -> list[tuple[int, float]]:
-    return [(event.step, event.value) for event in load(folder).Scalars(name)]
+    events = sorted(load(folder).Scalars(name), key=lambda event: event.wall_time)  # files come in their names' order
+    return [(event.step, event.value) for event in events]
 
 
 class Net(nn.Module):

@@ -106,9 +106,9 @@ def run(name: str) -> dict[str, Any]:
 
 def run_all(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What scripts print, by their names."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     return {name: run(name) for name in names}
 
 
 if __name__ == "__main__":
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     Path(sys.argv[1]).write_text(json.dumps(run_all(sys.argv[2:])))

@@ -204,7 +204,7 @@ def _drawn_now(sampler: Any, batches: Iterator[Any], share: Share, read: int) ->
     inner = sampler.sampler if type(sampler) is BatchSampler else sampler
     if type(inner) in _KNOWN:
         return batches
-    return iter(list(batches if share.cut is None else itertools.islice(batches, share.cut - read)))
+    return iter(list(batches if share.cut is None else itertools.islice(batches, max(share.cut - read, 0))))
 
 
 def draw_as_usual(loader: DataLoader[Any]) -> None:

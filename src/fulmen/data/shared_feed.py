@@ -56,8 +56,6 @@ class SharedFeed(Feed):
         combined = isinstance(loader, CombinedLoader)
         single = loader.flattened if combined else [loader]
         self.ways: list[Way] = ["own" if divided else way_of(one) for one in single]
-        # Where loaders begin anew, or one follows on the other, the rows are counted, and not the batches of each.
-        self.by_rows = combined and loader.mode in ("max_size_cycle", "sequential") and "own" not in self.ways
         saved = options.get("saved")
         if saved is not None and "shards" in saved:
             self.ways = ["own" if own else "batches" if way == "ask" else way for own, way in saved["shards"]]
@@ -65,13 +63,18 @@ class SharedFeed(Feed):
         self.counter: _Counting | None = None
         self._first: dict[int, Iterator[Any]] = {}
         super().__init__(loader, limit, **options)
+        self._divide()
+
+    def _divide(self) -> None:
+        """Says what of each loader is read here."""
+        # Where loaders begin anew, one follows on the other, or nobody knows which of them ends first, the rows are
+        # counted, and not the batches of each.
+        follow = self._combined and self.loader.mode in ("max_size_cycle", "sequential")
+        self.by_rows = not self.own and (follow or (self._combined and {*self.ways} != {"indices"}))
+        cut = int(self.whole) if self.whole < self._whole_length else None
         for stream, way in zip(self.streams, self.ways, strict=True):
-            if self.by_rows or way == "own":
-                continue
-            if way == "indices":
-                stream.share = self.share._replace(cut=int(self.whole) if self.whole < self._whole_length else None)
-            else:
-                stream.stride = self.share.world
+            stream.share = self.share._replace(cut=cut) if way == "indices" and not self.by_rows else None
+            stream.stride = self.share.world if way in ("batches", "ask") and not self.by_rows else 1
 
     def _extent(self, limit: int | float) -> tuple[int | float, int | float]:
         length = self._whole_length = length_of(self.loader)
@@ -109,7 +112,7 @@ class SharedFeed(Feed):
             self._agree_on_order()
             if "ask" in self.ways:
                 self._ask()
-        if self.total == 0 and self.whole > 0 and "indices" in self.ways:
+        if self.total == 0 and self.whole > 0 and not self.own:
             self._draw_alone()
         return super().__iter__()
 
@@ -142,18 +145,17 @@ class SharedFeed(Feed):
             same = len(set(each)) == 1
             self.ways[position] = "batches" if same else "own"
             _say(self.streams[position].loader, same)
-            if not same:
-                self.streams[position].stride = 1
         self.own = "own" in self.ways
-        self.by_rows = self.by_rows and not self.own
         self._length, self.total = self._extent(self.whole)
+        self._divide()
 
     def _draw_alone(self) -> None:
         """Draws what opening a pass draws, where none of its batches is this process's."""
         batches = self._opened()
         if self.whole == self._whole_length:
             next(batches, None)
-        self.close()
+        if self.counter is None:  # else it is read yet to find out whether others have a batch
+            self.close()
 
     def _open_one(self, position: int) -> Iterator[Any]:
         batches = self._first.pop(position, None)

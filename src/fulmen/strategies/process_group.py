@@ -18,6 +18,7 @@ from fulmen.environments.cluster_environment import ClusterEnvironment
 from fulmen.strategies.connections import shut, sockets
 from fulmen.strategies.meeting import Meeting, is_torchruns
 from fulmen.strategies.peers.board import Board
+from fulmen.strategies.peers.ending import record_error
 from fulmen.strategies.peers.faults import Fault, PeerFailed, fault_of, is_of_a_broken_connection
 from fulmen.strategies.peers.liveness import Identity, how_it_ended
 from fulmen.strategies.peers.wire import NoAnswer, StoreLost
@@ -103,7 +104,11 @@ def _say_that_it_ends(pid: int, rank: int) -> None:
     if os.getpid() != pid or _given_up or _store is None or not store_stays:
         return
     error = getattr(sys, "last_value", None)
-    fault = Fault(rank, "left", "Its program has come to its end.") if error is None else fault_of(error, rank)
+    if error is None:
+        fault = Fault(rank, "left", "Its program has come to its end.")
+    else:
+        fault = fault_of(error, rank)
+        record_error(error)
     with _board_of_next_run(rank) as board:
         board.say("fault", fault=fault.as_dict())
         board.note("seen", 1)  # nobody has to wait for it, or to end it

@@ -76,7 +76,7 @@ def record_error(error: BaseException) -> None:
         from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
         handler = get_error_handler()
-        if error.__traceback__ is not None:
+        if sys.exc_info()[1] is error:
             handler.record_exception(error)
             return
         try:
