@@ -79,7 +79,7 @@ def fit(
     loader = DataLoader(data, 2, shuffle=not custom, sampler=sampler, num_workers=workers)
     trainer = pl.Trainer(
         max_epochs=2, devices=world, callbacks=callbacks, logger=record.logger if rank == 0 else False,
-        accumulate_grad_batches=3, val_check_interval=2, limit_val_batches=2, num_sanity_val_steps=1, **QUIET,
+        accumulate_grad_batches=3, val_check_interval=2, limit_val_batches=world, num_sanity_val_steps=1, **QUIET,
     )  # fmt: skip
     trainer.fit(model, loader, DataLoader(data, 2), ckpt_path=ckpt_path)
     return trainer
@@ -93,7 +93,8 @@ def on_each_rank(folder: Path, world: int, workers: int, custom: bool, count: in
 @pytest.mark.parametrize(
     ("world", "workers", "custom"),
     [
-        (2, 0, False),
+        (3, 0, False),
+        pytest.param(2, 0, False, marks=pytest.mark.skipif(not SOAK, reason="soak")),
         pytest.param(2, 2, True, marks=pytest.mark.skipif(not SOAK, reason="soak")),
     ],
 )

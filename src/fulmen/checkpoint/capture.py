@@ -51,6 +51,8 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
         checkpoint["fulmen"]["course"] = course
         checkpoint["fulmen"]["optimizers"] = [type(optimizer).__name__ for optimizer in trainer.optimizers]
         checkpoint["fulmen"].update(dump_names(trainer))
+        if state := strategy.state_dict():
+            checkpoint["fulmen"]["strategy"] = state
         checkpoint["loops"] = loops_of(course["progress"])
         checkpoint["callbacks"] = {
             callback.state_key: state for callback in trainer.callbacks if (state := callback.state_dict())
@@ -168,6 +170,7 @@ def restore_training(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         ) from None
     for config, state in zip(trainer.lr_scheduler_configs, checkpoint.get("lr_schedulers", []), strict=True):
         config.scheduler.load_state_dict(state)
+    trainer.strategy.load_state_dict(checkpoint.get("fulmen", {}).get("strategy", {}))
     catch_up(trainer, checkpoint)
 
 

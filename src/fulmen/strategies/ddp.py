@@ -16,11 +16,13 @@ from fulmen.accelerators.accelerator import Accelerator
 from fulmen.environments.cluster_environment import ClusterEnvironment
 from fulmen.precision.precision import Precision
 from fulmen.strategies import process_group
+from fulmen.strategies.bucket_order import BucketOrder
 from fulmen.strategies.collectives import broadcast_tensors
 from fulmen.strategies.gradients import average_gradients
 from fulmen.strategies.layer_sync import check_device
+from fulmen.strategies.model_averaging import average_now_and_then
 from fulmen.strategies.parallel import ParallelStrategy
-from fulmen.strategies.reduced import Reduced, wrapped
+from fulmen.strategies.reduced import Reduced, nothing_of, wrapped
 from fulmen.utilities.exceptions import MisconfiguredValue
 from fulmen.utilities.rank_zero import warn_once
 from fulmen.utilities.states import TrainerFn
@@ -103,7 +105,7 @@ class DDPStrategy(ParallelStrategy):
         self._timeout = timeout
         self._start_method = start_method
         self._ddp_kwargs = kwargs
-        self._reduced = Reduced(nn.Module())
+        self._reduced, self._bucket_order = Reduced(nn.Module()), BucketOrder()
         self._stall_report = _seconds(stall_report, "FULMEN_STALL_REPORT", 60.0)
         self._stall_timeout = _seconds(stall_timeout, "FULMEN_STALL_TIMEOUT", 300.0)
 
@@ -209,17 +211,9 @@ class DDPStrategy(ParallelStrategy):
     def setup_optimizers(self, trainer: Any) -> None:
         super().setup_optimizers(trainer)
         if self._averaging_period is not None:
-            self._average_models()
-
-    def _average_models(self) -> None:
-        from torch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
-
-        begin = getattr(self._comm_state, "start_localSGD_iter", 0)
-        averager = PeriodicModelAverager(period=self._averaging_period, warmup_steps=begin)
-        # once a step: with several optimizers after the last of them
-        self.optimizers[-1].register_step_post_hook(
-            lambda *_: averager.average_parameters(self._lightning_module.parameters())
-        )
+            begin = getattr(self._comm_state, "start_localSGD_iter", 0)
+            # once a step: with several optimizers after the last of them
+            average_now_and_then(self.optimizers[-1], self._lightning_module, self._averaging_period, begin)
 
     # Training.
 
@@ -276,7 +270,9 @@ class DDPStrategy(ParallelStrategy):
         if ddp is None or self.world_size == 1:
             return None
         is_complete, model = ddp.reducer._check_reducer_finalized, ddp.module
-        later = True
+        later, order = True, self._bucket_order
+        if self.world_size > 2 and self._comm_hook is None:  # which may count what it is called for
+            order.begin(ddp, self._reduced)
 
         def check() -> None:
             nonlocal later
@@ -286,11 +282,19 @@ class DDPStrategy(ParallelStrategy):
                 raise self._reduced.explain(error, self.global_rank) or error from None
             if later:  # once an epoch
                 later = False
+                order.end()
                 reason = self._reduced.explain_change(model)
                 if reason is not None:
                     raise reason
 
         return check
+
+    def state_dict(self) -> dict[str, Any]:
+        order = self._bucket_order.known(self._reduced)
+        return {"bucket_order": order} if order else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._bucket_order.wanted = state.get("bucket_order", [])
 
     def sync_gradients(self, parameters: Iterable[nn.Parameter], always: bool = False) -> None:
         ddp = self._ddp
@@ -316,18 +320,14 @@ class DDPStrategy(ParallelStrategy):
     def _end_of_nothing(self) -> None:
         """Ends a forward pass that gave no loss, with one that all parameters have a part in."""
         end: Any = self._ddp._post_forward if self._ddp is not None else None
-        self._nothing = end(self._make_nothing())
-
-    def _make_nothing(self) -> Tensor:
-        parts = [parameter.flatten()[:1].sum() * 0 for parameter in self._reduced.parameters]
-        return torch.stack([part.to(parts[0]) for part in parts]).sum()
+        self._nothing = end(nothing_of(self._reduced.parameters))
 
     def backward_of_nothing(self, closes: bool, scale: Callable[[Tensor], Tensor] | None = None) -> None:
         nothing, self._nothing = self._nothing, None
         ddp = self._ddp
         if closes and ddp is not None:
             if nothing is None:  # the step gave a loss, which has no weight
-                nothing = self._make_nothing()
+                nothing = nothing_of(self._reduced.parameters)
                 if ddp.find_unused_parameters and not ddp.static_graph:
                     ddp.reducer.prepare_for_backward([nothing])
             (nothing if scale is None else scale(nothing)).backward()
@@ -372,6 +372,7 @@ class DDPStrategy(ParallelStrategy):
             end(patient=True)  # this process prints last
 
     def _part(self) -> None:
+        self._bucket_order.end()
         peers, self.peers = self.peers, None
         if peers is not None:
             peers.close()

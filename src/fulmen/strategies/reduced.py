@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fulmen.strategies.collectives import agree
@@ -118,6 +120,12 @@ def wrapped(model: nn.Module, reduced: Reduced, **options: object) -> Distribute
     """
     reduced.check()
     return DistributedDataParallel(model, **options)  # type: ignore[arg-type]
+
+
+def nothing_of(parameters: Iterable[Tensor]) -> Tensor:
+    """A zero that all of some parameters have a part in, so that backward reaches each of them."""
+    parts = [parameter.flatten()[:1].sum() * 0 for parameter in parameters]
+    return torch.stack([part.to(parts[0]) for part in parts]).sum()
 
 
 def _some(names: list[str], before: str) -> str:

@@ -482,6 +482,13 @@ class Strategy(StrategyHooks, ABC):
         """
         self._lightning_module.load_state_dict(checkpoint["state_dict"], strict=strict)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What else a run needs of the strategy to go on bit by bit, in plain values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on as :meth:`state_dict` says, before training does."""
+
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """What an optimizer remembers."""
         return optimizer.state_dict()
