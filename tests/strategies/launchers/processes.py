@@ -59,7 +59,7 @@ def pids(count: int) -> list[int]:
     return [int(path.read_text()) for path in paths]
 
 
-def until(true: Any, seconds: float = 30.0) -> None:
+def until(true: Any, seconds: float = 60.0) -> None:
     """Waits for something; after so long it fails."""
     end = time.monotonic() + seconds
     while not true():

@@ -308,15 +308,17 @@ def main(folder: Path, groups: dict[str, tuple[int, dict[str, float]]], limit: f
             children[child] = f"{name}.{number}"
     codes: dict[str, Any] = {}
     deadline = time.monotonic() + limit
-    while children and time.monotonic() < deadline:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid:
-            codes[children.pop(pid)] = os.waitstatus_to_exitcode(status)
-        else:
-            time.sleep(0.05)
+    while len(codes) < len(children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        for pid, name in children.items():
+            # They stay, so that the others can see how they ended.
+            ended = name not in codes and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended:
+                codes[name] = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
     for pid, name in children.items():
-        codes[name] = "hangs"
-        os.kill(pid, signal.SIGKILL)
+        if name not in codes:
+            codes[name] = "hangs"
+            os.kill(pid, signal.SIGKILL)
     (folder / "codes.json").write_text(json.dumps(codes))
 
 

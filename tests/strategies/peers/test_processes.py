@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ class Ended:
 
     def err(self, name: str, rank: int) -> str:
         """What a rank has printed, but for the notes of torch's own C++ code."""
-        return (self.folder / f"{name}.{rank}.err").read_text()
+        text = (self.folder / f"{name}.{rank}.err").read_text()
+        return re.sub(r"^\[W\d+ .*\[c10d\].*\n", "", text, flags=re.MULTILINE)
 
     def out(self, name: str) -> list[str]:
         size = (scenarios.GROUPS | scenarios.LONG)[name][0]
