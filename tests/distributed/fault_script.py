@@ -109,6 +109,9 @@ class Net(LightningModule):
         fault("step", batch_idx)
         if PLACE == "uneven_log" and rank() == 1 and batch_idx == AT:
             self.log("only_here", 1.0, sync_dist=True, on_step=False, on_epoch=True)
+        if PLACE == "one_logs" and batch_idx == AT and rank() == 1:
+            note("fault")
+            self.log("only_here", 1.0, sync_dist=True)
         if PLACE == "shapes" and batch_idx == AT:
             note("fault")
             self.all_gather(torch.ones(2 + rank()))

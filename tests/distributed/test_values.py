@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fulmen import Callback, LightningModule, Trainer
 from fulmen.callbacks import ModelCheckpoint
+from fulmen.loggers import CSVLogger
 
-from .groups import run
+from .groups import GroupFailed, environ, run
 
 VALUES = torch.tensor([9.0, 1.0, 8.0, 1.5, 7.0, 2.0, 6.0, 2.5], dtype=torch.float64)
 BARE: dict[str, Any] = {
@@ -114,3 +115,64 @@ def test_the_first_decides_what_is_best(tmp_path: Path) -> None:
     best = str(tmp_path / "step=4-own=6.0.ckpt")
     assert run(saved, 2, 2, str(tmp_path)) == [(best, 6.0)] * 2
     assert [str(path) for path in tmp_path.iterdir()] == [best]
+
+
+class LogsLate(Callback):
+    """Logs under the step's key what is this process's own, and sees what is shown then and one batch later."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, float]] = []
+
+    def on_train_batch_start(self, trainer: Trainer, module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx:
+            before = trainer.callback_metrics["step"].item()
+            module.log("step", 10.0 * batch_idx + trainer.global_rank)
+            self.seen.append((before, trainer.callback_metrics["step"].item()))
+
+
+def late(world: int) -> tuple[list[tuple[float, float]], list[str]]:
+    callback = LogsLate()
+    trainer = Trainer(devices=world, callbacks=[callback], **BARE)
+    net, loader = Net(), DataLoader(TensorDataset(VALUES), batch_size=2)
+    trainer.fit(net, loader, loader)
+    shown = list(trainer.callback_metrics)
+    environ()
+    trainer.validate(net, loader, verbose=False)
+    return callback.seen, [key for key in shown if key in trainer.callback_metrics]
+
+
+def test_what_was_logged_since_is_shown_instead() -> None:
+    for rank, (values, kept) in enumerate(run(late, 2, 2)):
+        assert values == [(VALUES[:4].mean().item(), 10.0 + rank)]
+        assert "step" not in kept, "values of a run of training are not those of a validation"
+
+
+class LogsAlone(Callback):
+    def on_train_batch_end(self, trainer: Trainer, module: Any, *_: Any) -> None:
+        if trainer.global_rank == 1 and trainer.global_step == 2:
+            module.log("mine", 1.0, sync_dist=True)
+
+
+class Bare(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1, bias=False).double()
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        loss: Tensor = self.layer(batch[0][:, None]).mean()
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def logs_alone(folder: str) -> None:
+    options = {**BARE, "logger": CSVLogger(folder), "log_every_n_steps": 1}
+    trainer = Trainer(devices=2, callbacks=[LogsAlone()], **options)
+    trainer.fit(Bare(), DataLoader(TensorDataset(VALUES), batch_size=1))
+
+
+def test_a_hook_of_one_rank_is_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(GroupFailed, match="`mine`, logged with `sync_dist=True` on rank 1, and not on rank 0") as found:
+        run(logs_alone, 2, str(tmp_path))
+    assert "Call `self.log` on every rank" in str(found.value)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from fulmen.data.feed import Feed
 from fulmen.data.shared_feed import SharedFeed
 from fulmen.loops.entries import Entry
-from fulmen.loops.reduction import Steps, reduce_results, step_values
+from fulmen.loops.reduction import reduce_results
 from fulmen.loops.results import Results
 from fulmen.loops.sanity import without_trace
+from fulmen.loops.step_values import Steps, step_values
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer

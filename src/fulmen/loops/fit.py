@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,10 +22,11 @@ from fulmen.loops.manual import Manual
 from fulmen.loops.named import Named
 from fulmen.loops.optimize import Automatic
 from fulmen.loops.progress import Progress
-from fulmen.loops.reduction import reduce_results, reduce_step
+from fulmen.loops.reduction import reduce_results
 from fulmen.loops.results import Results
 from fulmen.loops.sanity import sanity_check
 from fulmen.loops.schedule import LearningRates, ValidationPlan
+from fulmen.loops.step_values import StepExchange
 from fulmen.loops.training_data import TrainingData
 from fulmen.loops.transfer import plan_transfer
 from fulmen.loops.watch import WatchedFeed, watch, watch_feed, watch_training, watch_transfer
@@ -85,7 +85,7 @@ class FitLoop(FitViews):
         self.hooks = trainer.hooks
         strategy = trainer.strategy
         self.results = Results(module, True, strategy.root_device, strategy.global_rank, strategy.world_size)
-        self.metrics.reduce_step = partial(reduce_step, strategy) if strategy.world_size > 1 else None
+        self.metrics.reduce_step = StepExchange(strategy).reduce if strategy.world_size > 1 else None
         kind = _kind_of(trainer, module)
         self.optimization = optimization = kind(trainer, module, trainer.hooks, trainer.logbook, self.progress)
         optimization.check()

@@ -7,6 +7,7 @@ what the bar shows. They are filled when somebody reads them and when an epoch e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from fulmen.loops.results import Results
 
 Phase = Literal["step", "epoch"]
+_SEEN = attrgetter("seen")
 
 
 class Metrics:
@@ -32,7 +34,7 @@ class Metrics:
         self.progress = progress
         self.loggers: list[Logger] = []
         self.counter: XAxisCounter | None = None
-        self.reduce_step: Callable[[Results], dict[str, Tensor]] | None = None  # where processes train together
+        self.reduce_step: Callable[[Results, bool], dict[str, Tensor]] | None = None  # where processes train together
         self._together: dict[str, Tensor] = {}  # values of single steps over all processes
         self._shared_at: dict[str, int] = {}  # and of which step each is
         self.step_values = False  # whether loggers are to have values of single steps, and of nothing else, of a key
@@ -116,7 +118,7 @@ class Metrics:
             Those meant for the loggers.
         """
         for_loggers: dict[str, Tensor] = {}
-        for entry in entries:
+        for entry in sorted(entries, key=_SEEN):  # of one key that several hooks log, the newest value is shown
             options: Any = entry.asked
             if options.rank_zero_only and not entry.results.first:
                 continue
@@ -127,7 +129,8 @@ class Metrics:
             if value is None:
                 continue
             forked = entry.forked_key(on_step)
-            if on_step and training and entry.seen <= self._shared_at.get(forked, -1):  # else it was logged since
+            is_shared = on_step and training and entry.is_synced
+            if is_shared and entry.seen <= self._shared_at.get(forked, -1):  # else it was logged since
                 value = self._together[forked].to(value)
             if options.logger is not False:
                 for_loggers[forked] = value
@@ -153,19 +156,23 @@ class Metrics:
         """Sends the training step's values to the loggers."""
         results = self.results
         if self.loggers and results is not None:
-            self.share_step()  # what hooks have logged since
+            self.share_step(late=True)  # what hooks have logged since
             values = {} if results.out else self.collect(results.entries(), on_step=True, training=True)
             hidden = {entry.forked_key(True) for entry in results.entries() if entry.asked.logger is False}  # type: ignore[attr-defined]
             shared = {key: value for key, value in self._together.items() if key not in hidden}
             self.send({**values, **shared}, self.progress.windows)
 
-    def share_step(self) -> None:
-        """Makes a training step's values those of all processes, where they were logged so."""
+    def share_step(self, late: bool = False) -> None:
+        """Makes a training step's values those of all processes, where they were logged so.
+
+        Args:
+            late: Whether that was done once for this step.
+        """
         results = self.results
         if self.reduce_step is not None and results is not None:
             if results.batch_index == 0:  # batches are counted by epoch
                 self._shared_at.clear()
-            shared = self.reduce_step(results)
+            shared = self.reduce_step(results, late)
             self._together.update(shared)
             self._shared_at.update(dict.fromkeys(shared, results.batch_index))
 

@@ -6,7 +6,7 @@ a process without batches learns them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,8 +16,8 @@ from fulmen.loops.entries import Entry
 from fulmen.loops.log_rules import RULES
 from fulmen.loops.metric_merge import counts_of, value_of_all
 from fulmen.loops.result_state import dump_entry, load_entry
+from fulmen.loops.step_values import Steps, combined, steps_of_all
 from fulmen.strategies.exchange import Group, exchange
-from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.rank_zero import warn_once
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 Key = tuple[int | None, str, str]
 Parts = dict[Key, dict[str, Any]]
-StepValues = dict[str, tuple[float, float, str]]
-Steps = dict[str, list[tuple[int, StepValues]]]  # by loader: each with its place on the x axis
 
 
 def reduce_results(
@@ -62,7 +60,7 @@ def reduce_results(
             results.agreed.add(key)
     results.reduced = last
     loaders = sorted({loader for one in found for loader in one["steps"]})
-    return [step for loader in loaders for step in _steps_of_all([one["steps"].get(loader, []) for one in found])]
+    return [step for loader in loaders for step in steps_of_all([one["steps"].get(loader, []) for one in found])]
 
 
 def _reduce_one(key: Key, found: list[dict[str, Any]], rank: int, results: Results) -> None:
@@ -142,19 +140,11 @@ def _reduced(entry: Entry, found: list[dict[str, Any]], key: Key) -> Tensor | No
     weight = sum(weights)
     if not weight:
         return None
-    total = _combined(entry.reduction, totals)
+    total = combined(entry.reduction, totals)
     value = total / weight if entry.reduction == "mean" else total
     dtype = torch.float64 if any(part["dtype"] == torch.float64 for part in parts) else entry.dtype
     on_device = any(part["kind"] == "_take_tensor" for part in parts)
     return torch.tensor(value, dtype=dtype, device=entry.results.device if on_device else None)
-
-
-def _combined(reduction: str, values: Iterable[float]) -> float:
-    values = list(values)
-    if reduction in ("mean", "sum"):
-        return sum(values)
-    unknown = [value for value in values if value != value]
-    return unknown[0] if unknown else max(values) if reduction == "max" else min(values)
 
 
 def _number(value: Any) -> float:
@@ -177,60 +167,3 @@ def _warn_of_gaps(key: Key, holders: list[int], found: list[dict[str, Any]]) -> 
             "Its value is that of those which logged it. What to do: log the key on every rank, or pass "
             "`rank_zero_only=True` if it is rank 0's alone."
         )
-
-
-# Values of single steps, which loggers get.
-
-
-def step_values(entries: Iterable[Entry]) -> StepValues:
-    """This process's last values of the keys that are reduced, with their weights."""
-    values = {}
-    for entry in entries:
-        value = entry.step_value() if entry.is_synced else None
-        if value is not None:
-            values[entry.forked_key(True)] = (float(value.item()), _weight_of(entry), entry.reduction)
-    return values
-
-
-def reduce_step(strategy: Group, results: Results) -> dict[str, Tensor]:
-    """The values of one step of training over all processes, all of which have to call it.
-
-    Args:
-        strategy: How the processes agree.
-        results: What was logged on this one.
-
-    Returns:
-        Those that were logged with ``sync_dist=True``. Where there are none, nobody waits for anybody.
-    """
-    if not results.some_out and not results.syncs:  # one that never had a batch does not know
-        return {}
-    newest = [entry for entry in results.entries() if entry.seen == results.batch_index]
-    mine = {} if results.out else step_values(newest)
-    return _steps_of_all([[(0, one)] for one in exchange(strategy, mine)])[0][1]
-
-
-def _steps_of_all(found: list[list[tuple[int, StepValues]]]) -> list[tuple[int, dict[str, Tensor]]]:
-    """Step by step; a process that had fewer steps takes part with weight 0."""
-    reduced = []
-    for index in range(max(map(len, found))):
-        here = [one[index] for one in found if index < len(one)]
-        values = {}
-        for key in dict.fromkeys(key for _, one in here for key in one):
-            value = _reduced_step([one[key] for _, one in here if key in one])
-            values[key] = torch.tensor(value, dtype=torch.float64)
-        reduced.append((here[0][0], values))
-    return reduced
-
-
-def _reduced_step(found: list[tuple[float, float, str]]) -> float:
-    reduction = found[0][2]
-    if reduction != "mean":
-        return _combined(reduction, [value for value, _, _ in found])
-    return sum(value * weight for value, weight, _ in found) / (sum(weight for _, weight, _ in found) or 1)
-
-
-def _weight_of(entry: Entry) -> float:
-    try:
-        return entry.step_weight()
-    except MisconfigurationException:  # a batch whose size nobody knows
-        return 1.0

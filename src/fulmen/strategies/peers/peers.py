@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from fulmen.strategies.peers import ending
+from fulmen.strategies.peers import ending, roll_call
 from fulmen.strategies.peers.agreement import END, Agreement, Position
 from fulmen.strategies.peers.board import Board
 from fulmen.strategies.peers.faults import (
@@ -62,6 +62,7 @@ class Peers:
         marked: Whether there was progress since the thread has last looked.
         where: In what the main thread waits for others.
         patient: In how many such waits it is that may take as long as they want.
+        places: How many places it has passed that all ranks come to, in the same order.
         exits: Whether the main thread ends the process without complaint.
         run: The method of the Trainer that runs, as ``"validate"``.
     """
@@ -85,6 +86,7 @@ class Peers:
         self.marked = False
         self.where = ""
         self.patient = 0
+        self.places = 0
         self.exits = False
         self.run = ""
         self.rank = rank
@@ -101,6 +103,7 @@ class Peers:
         self._closed = False
         known = dict(members or {})
         own = known.pop(rank, None) or this_process(owns_store)
+        self._store = store
         self._watchdog = Watchdog(self, Board(store, rank), own, known)
 
     def start(self) -> None:
@@ -209,7 +212,17 @@ class Peers:
             return True
         if self.culprit is not None:
             return False
-        return None not in self._ask().values() and self.culprit is None
+        return None not in self.ask().values() and self.culprit is None
+
+    def absent(self, place: str, where: str) -> list[int]:
+        """Waits until all ranks have come to a place; see :func:`roll_call.absent`.
+
+        Args:
+            place: Its name among those between two places that all come to.
+            where: What it is called in reports.
+        """
+        with self.waiting(where):
+            return roll_call.absent(self, self._store, place)
 
     @property
     def whereabouts(self) -> str:
@@ -221,13 +234,14 @@ class Peers:
         self.exits = True
         deadline = time.monotonic() + _HEARD
         while self.culprit is None and time.monotonic() < deadline:
-            answers = self._ask()
+            answers = self.ask()
             if answers and all(answer is not None and answer["exits"] for answer in answers.values()):
                 return True
             time.sleep(_SOON)
         return False
 
-    def _ask(self) -> dict[int, Any]:
+    def ask(self) -> dict[int, Any]:
+        """What each rank says of itself; None for one that gives no answer."""
         question = Question("health", ANSWER)
         self._watchdog.ask(question)
         with self.changed:

@@ -73,6 +73,7 @@ class StallWatch:
         return {
             "age": self.age,
             "passed": list(peers.passed),
+            "places": peers.places,
             "where": peers.where,
             "patient": peers.patient > 0,
             "exits": peers.exits,
