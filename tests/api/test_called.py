@@ -24,6 +24,7 @@ def wanted() -> dict[CodeType, tuple[str, FunctionType]]:
     return found
 
 
+@pytest.mark.soak
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.skipif(not all(map(available, elsewhere.PACKAGES.values())), reason="their loggers are to be called")
 def test_everything_is_called(wanted: dict[CodeType, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,5 +49,5 @@ def test_a_save_that_fails_or_is_killed_at_any_call(shim: Path, tmp_path: Path, 
 
 def test_training_that_fails_or_is_killed_at_any_call(shim: Path, tmp_path: Path) -> None:
     """A run that goes on from another one, and is itself gone on from."""
-    counts = run(shim, "fit", tmp_path / "run", 300 if SOAK else 15)
+    counts = run(shim, "fit", tmp_path / "run", 300 if SOAK else 10)
     assert counts["calls"] > 100 and counts["stopped"] > 5, counts

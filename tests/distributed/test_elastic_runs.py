@@ -174,8 +174,8 @@ def test_metrics_count_what_all_had_counted() -> None:
 
     torch.manual_seed(2)
     whole, ranks = make(), [make() for _ in range(3)]
-    for own in ranks[:2]:
-        for _ in range(2):
+    for _ in range(2):
+        for own in ranks[:2]:
             scores, labels = torch.rand(5, 3), torch.randint(3, (5,))
             for one in (own, whole):
                 one["accuracy"].update(scores, labels)
@@ -186,6 +186,17 @@ def test_metrics_count_what_all_had_counted() -> None:
     put_merged_states(merged, [metric_states(one) for one in ranks])
     for name, metric in whole.items():
         torch.testing.assert_close(merged[name].compute(), metric.compute())
+
+
+def test_a_metric_that_cannot_be_added_up_says_so() -> None:
+    ranks = [torch.nn.ModuleDict({"line": torchmetrics.PearsonCorrCoef()}) for _ in range(2)]
+    for one in ranks:
+        one["line"].update(torch.rand(5), torch.rand(5))
+    merged = torch.nn.ModuleDict({"line": torchmetrics.PearsonCorrCoef()})
+    with pytest.warns(UserWarning, match=r"`line` \(PearsonCorrCoef\) .* go on with as many processes as before"):
+        put_merged_states(merged, [metric_states(one) for one in ranks])
+    torch.testing.assert_close(merged["line"].compute(), ranks[0]["line"].compute())
+    merged["line"].update(torch.rand(5), torch.rand(5))
 
 
 @pytest.mark.parametrize(("before", "now"), [(2, 1), (1, 2), (2, 3), (3, 2)])

@@ -158,4 +158,4 @@ def test_every_kind_of_loader(tmp_path: Path, kind: str) -> None:
         trainer.fit(model, LOADERS[kind](), CombinedLoader(val, "min_size"), ckpt_path=path)
         return trainer
 
-    check_every_point(fit, tmp_path, sampled(6 if "worker" in kind else 10, kind), nothing_else)
+    check_every_point(fit, tmp_path, sampled(4 if "worker" in kind else 10, kind), nothing_else)

@@ -68,14 +68,21 @@ def merged(metric: Any, active: list[dict[str, Any]]) -> dict[str, Any]:
         if len(values) == 1:
             state = values[0]
         elif isinstance(metric._defaults[name], Tensor):
-            state = torch.stack(values)
-            state = state if reduction is None else reduction(state)
+            state = _reduced(reduction, torch.stack(values), [one["updates"] for one in active])
         else:
             state = _in_order(values, [one["updates"] for one in active])
             if reduction is not None and getattr(reduction, "__name__", "") != "dim_zero_cat":
                 state = reduction(state)  # one that joins is left to the metric, as where there is one process
         states[name] = _moved(state, metric.device)
     return states
+
+
+def _reduced(reduction: Any, values: Tensor, updates: list[int]) -> Tensor:
+    if getattr(reduction, "__name__", "") == "dim_zero_mean":  # of means, each over its updates
+        weights = torch.tensor(updates, dtype=values.dtype, device=values.device)
+        return (values * weights.view(-1, *[1] * (values.ndim - 1))).sum(0) / weights.sum()
+    reduced: Tensor = values if reduction is None else reduction(values)
+    return reduced
 
 
 def _in_order(values: list[Any], updates: list[int]) -> list[Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fulmen.loops.entries import is_metric
+from fulmen.loops.metric_merge import merged
+from fulmen.utilities.rank_zero import rank_zero_warn
 
 _BESIDE = ("_update_count", "_computed", "_forward_cache")
 
@@ -48,39 +49,31 @@ def put_merged_states(module: nn.Module, ranks: list[dict[str, dict[str, Any]]])
     for path, child in module.named_modules():
         states = [one[path] for one in ranks if path in one]
         if states and is_metric(child):
-            put_metric_states(child, {"": _merged(child, states)})
+            put_metric_states(child, {"": _merged(path, child, states)})
 
 
-def _merged(metric: Any, states: list[dict[str, Any]]) -> dict[str, Any]:
-    """The counts of several processes in one, by the metric's own reductions."""
+def _merged(path: str, metric: Any, states: list[dict[str, Any]]) -> dict[str, Any]:
+    """The counts of several processes in one."""
     # who has seen nothing has nothing to say: its states may have another shape
     states = [one for one in states if one.get("_update_count", 1)] or states[:1]
-    merged = dict(states[0])
     if len(states) == 1:
-        return merged
-    counts = [one.get("_update_count", 1) for one in states]
-    for name in metric._defaults:
-        values = [one[name] for one in states if name in one]
-        if len(values) == len(states):
-            merged[name] = _reduced(getattr(metric._reductions.get(name), "__name__", ""), values, counts)
-    merged.update(_update_count=sum(counts), _computed=None)
-    return merged
-
-
-def _reduced(how: str, values: list[Any], counts: list[int]) -> Any:
-    if isinstance(values[0], list):
-        return [item for value in values for item in value]
-    if how == "dim_zero_cat":
-        return torch.cat([torch.atleast_1d(value) for value in values])
-    stacked = torch.stack([value.to(values[0].device) for value in values])
-    if how == "dim_zero_max":
-        return stacked.amax(0)
-    if how == "dim_zero_min":
-        return stacked.amin(0)
-    if how == "dim_zero_mean":
-        weights = torch.tensor(counts, dtype=stacked.dtype, device=stacked.device)
-        return (stacked * weights.view(-1, *[1] * (stacked.ndim - 1))).sum(0) / weights.sum()
-    return stacked.sum(0) if how == "dim_zero_sum" else values[0]
+        return states[0]
+    active = [{"updates": one.get("_update_count", 1), "states": one} for one in states]
+    # A metric computes with such states side by side, and does not go on counting with them.
+    apart = [
+        name
+        for name, reduction in metric._reductions.items()
+        if reduction is None and isinstance(metric._defaults[name], Tensor)
+    ]
+    if apart:
+        rank_zero_warn(
+            f"`{path}` ({type(metric).__name__}) has counts that cannot be added up ({', '.join(apart)}). Of what "
+            f"{len(states)} processes had counted in the running epoch it keeps the first one's. What to do where its "
+            "value matters: go on with as many processes as before, or from the end of an epoch."
+        )
+    kept = {name: states[0][name] for name in apart}
+    total = sum(one["updates"] for one in active)
+    return {**states[0], **merged(metric, active), **kept, "_update_count": total, "_computed": None}
 
 
 def path_of(module: nn.Module, metric: Any) -> str | None:
