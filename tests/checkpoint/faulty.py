@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tests.runs import QUIET, Net, data
 
 from fulmen.callbacks.model_checkpoint import ModelCheckpoint
 from fulmen.checkpoint.folder import remove_leftovers
 from fulmen.checkpoint.store import CheckpointSaveError, atomic_save, load
 from fulmen.trainer.trainer import Trainer
-
-from .runs import QUIET, Net, data
 
 KILL = -1
 ADVICE = {

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tests.runs import QUIET, Net, data
 from torch import nn
 
 from fulmen.callbacks.callback import Callback
@@ -25,8 +26,6 @@ from fulmen.callbacks.model_checkpoint import ModelCheckpoint
 from fulmen.checkpoint.store import load
 from fulmen.loggers.csv_logs import CSVLogger
 from fulmen.trainer.trainer import Trainer
-
-from .runs import QUIET, Net, data
 
 EVERY = 3  # steps between saves
 STEP, STARTED, LEFTOVERS = range(3)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import QUIET, Net, data, fit
 from torch.optim import Adam
 from torch.optim.lr_scheduler import StepLR
 
@@ -14,8 +15,6 @@ from fulmen.core.datamodule import LightningDataModule
 from fulmen.precision.precision import Precision
 from fulmen.trainer.trainer import Trainer
 from fulmen.utilities.exceptions import MisconfigurationException
-
-from .runs import QUIET, Net, data, fit
 
 CALLS: list[str] = []
 

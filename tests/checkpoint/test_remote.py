@@ -8,14 +8,13 @@ from typing import Any
 import fsspec
 import pytest
 import torch
+from tests.runs import QUIET, Net, data
 
 from fulmen.callbacks.model_checkpoint import ModelCheckpoint
 from fulmen.checkpoint import remote
 from fulmen.checkpoint.io import TorchCheckpointIO
 from fulmen.checkpoint.store import load
 from fulmen.trainer.trainer import Trainer
-
-from .runs import QUIET, Net, data
 
 pytestmark = pytest.mark.filterwarnings("ignore:The folder of checkpoints .* is not empty")
 

@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import Net
 from torch import nn
 
 from fulmen.callbacks.callback import Callback
 from fulmen.core.hooks import CheckpointHooks, DataHooks, ModelHooks, keep_modes, restore_modes
 from fulmen.core.module import LightningModule
-
-from .runs import Net
 
 
 def _hooks(kind: type) -> dict[str, Any]:

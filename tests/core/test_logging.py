@@ -6,12 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runs import Net, data, fit
 from torch import Tensor
 
 from fulmen.core.logging import LogOptions
 from fulmen.utilities.exceptions import MisconfigurationException
-
-from .runs import Net, data, fit
 
 
 class Logs(Net):

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import Net, fit
 from torch import Tensor, nn
 
 from fulmen.core.module import LightningModule, overridden
 from fulmen.utilities.exceptions import MisconfigurationException
-
-from .runs import Net, fit
 
 X = torch.ones(3, 2)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runs import Manual, Net, data, fit
 from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
@@ -14,8 +15,6 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 from fulmen.core.optimizer import LightningOptimizer
 from fulmen.precision.amp import MixedPrecision
 from fulmen.utilities.exceptions import MisconfigurationException
-
-from .runs import Manual, Net, data, fit
 
 
 class Two(Manual):

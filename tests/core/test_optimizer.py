@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import Manual, Net, fit
 from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import StepLR
 
 from fulmen.core.optimizer import LightningOptimizer, do_nothing_closure
-
-from .runs import Manual, Net, fit
 
 
 @pytest.fixture

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import Net, data, fit
 
 from fulmen.loggers.csv_logs import CSVLogger
 from fulmen.utilities.exceptions import MisconfigurationException
-
-from .runs import Net, data, fit
 
 VIEWS: dict[str, Any] = {
     "current_epoch": 0, "global_step": 0, "global_rank": 0, "local_rank": 0, "on_gpu": False, "device_mesh": None,

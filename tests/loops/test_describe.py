@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.runs import QUIET, Net, data, fit
+
 from fulmen.callbacks.callback import Callback
 from fulmen.loops import describe
 from fulmen.loops.hooks import ARGUMENTS
 from fulmen.trainer.trainer import Trainer
-
-from .runs import QUIET, Net, data, fit
 
 
 class Hears(Callback):

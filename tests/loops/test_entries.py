@@ -7,14 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runs import Net
 from torch import Tensor
 
 from fulmen.core.logging import LogOptions
 from fulmen.loops.entries import Entry, check_value, is_metric, plain_number
 from fulmen.loops.results import Results
 from fulmen.utilities.exceptions import MisconfigurationException
-
-from .runs import Net
 
 CPU = torch.device("cpu")
 NUMBERS = st.floats(-8, 8, width=32) | st.integers(-8, 8)

@@ -6,8 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from .runs import Manual, Net, data, fit
+from tests.runs import Manual, Net, data, fit
 
 
 class Watches(Net):

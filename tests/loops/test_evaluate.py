@@ -7,14 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runs import QUIET, Net, data, fit
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from fulmen.loops.evaluate import as_sequence
 from fulmen.trainer.trainer import Trainer
 from fulmen.utilities.combined_loader import CombinedLoader
-
-from .runs import QUIET, Net, data, fit
 
 
 class Stream(IterableDataset[Tensor]):

@@ -8,12 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runs import Net, data, fit
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from fulmen.utilities.exceptions import MisconfigurationException
-
-from .runs import Net, data, fit
 
 
 class Stream(IterableDataset[Tensor]):

@@ -5,14 +5,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runs import Net
 
 from fulmen.callbacks.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.hooks import ModelHooks
 from fulmen.loops.hook_names import check_names, closest_hook
 from fulmen.utilities.exceptions import MisconfigurationException
-
-from .runs import Net
 
 EVENTS = sorted(name for name in vars(ModelHooks) if name.startswith("on_"))
 LONG = [name for name in EVENTS if len(name) > 12]

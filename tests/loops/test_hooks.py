@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import Net, fit
 
 from fulmen.callbacks.callback import Callback
 from fulmen.core.hooks import ModelHooks
@@ -12,8 +13,6 @@ from fulmen.loops.hooks import ARGUMENTS, Hooks, nobody
 from fulmen.loops.logbook import LogBook
 from fulmen.loops.results import Results
 from fulmen.utilities.exceptions import MisconfigurationException
-
-from .runs import Net, fit
 
 TRAINER: Any = object()
 

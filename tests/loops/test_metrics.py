@@ -4,14 +4,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import Net, data, fit
 from torch import Tensor
 
 from fulmen.core.logging import LogOptions
 from fulmen.loops.metrics import Metrics
 from fulmen.loops.progress import Progress
 from fulmen.loops.results import Results
-
-from .runs import Net, data, fit
 
 
 class Listens:

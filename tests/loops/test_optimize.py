@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import Manual, Net, data, fit
 from torch import Tensor
 from torch.optim import LBFGS, SGD
 from torch.utils.data import DataLoader, IterableDataset
@@ -11,8 +12,6 @@ from torch.utils.data import DataLoader, IterableDataset
 from fulmen.precision.precision import Precision
 from fulmen.strategies.single_device import SingleDeviceStrategy
 from fulmen.utilities.exceptions import MisconfigurationException
-
-from .runs import Manual, Net, data, fit
 
 EVENTS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 

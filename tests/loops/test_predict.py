@@ -7,13 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runs import QUIET, Net, data
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fulmen.callbacks.callback import Callback
 from fulmen.trainer.trainer import Trainer
-
-from .runs import QUIET, Net, data
 
 
 class Predicts(Net):

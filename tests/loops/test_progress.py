@@ -2,10 +2,9 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runs import Net, data, fit
 
 from fulmen.loops.progress import Progress
-
-from .runs import Net, data, fit
 
 COUNTS = st.builds(
     Progress,

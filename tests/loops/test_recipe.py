@@ -4,14 +4,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import Net, data, fit
 from torch import nn
 from torch.optim import LBFGS, SGD, Adam, Optimizer
 
 from fulmen.loops.recipe import Recipe, needs_closure, step_function
 from fulmen.precision.amp import MixedPrecision
 from fulmen.utilities.exceptions import MisconfigurationException
-
-from .runs import Net, data, fit
 
 PIECES = ("context", "scale", "backward", "precision_backward", "post_backward", "zero_grad", "optimizer_step", "clip",
           "clip_value", "unscale", "update")  # fmt: skip

@@ -4,13 +4,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import Net, data, fit
 
 from fulmen.core.logging import LogOptions
 from fulmen.loops.logbook import LogBook
 from fulmen.loops.results import Results
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType
-
-from .runs import Net, data, fit
 
 OPTIONS = LogOptions(False, None, None, None, "mean", False, False, None, True, None, False)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runs import Manual, Net, data, fit
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
@@ -16,8 +17,6 @@ from fulmen.loops.progress import Progress
 from fulmen.loops.schedule import LearningRates, ValidationPlan
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.types import LRSchedulerConfig
-
-from .runs import Manual, Net, data, fit
 
 
 class Counter:

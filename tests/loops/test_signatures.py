@@ -5,6 +5,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from tests.runs import Net
 
 from fulmen.callbacks.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
@@ -12,8 +13,6 @@ from fulmen.core.hooks import ModelHooks
 from fulmen.loops import signatures
 from fulmen.loops.signatures import check_signatures, check_step, fit_arguments
 from fulmen.utilities.exceptions import MisconfiguredRun, MisconfiguredType
-
-from .runs import Net
 
 TABLES = [(Net, signatures._MODULE), (LightningDataModule, signatures._DATAMODULE), (Callback, signatures._CALLBACK)]
 CASES = [(base, name, arguments) for base, table in TABLES for name, arguments in table.items()]

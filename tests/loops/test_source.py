@@ -3,11 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.runs import Net, data, fit
 
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.loops.source import LoaderSource
-
-from .runs import Net, data, fit
 
 GIVEN, OF_MODULE, OF_DATA = data(), data(), data()
 

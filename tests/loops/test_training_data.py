@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runs import QUIET, Net, data, fit
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -17,8 +18,6 @@ from fulmen.loops.training_data import TrainingData
 from fulmen.trainer.trainer import Trainer
 from fulmen.utilities.combined_loader import CombinedLoader
 from fulmen.utilities.exceptions import MisconfigurationException
-
-from .runs import QUIET, Net, data, fit
 
 
 class Stream(IterableDataset[Tensor]):

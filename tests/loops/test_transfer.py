@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import Net, data, fit
 
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.loops.transfer import plan_transfer
 from fulmen.precision.double import DoublePrecision
 from fulmen.strategies.single_device import SingleDeviceStrategy
-
-from .runs import Net, data, fit
 
 HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import QUIET, Net, data, fit
 from torch import nn
 
 from fulmen.callbacks.callback import Callback
@@ -14,8 +15,6 @@ from fulmen.trainer.attach import attach_callbacks, attach_module, check_ready, 
 from fulmen.trainer.trainer import Trainer
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType
 from fulmen.utilities.states import TrainerFn
-
-from .runs import QUIET, Net, data, fit
 
 
 class Data(LightningDataModule):

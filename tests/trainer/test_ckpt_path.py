@@ -7,6 +7,7 @@ from typing import Any
 import fsspec
 import pytest
 import torch
+from tests.runs import QUIET, Net, data, fit
 
 from fulmen.callbacks.model_checkpoint import ModelCheckpoint
 from fulmen.checkpoint.store import atomic_save
@@ -17,8 +18,6 @@ from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.safe_load import DamagedCheckpointError
 from fulmen.utilities.states import TrainerFn
 from fulmen.utilities.whole_files import is_remote
-
-from .runs import QUIET, Net, data, fit
 
 FIT, VALIDATE = TrainerFn.FITTING, TrainerFn.VALIDATING
 

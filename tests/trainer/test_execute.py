@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import QUIET, Net, data, fit
 from torch import nn
 
 from fulmen.callbacks.callback import Callback
@@ -15,8 +16,6 @@ from fulmen.core.optimizer import LightningOptimizer
 from fulmen.loggers.logger import Logger
 from fulmen.strategies.single_device import SingleDeviceStrategy
 from fulmen.trainer.trainer import Trainer
-
-from .runs import QUIET, Net, data, fit
 
 calls: list[str] = []
 

@@ -4,13 +4,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import QUIET, Net, data, fit
 
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.loggers.logger import Logger
 from fulmen.trainer.trainer import Trainer
 from fulmen.utilities.exceptions import MisconfiguredRun
-
-from .runs import QUIET, Net, data, fit
 
 
 class Keeps(Logger):

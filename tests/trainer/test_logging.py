@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.trainer.runs import QUIET, Net, data, fit
+from tests.runs import QUIET, Net, data, fit
 
 from fulmen.callbacks.lr_monitor import LearningRateMonitor
 from fulmen.callbacks.model_checkpoint import ModelCheckpoint

@@ -18,7 +18,7 @@ import signal, sys, time, warnings
 signal.signal(signal.SIGINT, signal.default_int_handler)
 warnings.simplefilter("default")
 import torch
-from tests.trainer.runs import Net, data, fit
+from tests.runs import Net, data, fit
 from tests.trainer.test_logging import Logging, Remote
 from fulmen.callbacks.callback import Callback
 

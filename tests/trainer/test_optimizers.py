@@ -3,11 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from tests.runs import Manual, Net, fit
 
 from fulmen.core.optimizer import LightningOptimizer
 from fulmen.strategies.single_device import SingleDeviceStrategy
-
-from .runs import Manual, Net, fit
 
 
 class Stepping(Manual):

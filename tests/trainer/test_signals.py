@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import QUIET, Manual, Net, data
 
 from fulmen.callbacks.callback import Callback
 from fulmen.callbacks.checkpoint import Checkpoint
@@ -22,8 +23,6 @@ from fulmen.checkpoint.io import TorchCheckpointIO
 from fulmen.trainer.signals import Signals
 from fulmen.trainer.trainer import Trainer
 from fulmen.utilities.exceptions import SIGTERMException
-
-from .runs import QUIET, Manual, Net, data
 
 TERM, INT = signal.SIGTERM, signal.SIGINT
 pytestmark = pytest.mark.filterwarnings("ignore:The folder of checkpoints")

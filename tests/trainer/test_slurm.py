@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import QUIET, Net, data
 
 from fulmen.callbacks.callback import Callback
 from fulmen.callbacks.model_checkpoint import ModelCheckpoint
@@ -16,8 +17,6 @@ from fulmen.checkpoint.async_io import AsyncCheckpointIO
 from fulmen.environments.slurm import SLURMEnvironment
 from fulmen.trainer.trainer import Trainer
 from fulmen.utilities.exceptions import SIGTERMException
-
-from .runs import QUIET, Net, data
 
 USUAL = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler, signal.SIGUSR1: signal.SIG_DFL,
          signal.SIGHUP: signal.SIG_DFL}  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runs import QUIET, Net, data, fit
 from torch import Tensor, nn
 
 from fulmen.callbacks.progress.tqdm_progress import TQDMProgressBar
@@ -18,8 +19,6 @@ from fulmen.loops.predict import PredictionLoop
 from fulmen.trainer.trainer import Trainer
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.states import TrainerFn
-
-from .runs import QUIET, Net, data, fit
 
 
 class All(Net):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runs import QUIET, Net, data
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
@@ -20,8 +21,6 @@ from fulmen.precision.precision import Precision
 from fulmen.strategies.single_device import SingleDeviceStrategy
 from fulmen.trainer.trainer import Trainer
 from fulmen.utilities.exceptions import MisconfigurationException
-
-from .runs import QUIET, Net, data
 
 INF = float("inf")
 # Those of the reference's interface that say the same at any time of a run on one CPU.
