@@ -40,11 +40,11 @@ class BucketOrder:
             return
         self.end()
         self._of, self._names = reduced, {}
+        wanted, self.wanted = self.wanted, []
         if ddp.static_graph or ddp.find_unused_parameters:
             return  # no other layout than the first, or one by what the graph is
         for name, parameter in zip(reduced.names, reduced.parameters, strict=True):
             self._hooks.append(parameter.register_post_accumulate_grad_hook(self._noting(ddp, name)))
-        wanted, self.wanted = self.wanted, []
         if sorted(wanted) == sorted(reduced.names):
             _bring_in_order(ddp, reduced, wanted)
             self.end()
@@ -73,7 +73,8 @@ def _bring_in_order(ddp: DistributedDataParallel, reduced: Reduced, names: list[
     """Makes a backward pass in which gradients come in an order. Nothing of it is kept but how buckets are laid out."""
     parameters = dict(zip(reduced.names, reduced.parameters, strict=True))
     before = [(parameter, parameter.grad) for parameter in reduced.parameters]
-    ddp.zero_grad(set_to_none=True)
+    for parameter in reduced.parameters:
+        parameter.grad = None
     was, ddp.require_backward_grad_sync = ddp.require_backward_grad_sync, True
     begin: Any = ddp._pre_forward
     end: Any = ddp._post_forward
