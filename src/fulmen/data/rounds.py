@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from fulmen.data.division import NONE, Division
 from fulmen.data.feed import Feed
 from fulmen.data.ghost import GHOST
 from fulmen.data.read_ahead import ReadAhead
-from fulmen.data.sharding import digest
+from fulmen.data.sharding import compare_first
 from fulmen.data.stream import StatefulStream
 from fulmen.data.transfer import has_streams, prefetch
-from fulmen.strategies.exchange import exchange
 from fulmen.utilities.combined_loader import length_of
 from fulmen.utilities.exceptions import MisconfiguredRun
 
@@ -122,14 +121,10 @@ class RoundFeed(Feed):
         asked = [position for position, kind in enumerate(kinds) if kind == "ask"]
         if not asked:
             return
-        digests = []
-        for position in asked:
-            batches = super()._open_one(position)
-            first = next(batches, NONE)
-            digests.append("none" if first is NONE else digest(first))
-            self._first[position] = batches if first is NONE else chain([first], batches)
-        for position, *each in zip(asked, *exchange(self.strategy, digests), strict=True):
-            self.division.settle(position, each)
+        opened = {position: super(RoundFeed, self)._open_one(position) for position in asked}
+        self._first, found = compare_first(self.strategy, opened)
+        for position, digests in found.items():
+            self.division.settle(position, digests)
 
     def _open_one(self, position: int) -> Iterator[Any]:
         batches = self._first.pop(position, None)

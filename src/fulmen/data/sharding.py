@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from fulmen.data.parts import parts_of
-from fulmen.strategies.exchange import bytes_of
+from fulmen.strategies.exchange import Group, bytes_of, exchange
 
+_NONE = object()
 _DEPTH = 16  # an object may hold itself
 Way = Literal["indices", "batches", "ask", "own"]
 
@@ -93,6 +94,25 @@ def inner_sampler(loader: DataLoader[Any]) -> Any:
 def is_ordered(loader: DataLoader[Any]) -> bool:
     """Whether a loader reads its samples as they lie, so that nothing has to be agreed on."""
     return type(inner_sampler(loader)) is SequentialSampler
+
+
+def compare_first(strategy: Group, opened: Mapping[int, Iterator[Any]]) -> tuple[dict[int, Any], dict[int, list[str]]]:
+    """Compares what streams give first on all processes, each of which has to call it.
+
+    Args:
+        strategy: How they agree.
+        opened: The streams by their position.
+
+    Returns:
+        Iterators that still give all of each, and by rank a text that is the same for equal batches.
+    """
+    whole, digests = {}, []
+    for position, batches in opened.items():
+        first = next(batches, _NONE)
+        digests.append("none" if first is _NONE else digest(first))
+        whole[position] = batches if first is _NONE else itertools.chain([first], batches)
+    found = zip(*exchange(strategy, digests), strict=True)
+    return whole, {position: list(each) for position, each in zip(opened, found, strict=True)}
 
 
 def digest(batch: Any) -> str:

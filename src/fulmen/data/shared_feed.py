@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import chain, count
+from itertools import count
 from typing import Any
 
 from fulmen.data.feed import Feed
-from fulmen.data.sharding import Share, Way, digest, is_ordered, way_of
+from fulmen.data.sharding import Share, Way, compare_first, is_ordered, way_of
 from fulmen.data.stream import MapStream, Noted
 from fulmen.data.worker_stream import WorkerStream
-from fulmen.strategies.exchange import Group, exchange
+from fulmen.strategies.exchange import Group
 from fulmen.utilities.combined_loader import CombinedLoader, length_of
 from fulmen.utilities.rank_zero import rank_zero_info
 
@@ -134,14 +134,9 @@ class SharedFeed(Feed):
     def _ask(self) -> None:
         """Finds out whether streams give the same batches everywhere, by their first ones."""
         asked = [position for position, way in enumerate(self.ways) if way == "ask"]
-        digests = []
-        for position in asked:
-            batches = super()._open_one(position)
-            first = next(batches, _NONE)
-            digests.append("" if first is _NONE else digest(first))
-            self._first[position] = batches if first is _NONE else chain([first], batches)
-        found = exchange(self.strategy, digests)
-        for position, *each in zip(asked, *found, strict=True):
+        opened = {position: super(SharedFeed, self)._open_one(position) for position in asked}
+        self._first, found = compare_first(self.strategy, opened)
+        for position, each in found.items():
             same = len(set(each)) == 1
             self.ways[position] = "batches" if same else "own"
             _say(self.streams[position].loader, same)
