@@ -139,7 +139,8 @@ class Ending:
         if tells and seconds < limit + LAST:
             return
         failed = PeerFailed(fault, peers.world_size)
-        if fault.rank == peers.rank or (tells and fault.kind in ("stalled", "lost")):  # who may not be able to say it
+        deaf = fault.kind in ("stalled", "lost") and not self._has_heard(fault.rank, board)
+        if fault.rank == peers.rank or (tells and deaf):  # who cannot say it
             record_error(failed)
         self._kill_the_deaf(board)
         who = f"rank {fault.rank}" if fault.rank >= 0 else "the group" if fault.kind == "stalled" else "the store"
@@ -159,12 +160,15 @@ class Ending:
         other = None if fault is None else self._neighbours.here().get(fault.rank)
         if fault is None or other is None or fault.kind not in ("lost", "stalled"):
             return
-        try:
-            hears = board is not None and board.notes("seen", [fault.rank]) is not None
-        except (NoAnswer, StoreLost):
-            hears = False  # it may be the one that holds the store
-        if not hears:
+        if not self._has_heard(fault.rank, board):
             liveness.kill(other)
+
+    def _has_heard(self, rank: int, board: Board | None) -> bool:
+        """Whether a rank has heard of the fault."""
+        try:
+            return board is not None and board.notes("seen", [rank]) is not None
+        except (NoAnswer, StoreLost):
+            return False  # it may be the one that holds the store
 
     def _tells(self, fault: Fault, board: Board | None) -> bool:
         """Whether it is this rank that prints the whole text: the first that knows it, but for the culprit."""
