@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
 
 from fulmen.data.feed import Feed
 from fulmen.data.shared_feed import SharedFeed
@@ -20,14 +20,21 @@ class Alone:
 
     root_device = torch.device("cpu")
 
-    def __init__(self, rank: int, world: int) -> None:
+    def __init__(self, rank: int, world: int, said: list[Any] | None = None) -> None:
         self.global_rank, self.world_size = rank, world
+        self.said = said  # by the first, if that is to be heard
+        self.heard = 0
 
     def all_gather(self, tensor: Any, group: Any = None, sync_grads: bool = False) -> Any:
         return torch.stack([tensor] * self.world_size)
 
     def broadcast(self, obj: Any, src: int = 0) -> Any:
-        return obj
+        if self.said is None:
+            return obj
+        if self.global_rank == 0:
+            self.said.append(obj)
+        self.heard += 1
+        return self.said[self.heard - 1]
 
 
 class Stream(IterableDataset[Any]):
@@ -71,6 +78,13 @@ def _loader(kind: str, count: int, seed: int) -> Any:
         return DataLoader(data, batch_sampler=[[number] for number in range(count)])
     if kind == "shuffled":
         return DataLoader(data, batch_size=1, shuffle=True, generator=torch.Generator().manual_seed(seed))
+    if kind == "drawn":
+        return DataLoader(range(count), batch_size=1, shuffle=True)
+    if kind == "weighted":
+        return DataLoader(range(count), batch_size=2, sampler=WeightedRandomSampler([1.0] * count, count))
+    if kind == "cycle":
+        shuffled = DataLoader(range(3), 1, shuffle=True, generator=torch.Generator().manual_seed(seed))
+        return CombinedLoader({"a": shuffled, "b": DataLoader(Stream(count), batch_size=None)}, "max_size_cycle")
     if kind == "rows":
         both = {"a": DataLoader(data, 1), "b": DataLoader(TensorDataset(torch.arange(2)), 1)}
         return CombinedLoader(both, "max_size_cycle")
@@ -80,7 +94,20 @@ def _loader(kind: str, count: int, seed: int) -> Any:
     return DataLoader(data, batch_size=1)
 
 
-KINDS = ("map", "shuffled", "batch sampler", "plain", "stream", "knowing", "rows", "min_size", "max_size")
+KINDS = (
+    "map",
+    "shuffled",
+    "batch sampler",
+    "plain",
+    "stream",
+    "knowing",
+    "rows",
+    "min_size",
+    "max_size",
+    "drawn",
+    "weighted",
+    "cycle",
+)
 
 
 def _plain(batch: Any) -> Any:
@@ -101,15 +128,20 @@ def _plain(batch: Any) -> Any:
 def test_a_pass_is_dealt_out_and_can_be_gone_on_with(
     kind: str, count: int, world: int, limit: int | None, done: int, fast: bool, seed: int
 ) -> None:
-    count = max(count, 1) if kind == "shuffled" else count  # which torch refuses to make of nothing
+    count = (
+        max(count, 1) if kind in ("shuffled", "drawn", "weighted") else count
+    )  # which torch refuses to make of nothing
     most = float("inf") if limit is None else limit
     torch.manual_seed(seed)
     before = rng.note()
     everything = [_plain(batch) for batch in Feed(_loader(kind, count, seed), most, fast=fast)]
     found: dict[int, Any] = {}
+    said: list[Any] = []
     for rank in range(world):
-        strategy = Alone(rank, world)
+        strategy = Alone(rank, world, said)
         before.put()
+        if rank:
+            torch.rand(rank)  # the order is drawn with what the first process has
         feed = SharedFeed(_loader(kind, count, seed), most, strategy=strategy, fast=fast)
         mine = []
         for own, (batch, number) in enumerate(zip(feed, feed.numbers(), strict=False), 1):

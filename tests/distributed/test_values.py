@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import SumMetric
 
 from fulmen import Callback, LightningModule, Trainer
 from fulmen.callbacks import ModelCheckpoint
@@ -122,15 +124,20 @@ class LogsLate(Callback):
 
     def __init__(self) -> None:
         self.seen: list[tuple[float, float]] = []
+        self.after: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        module.log("after", float(batch_idx + trainer.global_rank), sync_dist=True)
 
     def on_train_batch_start(self, trainer: Trainer, module: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx:
             before = trainer.callback_metrics["step"].item()
             module.log("step", 10.0 * batch_idx + trainer.global_rank)
+            self.after.append(trainer.callback_metrics["after"].item())
             self.seen.append((before, trainer.callback_metrics["step"].item()))
 
 
-def late(world: int) -> tuple[list[tuple[float, float]], list[str]]:
+def late(world: int) -> tuple[list[tuple[float, float]], list[float], list[str]]:
     callback = LogsLate()
     trainer = Trainer(devices=world, callbacks=[callback], **BARE)
     net, loader = Net(), DataLoader(TensorDataset(VALUES), batch_size=2)
@@ -138,11 +145,12 @@ def late(world: int) -> tuple[list[tuple[float, float]], list[str]]:
     shown = list(trainer.callback_metrics)
     environ()
     trainer.validate(net, loader, verbose=False)
-    return callback.seen, [key for key in shown if key in trainer.callback_metrics]
+    return callback.seen, callback.after, [key for key in shown if key in trainer.callback_metrics]
 
 
 def test_what_was_logged_since_is_shown_instead() -> None:
-    for rank, (values, kept) in enumerate(run(late, 2, 2)):
+    for rank, (values, after, kept) in enumerate(run(late, 2, 2)):
+        assert after == [0.5], "what hooks log after the step is that of all as well"
         assert values == [(VALUES[:4].mean().item(), 10.0 + rank)]
         assert "step" not in kept, "values of a run of training are not those of a validation"
 
@@ -176,3 +184,51 @@ def test_a_hook_of_one_rank_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(GroupFailed, match="`mine`, logged with `sync_dist=True` on rank 1, and not on rank 0") as found:
         run(logs_alone, 2, str(tmp_path))
     assert "Call `self.log` on every rank" in str(found.value)
+
+
+class Partly(Bare):
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        self.log("all", 1.0, sync_dist=True)
+        if self.global_rank == 1:
+            self.log("one", 3.0, sync_dist=True)
+        return super().training_step(batch, batch_idx)
+
+
+def partly(world: int) -> list[str]:
+    trainer = Trainer(devices=world, **BARE)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        trainer.fit(Partly(), DataLoader(TensorDataset(VALUES), batch_size=1))
+    return [str(one.message) for one in told if "sync_dist" in str(one.message)]
+
+
+def test_a_key_of_one_rank_beside_others_is_named() -> None:
+    told = run(partly, 2, 2)[0]
+    assert len(told) == 1 and "`one` was logged" in told[0] and "on the ranks [1] and not on the ranks [0]" in told[0]
+    assert "log the key on every rank" in told[0]
+
+
+class Loaders(Bare):
+    """One metric for two loaders, of which the second has a batch for the first rank alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = SumMetric()
+
+    def test_step(self, batch: list[Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.total.update(batch[0].sum())
+        self.log("total", self.total)
+
+
+def total(world: int) -> Any:
+    loaders = [DataLoader(TensorDataset(VALUES[:count]), batch_size=1) for count in (3, 1)]
+    return Trainer(devices=world, **BARE).test(Loaders(), loaders, verbose=False)
+
+
+def test_a_metric_of_several_loaders_counts_all() -> None:
+    BARE["strategy"] = "auto"
+    try:
+        alone = total(1)
+    finally:
+        BARE["strategy"] = "ddp"
+    assert run(total, 2, 2) == [alone, alone]

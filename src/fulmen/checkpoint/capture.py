@@ -39,6 +39,8 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
     from fulmen.core.saving import dump_hparams  # only those who save pay for it
 
     module, strategy = trainer.lightning_module, trainer.strategy
+    if trainer.fit_loop.ghosts is not None:
+        trainer.fit_loop.ghosts.share_buffers()
     checkpoint: dict[str, Any] = {
         "epoch": trainer.current_epoch,
         "global_step": trainer.global_step,

@@ -41,6 +41,10 @@ _END = object()
 class Place(Protocol):
     """Where a pass begins."""
 
+    @property
+    def is_agreed(self) -> bool:
+        """Whether the order of samples is drawn with a random state that is not the present one."""
+
     def begin(self) -> int:
         """Called when the first indices of a pass are asked for; returns how many batches to leave out."""
 
@@ -100,9 +104,11 @@ class Indices:
         elif skip:
             _tell(sampler)
             _leave_out(batches, read)
+        if not self.stateful and (share is not None or self.place.is_agreed):
+            batches = _drawn_now(sampler, batches, None if share is None or share.cut is None else share.cut - read)
         if share is not None:
-            begun = bool(skip and self.stateful)  # they stand behind a batch of this process's
-            batches = share.of(batches if self.stateful else _drawn_now(sampler, batches, share, read), begun)
+            # samplers that know where they are stand behind a batch of this process's
+            batches = share.of(batches, bool(skip and self.stateful))
         self.place.done()
         if self.remembers:
             batches = self._remembering(batches, skip)
@@ -199,12 +205,12 @@ def random_indices(sampler: RandomSampler, skip: int) -> Iterator[int]:
             yield from order[max(skip - first, 0) : last - first].tolist()
 
 
-def _drawn_now(sampler: Any, batches: Iterator[Any], share: Share, read: int) -> Iterator[Any]:
-    """Batches whose order does not depend on what is drawn at random between them, by others than the sampler."""
+def _drawn_now(sampler: Any, batches: Iterator[Any], count: int | None) -> Iterator[Any]:
+    """Batches whose order does not depend on what is drawn at random later, by whomever."""
     inner = sampler.sampler if type(sampler) is BatchSampler else sampler
-    if type(inner) in _KNOWN:
-        return batches
-    return iter(list(batches if share.cut is None else itertools.islice(batches, max(share.cut - read, 0))))
+    if type(inner) in _KNOWN:  # they draw what they need of the default generator before they give their first index
+        return itertools.chain(list(itertools.islice(batches, 1)), batches)
+    return iter(list(batches if count is None else itertools.islice(batches, max(count, 0))))
 
 
 def draw_as_usual(loader: DataLoader[Any]) -> None:

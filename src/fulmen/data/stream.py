@@ -95,7 +95,8 @@ class Stream:
 
     def _open_as_agreed(self, agreed: Noted) -> Iterator[Any]:
         """Opens a loader whose order is drawn with another random state; this process's own goes its usual way."""
-        rng.put_generators(self.generators, agreed.own)
+        if self.opens == 1:  # from there on they go on together
+            rng.put_generators(self.generators, agreed.own)
         present = rng.note()
         if self.opens == 1 and not self.among_others and rng.same(present, agreed.host):
             return self._open()
@@ -206,6 +207,11 @@ class Stream:
             self.iterator._shutdown_workers()
 
     # What a pass over map-style data calls; see `Indices`.
+
+    @property
+    def is_agreed(self) -> bool:
+        """Whether the order of samples is drawn with a random state that is not the present one."""
+        return self.agreed is not None
 
     def begin(self) -> int:
         """Notes the random state with which indices are drawn, or goes back to that of an earlier run."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
 _COLLECTIVES = ("all_gather", "broadcast", "barrier", "reduce", "reduce_boolean_decision")
-_NAMES = frozenset({"all_gather", "all_reduce", "broadcast", "barrier"})
+_NAMES = frozenset({*_COLLECTIVES, "all_reduce"})
 
 
 def make_feed(
@@ -161,8 +161,23 @@ class Company:
 
 
 def _meets(module: Any, step: Callable[..., Any]) -> bool:
-    """Whether a step that has not run calls collectives, as far as its code says."""
-    methods = (getattr(type(module), name, None) for name in ("validation_step", "test_step", "predict_step"))
-    code = getattr(getattr(step, "__func__", step), "__code__", None)
-    codes = [code, *(getattr(method, "__code__", None) for method in methods)]
-    return any(_NAMES & set(one.co_names) for one in codes if one is not None)
+    """Whether a step that has not run calls collectives, as far as its code says, and that of methods it calls."""
+    kind = type(module)
+    todo = [getattr(step, "__func__", step)]
+    todo += [getattr(kind, name, None) for name in ("validation_step", "test_step", "predict_step")]
+    seen: set[Any] = set()
+    while todo:
+        code = getattr(todo.pop(), "__code__", None)
+        if code is None or code in seen:
+            continue
+        if _NAMES & set(code.co_names):
+            return True
+        seen.add(code)
+        todo += [getattr(kind, name) for name in code.co_names if name in _own_methods(kind)]
+    return False
+
+
+def _own_methods(kind: type) -> set[str]:
+    """The names of what a module's classes of the user's own define."""
+    users = (base for base in kind.__mro__ if not base.__module__.startswith(("fulmen.", "torch.", "builtins")))
+    return {name for base in users for name in vars(base)}

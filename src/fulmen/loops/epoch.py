@@ -35,8 +35,7 @@ class EpochLoop(EpochViews):
         trainer, hooks, progress, results, metrics = fit.trainer, fit.hooks, fit.progress, fit.results, fit.metrics
         optimization, transfer, signals = fit.optimization, fit.transfer, trainer.signals
         scheduled, ghosts, together = fit.schedules, fit.ghosts, trainer.strategy.peers is not None
-        index = progress.batch - 1
-        self.batch_idx = index
+        index = self.batch_idx = progress.batch - 1
         self.is_last_batch = progress.epoch_done
         self.cut_short = self._is_over()
         if self.cut_short:
@@ -66,6 +65,8 @@ class EpochLoop(EpochViews):
             progress.epoch_done = last
             progress.phase = "batch"
             hooks.on_train_batch_end(outputs, shown, index)
+            if results.syncs or results.some_out:
+                metrics.share_step(late=True)
             if optimization.closed and metrics.due_at(progress.windows):
                 metrics.send_step()
             hooks.after_train_batch(outputs, shown, index)

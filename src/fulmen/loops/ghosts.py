@@ -67,6 +67,13 @@ class Ghosts:
             self.batch = batch
         return self.batch
 
+    def share_buffers(self) -> None:
+        """Gives all processes the newest buffers, between steps: what is saved is the first process's."""
+        if self.fit.progress.phase != "step" and self.feed.active:
+            self.strategy.lead = self.feed.active[0]
+        if self.strategy.lead:
+            self.strategy.sync_buffers()
+
     def end_round(self) -> None:
         """Takes note of whose buffers are the newest, and lets hooks log again."""
         self.strategy.lead = self.feed.active[0]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Metrics:
             "logged": {key: value.detach() for key, value in self._logged.items()},
             "bar": dict(self._bar),
             "made_at": dict(self._made_at),
+            "together": {key: value.item() for key, value in self._together.items()},
+            "shared_at": dict(self._shared_at),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -68,6 +71,9 @@ class Metrics:
         self._logged.update(state["logged"])
         self._bar.update(state["bar"])
         self._made_at.update(state["made_at"])
+        together = state.get("together", {})
+        self._together.update({key: torch.tensor(value, dtype=torch.float64) for key, value in together.items()})
+        self._shared_at.update(state.get("shared_at", {}))
 
     def watch(self, results: Results | None, phase: Phase = "step") -> None:
         """Turns to the results of the pass that runs; None: nothing new will come."""
@@ -118,7 +124,9 @@ class Metrics:
             Those meant for the loggers.
         """
         for_loggers: dict[str, Tensor] = {}
-        for entry in sorted(entries, key=_SEEN):  # of one key that several hooks log, the newest value is shown
+        if on_step and training:  # of one key that several hooks log, the newest value is shown
+            entries = sorted(entries, key=_SEEN)
+        for entry in entries:
             options: Any = entry.asked
             if options.rank_zero_only and not entry.results.first:
                 continue
@@ -156,7 +164,6 @@ class Metrics:
         """Sends the training step's values to the loggers."""
         results = self.results
         if self.loggers and results is not None:
-            self.share_step(late=True)  # what hooks have logged since
             values = {} if results.out else self.collect(results.entries(), on_step=True, training=True)
             hidden = {entry.forked_key(True) for entry in results.entries() if entry.asked.logger is False}  # type: ignore[attr-defined]
             shared = {key: value for key, value in self._together.items() if key not in hidden}
@@ -166,11 +173,12 @@ class Metrics:
         """Makes a training step's values those of all processes, where they were logged so.
 
         Args:
-            late: Whether that was done once for this step.
+            late: Whether it is for what hooks have logged after the step.
         """
         results = self.results
         if self.reduce_step is not None and results is not None:
-            if results.batch_index == 0:  # batches are counted by epoch
+            if results.batch_index == 0 and not late:  # values are those of the epoch, and batches counted by it
+                self._together.clear()
                 self._shared_at.clear()
             shared = self.reduce_step(results, late)
             self._together.update(shared)

@@ -72,7 +72,8 @@ def _reduce_one(key: Key, found: list[dict[str, Any]], rank: int, results: Resul
         return
     entry = _entry_of(key, known, results)
     if entry is not None:
-        entry.reduced = _reduced(entry, [found[one] for one in holders if group is None or one in group], key)
+        members = [one for other, one in enumerate(found) if group is None or other in group]
+        entry.reduced = _reduced(entry, members, key)
 
 
 def _parts(results: Results) -> tuple[Parts, dict[str, Any]]:
@@ -130,11 +131,13 @@ def _entry_of(key: Key, part: dict[str, Any], results: Results) -> Entry | None:
 
 
 def _reduced(entry: Entry, found: list[dict[str, Any]], key: Key) -> Tensor | None:
-    parts = [one["entries"][key] for one in found]
+    parts = [one["entries"][key] for one in found if key in one["entries"]]
     if entry.metric is not None:
         if parts[0]["alone"]:  # as the metric was told
             return None
-        counts = [one["metrics"][part["counts"]] for one, part in zip(found, parts, strict=True)]
+        # also those of a process that logged it for another loader only
+        path = parts[0]["counts"]
+        counts = [one["metrics"][path] for one in found if path in one["metrics"]]
         return entry.scalar(value_of_all(entry.metric, counts))
     totals, weights = [_number(part["total"]) for part in parts], [_number(part["weight"]) for part in parts]
     weight = sum(weights)

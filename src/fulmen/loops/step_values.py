@@ -11,12 +11,14 @@ from torch import Tensor
 from fulmen.loops.entries import Entry
 from fulmen.strategies.exchange import exchange
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
+from fulmen.utilities.rank_zero import warn_once
 
 if TYPE_CHECKING:
     from fulmen.loops.results import Results
     from fulmen.strategies.strategy import Strategy
 
 StepValues = dict[str, tuple[float, float, str]]
+_AFTER = "on_train_batch_end"
 Steps = dict[str, list[tuple[int, StepValues]]]  # by loader: each with its place on the x axis
 
 
@@ -33,8 +35,8 @@ def step_values(entries: Iterable[Entry]) -> StepValues:
 class StepExchange:
     """Brings together what steps of training log, wherever all processes have come to the same place.
 
-    Where nothing is logged so, nobody waits for anybody. The first time, those that have logged something make sure
-    that all have: a process that has not would go on.
+    Where nothing is logged so, nobody waits for anybody. Where some may have logged nothing, and would go on, the
+    others make sure first that all have come.
 
     Args:
         strategy: How the processes agree.
@@ -43,32 +45,40 @@ class StepExchange:
     def __init__(self, strategy: Strategy) -> None:
         self.strategy = strategy
         self.peers = strategy.peers
-        self.agreed = self.peers is None
+        self.agreed = self.peers is None  # whether all are known to come after each step
 
     def reduce(self, results: Results, late: bool) -> dict[str, Tensor]:
         """The values of a step over all processes; all of them come to the same places, in the same order.
 
         Args:
             results: What was logged on this one.
-            late: Whether it is for what was logged after the step; not all processes need come then.
+            late: Whether it is for what hooks have logged after the step, and that alone.
 
         Raises:
             MisconfigurationException: If other processes have gone on without having logged anything.
         """
         reduced = {}
-        if results.some_out or results.syncs:  # one that never had a batch does not know
-            newest = [entry for entry in results.entries() if entry.seen == results.batch_index]
+        newest = [
+            entry
+            for entry in (results.entries() if results.syncs else ())
+            if entry.is_synced and entry.seen == results.batch_index and (entry.hook == _AFTER or not late)
+        ]
+        if results.some_out or newest or (results.syncs and not late):  # one that never had a batch does not know
             mine = {} if results.out else step_values(newest)
-            if not (self.agreed or results.some_out):
+            if not results.some_out and (late or not self.agreed):
                 self._agree(mine, late)
-            reduced = steps_of_all([[(0, one)] for one in exchange(self.strategy, mine)])[0][1]
+            found = exchange(self.strategy, mine)
+            if not results.some_out:
+                _warn_of_gaps(found)
+            reduced = steps_of_all([[(0, one)] for one in found])[0][1]
         if self.peers is not None and not late:
             self.peers.places += 1
         return reduced
 
     def _agree(self, values: StepValues, late: bool) -> None:
-        assert self.peers is not None
-        names = ", ".join(f"`{key}`" for key in values)
+        if self.peers is None:
+            return
+        names = _names(values)
         where = f"the others' values of the step, logged with `sync_dist=True`: {names}"
         gone = self.peers.absent("after the step" if late else "step", where)
         if gone:
@@ -79,7 +89,25 @@ class StepExchange:
                 fix="Call `self.log` on every rank, outside of `if`s that depend on the rank or on the data; or leave "
                 "`sync_dist=True` out, with `rank_zero_only=True` where it is rank 0's alone.",
             )
-        self.agreed = True
+        self.agreed |= not late
+
+
+def _names(keys: Iterable[str]) -> str:
+    return ", ".join(f"`{key}`" for key in keys)
+
+
+def _warn_of_gaps(found: list[StepValues]) -> None:
+    """Says which keys only some processes have, of those that have any: a batch may be left out."""
+    for key in dict.fromkeys(key for one in found for key in one):
+        holders = [rank for rank, one in enumerate(found) if key in one]
+        if len(holders) < len(found):
+            lacking = [rank for rank, one in enumerate(found) if one and rank not in holders]
+        if len(holders) < len(found) and lacking:
+            warn_once(
+                f"{_names([key])} was logged with `sync_dist=True` in a step on the ranks {holders} and not on the "
+                f"ranks {lacking}. Its value there is that of those which logged it. What to do: log the key on every "
+                "rank in the same steps."
+            )
 
 
 def steps_of_all(found: list[list[tuple[int, StepValues]]]) -> list[tuple[int, dict[str, Tensor]]]:

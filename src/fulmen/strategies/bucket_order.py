@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from fulmen.strategies.reduced import Reduced, nothing_of
+from fulmen.strategies.reduced import Reduced
 
 
 class BucketOrder:
@@ -43,11 +44,12 @@ class BucketOrder:
         wanted, self.wanted = self.wanted, []
         if ddp.static_graph or ddp.find_unused_parameters:
             return  # no other layout than the first, or one by what the graph is
+        if sorted(wanted) == sorted(reduced.names):
+            self._names = dict.fromkeys(wanted)
+            _bring_in_order(ddp, reduced, wanted)
+            return
         for name, parameter in zip(reduced.names, reduced.parameters, strict=True):
             self._hooks.append(parameter.register_post_accumulate_grad_hook(self._noting(ddp, name)))
-        if sorted(wanted) == sorted(reduced.names):
-            _bring_in_order(ddp, reduced, wanted)
-            self.end()
 
     def known(self, reduced: Reduced) -> list[str]:
         """The names of parameters in the order of their gradients; none as long as it is not known."""
@@ -71,17 +73,36 @@ class BucketOrder:
 
 def _bring_in_order(ddp: DistributedDataParallel, reduced: Reduced, names: list[str]) -> None:
     """Makes a backward pass in which gradients come in an order. Nothing of it is kept but how buckets are laid out."""
-    parameters = dict(zip(reduced.names, reduced.parameters, strict=True))
-    before = [(parameter, parameter.grad) for parameter in reduced.parameters]
-    for parameter in reduced.parameters:
-        parameter.grad = None
     was, ddp.require_backward_grad_sync = ddp.require_backward_grad_sync, True
     begin: Any = ddp._pre_forward
     end: Any = ddp._post_forward
-    with torch.enable_grad():
+    with _put_back(reduced), torch.enable_grad():
         begin(*(() if ddp.device_ids is None else (None,)))
-        # Of what can be computed next, backward takes what was made last.
-        end(nothing_of(parameters[name] for name in reversed(names))).backward()
+        end(reduced.nothing(names)).backward()
+        rebuild: Any = ddp.reducer._rebuild_buckets  # as the next step would, but before gradients are back
+        rebuild()
     ddp.require_backward_grad_sync = was
-    for parameter, gradient in before:
-        parameter.grad = gradient
+
+
+@contextmanager
+def _put_back(reduced: Reduced) -> Iterator[None]:
+    """Takes gradients, and the hooks of users that wait for them, from the parameters for a while."""
+    gradients = [(parameter, parameter.grad) for parameter in reduced.parameters]
+    tables = [
+        table
+        for parameter in reduced.parameters
+        for table in (parameter._backward_hooks, parameter._post_accumulate_grad_hooks)
+        if table is not None
+    ]
+    hooks = [(table, dict(table)) for table in tables]
+    for table in tables:
+        table.clear()  # it is torch's own, which may hold on to it
+    for parameter, _ in gradients:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        for table, known in hooks:
+            table.update(known)

@@ -22,7 +22,7 @@ from fulmen.strategies.gradients import average_gradients
 from fulmen.strategies.layer_sync import check_device
 from fulmen.strategies.model_averaging import average_now_and_then
 from fulmen.strategies.parallel import ParallelStrategy
-from fulmen.strategies.reduced import Reduced, nothing_of, wrapped
+from fulmen.strategies.reduced import Reduced, wrapped
 from fulmen.utilities.exceptions import MisconfiguredValue
 from fulmen.utilities.rank_zero import warn_once
 from fulmen.utilities.states import TrainerFn
@@ -320,14 +320,14 @@ class DDPStrategy(ParallelStrategy):
     def _end_of_nothing(self) -> None:
         """Ends a forward pass that gave no loss, with one that all parameters have a part in."""
         end: Any = self._ddp._post_forward if self._ddp is not None else None
-        self._nothing = end(nothing_of(self._reduced.parameters))
+        self._nothing = end(self._reduced.nothing())
 
     def backward_of_nothing(self, closes: bool, scale: Callable[[Tensor], Tensor] | None = None) -> None:
         nothing, self._nothing = self._nothing, None
         ddp = self._ddp
         if closes and ddp is not None:
             if nothing is None:  # the step gave a loss, which has no weight
-                nothing = nothing_of(self._reduced.parameters)
+                nothing = self._reduced.nothing()
                 if ddp.find_unused_parameters and not ddp.static_graph:
                     ddp.reducer.prepare_for_backward([nothing])
             (nothing if scale is None else scale(nothing)).backward()

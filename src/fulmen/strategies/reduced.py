@@ -35,6 +35,24 @@ class Reduced:
         ]
         self.names = [name for name, _ in found]
         self.parameters = [parameter for _, parameter in found]
+        self._sparse = {id(layer.weight) for layer in model.modules() if getattr(layer, "sparse", False)}
+
+    def nothing(self, order: Iterable[str] | None = None) -> Tensor:
+        """A zero that all of them have a part in, so that backward reaches each.
+
+        Args:
+            order: Their names in the order in which backward shall do so; None for any.
+        """
+        known = dict(zip(self.names, self.parameters, strict=True))
+        # Of what can be computed next, backward takes what was made last.
+        parts = [self._touch(known[name]) for name in reversed([*(self.names if order is None else order)])]
+        return torch.stack([part.to(parts[0]) for part in parts]).sum()
+
+    def _touch(self, parameter: Tensor) -> Tensor:
+        if id(parameter) in self._sparse:  # whose gradient everybody expects in rows
+            row = torch.zeros(1, dtype=torch.int64, device=parameter.device)
+            parameter = nn.functional.embedding(row, parameter, sparse=True)
+        return parameter.flatten()[:1].sum() * 0
 
     def is_same(self, other: Reduced) -> bool:
         """Whether these are the very parameters of another one."""
@@ -120,12 +138,6 @@ def wrapped(model: nn.Module, reduced: Reduced, **options: object) -> Distribute
     """
     reduced.check()
     return DistributedDataParallel(model, **options)  # type: ignore[arg-type]
-
-
-def nothing_of(parameters: Iterable[Tensor]) -> Tensor:
-    """A zero that all of some parameters have a part in, so that backward reaches each of them."""
-    parts = [parameter.flatten()[:1].sum() * 0 for parameter in parameters]
-    return torch.stack([part.to(parts[0]) for part in parts]).sum()
 
 
 def _some(names: list[str], before: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from fulmen.strategies.peers import ending, roll_call
+from fulmen.strategies.peers import ending
 from fulmen.strategies.peers.agreement import END, Agreement, Position
 from fulmen.strategies.peers.board import Board
 from fulmen.strategies.peers.faults import (
@@ -23,6 +23,7 @@ from fulmen.strategies.peers.faults import (
 )
 from fulmen.strategies.peers.liveness import Identity, this_process
 from fulmen.strategies.peers.questions import Question
+from fulmen.strategies.peers.roll_call import RollCall
 from fulmen.strategies.peers.watchdog import Watchdog
 from fulmen.utilities.exceptions import SIGTERMException
 
@@ -104,6 +105,7 @@ class Peers:
         known = dict(members or {})
         own = known.pop(rank, None) or this_process(owns_store)
         self._store = store
+        self._roll_call: RollCall | None = None
         self._watchdog = Watchdog(self, Board(store, rank), own, known)
 
     def start(self) -> None:
@@ -215,14 +217,15 @@ class Peers:
         return None not in self.ask().values() and self.culprit is None
 
     def absent(self, place: str, where: str) -> list[int]:
-        """Waits until all ranks have come to a place; see :func:`roll_call.absent`.
+        """Waits until all ranks have come to a place; see :class:`RollCall`.
 
         Args:
             place: Its name among those between two places that all come to.
             where: What it is called in reports.
         """
         with self.waiting(where):
-            return roll_call.absent(self, self._store, place)
+            self._roll_call = self._roll_call or RollCall(self, self._store)
+            return self._roll_call.absent(place)
 
     @property
     def whereabouts(self) -> str:
