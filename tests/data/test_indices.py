@@ -25,6 +25,8 @@ from fulmen.data.indices import Indices, random_indices
 class Somewhere:
     """A place in a pass."""
 
+    is_agreed = False
+
     def __init__(self, skip: int) -> None:
         self.skip, self.calls = skip, []
 
