@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("soak" if SOAK else "quick")
+
+
+def few(cases: Iterable[Any], count: int) -> list[Any]:
+    """Cases of a long grid: all in the long run, else a sample, which is the same one every time."""
+    cases = list(cases)
+    return cases if SOAK else random.Random(len(cases)).sample(cases, count)
 
 
 def pytest_configure(config: pytest.Config) -> None:

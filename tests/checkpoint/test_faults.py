@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.conftest import SOAK, few
 
-SOAK = os.environ.get("FULMEN_SOAK") == "1"
 HERE = Path(__file__).parent
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 
@@ -39,7 +39,7 @@ def run(shim: Path, *arguments: object) -> dict[str, int]:
     return {str(name): int(count) for name, count in json.loads(done.stdout).items()}
 
 
-@pytest.mark.parametrize("name", ["a.ckpt", "deep/down/new.ckpt"])
+@pytest.mark.parametrize("name", few(["a.ckpt", "deep/down/new.ckpt"], 1))
 def test_a_save_that_fails_or_is_killed_at_any_call(shim: Path, tmp_path: Path, name: str) -> None:
     """Over an old file, and to folders that are not there yet; what must hold is in ``faulty.py``."""
     counts = run(shim, "save", tmp_path / "saves", name)

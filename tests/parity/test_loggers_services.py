@@ -210,6 +210,7 @@ def comet_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any
     return folder, [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
 
 
+@pytest.mark.soak  # to import it takes longest
 def test_comet_keeps_the_same(comet_runs: tuple[Path, list[Any]]) -> None:
     folder, printed = comet_runs
     assert [shown for shown, _ in printed] == [["own", name, None, None] for name in ("pytorch_lightning", "fulmen")]

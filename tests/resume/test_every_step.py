@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torchmetrics
-from tests.conftest import SOAK
+from tests.conftest import SOAK, few
 from tests.resume.course import Record, check_every_point, seed
 from tests.resume.loaders import LOADERS, Augmented, memory
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 import fulmen as pl
 from fulmen.utilities.combined_loader import CombinedLoader
 
+ALONE = [kind for kind in LOADERS if "worker" not in kind]
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*states of callbacks that this Trainer does not have.*"),
     pytest.mark.filterwarnings("ignore:.*shuffles its samples.*"),
@@ -141,7 +142,7 @@ def test_without_workers(tmp_path: Path, accumulate: int, validate: str) -> None
     assert set(tried) == {"batch", "inside", "validation", "epoch"}
 
 
-@pytest.mark.parametrize("kind", LOADERS)
+@pytest.mark.parametrize("kind", [*ALONE, *few([kind for kind in LOADERS if kind not in ALONE], 3)])
 @pytest.mark.filterwarnings("ignore:To go on in the middle of an epoch.*")
 @pytest.mark.filterwarnings("ignore:.*will create 3 worker processes.*")
 @pytest.mark.filterwarnings("ignore:No (positive|negative) samples in targets.*")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.conftest import few
 from tests.resume.course import Record, assert_equal, check_every_point, end_of, seed
 from tests.resume.loaders import Augmented, Flow, StatefulFlow, memory
 from tests.resume.test_every_step import QUIET, Model, nothing_else, sampled
@@ -53,7 +54,7 @@ class Pair(Model):
         return [first, second], [torch.optim.lr_scheduler.ExponentialLR(each, 0.9) for each in (first, second)]
 
 
-@pytest.mark.parametrize("mode", ["min_size", "max_size", "max_size_cycle"])
+@pytest.mark.parametrize("mode", few(["min_size", "max_size", "max_size_cycle"], 1))
 def test_two_optimizers_by_hand_with_combined_loaders(tmp_path: Path, mode: Any) -> None:
     def fit(record: Record, callbacks: list[pl.Callback], path: Any, number: int) -> pl.Trainer:
         seed(number)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.conftest import few
 from tests.resume.course import Record, assert_equal, check_every_point, end_of, seed
 from tests.resume.loaders import Augmented, StatefulFlow, StatefulSampler, own
 from tests.resume.test_every_step import QUIET, Model, nothing_else, sampled
@@ -42,9 +43,15 @@ def samples(record: Record) -> list[list[int]]:
     return [numbers for _, numbers in record.samples]
 
 
-@pytest.mark.parametrize(("before", "now"), [(0, 2), (2, 0), (2, 3), (3, 1)])
-@pytest.mark.parametrize("noise", [False, True])
-@pytest.mark.parametrize("kind", ["shuffle", "stateful"])
+CHANGES = [(0, 2), (2, 0), (2, 3), (3, 1)]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "noise", "kind"),
+    few(
+        [(*change, noise, kind) for change in CHANGES for noise in (False, True) for kind in ("shuffle", "stateful")], 6
+    ),
+)
 def test_another_number_of_workers(tmp_path: Path, before: int, now: int, noise: bool, kind: str) -> None:
     def loader(workers: int) -> Any:
         sampler: Any = StatefulSampler(26) if kind == "stateful" else None

@@ -110,7 +110,7 @@ def test_what_a_launcher_sees_is_told(pair: tuple[Peers, Peers]) -> None:
     first, second = pair
     first.blame(Fault(1, "exit", "It has ended with the exit code 7."))
     first.blame(Fault(1, "killed", "which comes too late"))
-    _until(lambda: second.culprit is not None)
+    _until(lambda: first.culprit is not None and second.culprit is not None)
     assert second.culprit == first.culprit == Fault(1, "exit", "It has ended with the exit code 7.")
 
 
