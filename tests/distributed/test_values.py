@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torchmetrics import SumMetric
 
 from fulmen import Callback, LightningModule, Trainer
@@ -232,3 +232,25 @@ def test_a_metric_of_several_loaders_counts_all() -> None:
     finally:
         BARE["strategy"] = "ddp"
     assert run(total, 2, 2) == [alone, alone]
+
+
+class Sharded(IterableDataset[Tensor]):
+    shards_itself = True
+
+    def __iter__(self) -> Any:
+        return iter(VALUES[: 1 + int(os.environ["LOCAL_RANK"])])
+
+
+class Gathers(Bare):
+    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.all_gather(batch.sum())
+
+
+def gathers(world: int) -> None:
+    Trainer(devices=world, **BARE).test(Gathers(), DataLoader(Sharded(), batch_size=1), verbose=False)
+
+
+def test_a_step_that_meets_others_who_have_no_batch_left() -> None:
+    with pytest.raises(GroupFailed, match="rank 0 has no batch left for it") as found:
+        run(gathers, 2, 2)
+    assert "give each process as many batches" in str(found.value)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fulmen.strategies.exchange import HEAD
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
 from fulmen.utilities.tree import apply_to_collection
 
@@ -177,6 +178,15 @@ def _check_alike(tensors: list[Tensor], group: Any, what: str, device: torch.dev
         f"rank {rank}: {'' if call == what else f'`{call}` of '}{', '.join(own) or 'no tensor'}"
         for rank, (call, *own) in enumerate(forms)
     ]
+    head = f"{torch.uint8} of shape {(HEAD,)}"
+    ended = [str(rank) for rank, (_, *own) in enumerate(forms) if own == [head]]
+    if ended and len(ended) < len(forms):  # which is what is exchanged there
+        raise MisconfiguredRun(
+            f"All processes call `{what}` as often, and rank {', '.join(ended)} has no batch left for it.",
+            got="; ".join(shown),
+            fix="Where data shard themselves, give each process as many batches; or collect what steps give, and bring "
+            "it together at the end of the epoch.",
+        )
     raise MisconfiguredRun(
         f"All processes bring tensors of one shape and type to `{what}`.",
         got="; ".join(shown),

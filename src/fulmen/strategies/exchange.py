@@ -13,7 +13,7 @@ from torch import Tensor
 from fulmen.utilities.exceptions import MisconfiguredType
 
 _ALIGNED = 16  # bytes: the size of the widest number
-_HEAD = 4096  # what is exchanged at once; only more than that takes a second collective
+HEAD = 4096  # what is exchanged at once; only more than that takes a second collective
 
 
 class Group(Protocol):
@@ -58,7 +58,7 @@ def exchange(strategy: Group, value: Any) -> list[Any]:
     packed = _packed(value)
     length = torch.tensor([packed.numel()]).view(torch.uint8)
     padding = torch.zeros(_ALIGNED - length.numel(), dtype=torch.uint8)
-    room = _HEAD - _ALIGNED
+    room = HEAD - _ALIGNED
     head = torch.cat([length, padding, _padded(packed[:room], room)])
     heads = _gathered(strategy, head)
     lengths = [int(one[: length.numel()].clone().view(torch.int64).item()) for one in heads]
