@@ -254,3 +254,37 @@ def test_a_step_that_meets_others_who_have_no_batch_left() -> None:
     with pytest.raises(GroupFailed, match="rank 0 has no batch left for it") as found:
         run(gathers, 2, 2)
     assert "give each process as many batches" in str(found.value)
+
+
+class Normed(Bare):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(1).double()
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        loss: Tensor = self.layer(self.norm(batch[:, None])).square().mean()
+        return loss
+
+
+class Pairs(IterableDataset[Tensor]):
+    """Two batches for the first rank, and four for the other."""
+
+    shards_itself = True
+
+    def __iter__(self) -> Any:
+        return iter(VALUES[: 4 * (1 + int(os.environ["LOCAL_RANK"]))])
+
+
+def normed(world: int, folder: str) -> tuple[float, float]:
+    keep = ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
+    net = Normed()
+    Trainer(devices=world, callbacks=[keep], **{**BARE, "enable_checkpointing": True}).fit(
+        net, DataLoader(Pairs(), batch_size=2)
+    )
+    saved = torch.load(Path(folder) / "step=4.ckpt", weights_only=True)["state_dict"]["norm.running_mean"]
+    return saved.item(), net.norm.running_mean.item()  # type: ignore[union-attr]
+
+
+def test_buffers_are_saved_of_who_still_trains(tmp_path: Path) -> None:
+    for saved, at_end in run(normed, 2, 2, str(tmp_path)):
+        assert saved == at_end
