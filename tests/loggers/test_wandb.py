@@ -222,7 +222,8 @@ def test_a_full_disk_stops_nothing_and_is_told(tmp_path: Path) -> None:
             net = fit(module.WandbLogger(), [At(150, until_it_is_full)], max_epochs=60)
         told = [str(one.message) for one in caught if "WandbLogger" in str(one.message)]
         assert len(told) == 1, told
-        assert "switched off" in told[0] and "file too large" in told[0], told
+        reasons = ("file too large", "failed to save record")  # what W&B's log says of it first
+        assert "switched off" in told[0] and any(reason in told[0] for reason in reasons), told
         assert weights(net) == weights(fit(False, max_epochs=60))
         print("went on")
     """

@@ -34,7 +34,7 @@ class Ended:
     def err(self, name: str, rank: int) -> str:
         """What a rank has printed, but for the notes of torch's own C++ code."""
         text = (self.folder / f"{name}.{rank}.err").read_text()
-        return re.sub(r"^\[W\d+ .*\[c10d\].*\n", "", text, flags=re.MULTILINE)
+        return re.sub(r"^(\[W\d+ .*\[c10d\]|Exception raised from|frame #|<omitting python).*\n+", "", text, flags=re.M)
 
     def out(self, name: str) -> list[str]:
         size = (scenarios.GROUPS | scenarios.LONG)[name][0]
