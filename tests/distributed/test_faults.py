@@ -50,7 +50,7 @@ OTHERS = [
 QUICK = [
     *random.Random(6).sample([case for case in GRID if case.launcher == "script" and case.kind != "stall"], 1),
     *random.Random(6).sample([case for case in GRID if case.launcher == "torchrun" and case.kind != "stall"], 1),
-    *(case._replace(launcher="fork") for case in random.Random(6).sample([c for c in GRID if c.kind != "stall"], 3)),
+    *(case._replace(launcher="fork") for case in random.Random(6).sample([c for c in GRID if c.kind != "stall"], 2)),
 ]
 # Within how many seconds of the fault a run is over. Who is stopped has some time to answer.
 LIMITS = {"stall": TIMEOUT + SOON, "finally": TIMEOUT + SOON, "stop": TIMEOUT + 2 * SOON}

@@ -142,7 +142,7 @@ def test_without_workers(tmp_path: Path, accumulate: int, validate: str) -> None
     assert set(tried) == {"batch", "inside", "validation", "epoch"}
 
 
-@pytest.mark.parametrize("kind", [*ALONE, *few([kind for kind in LOADERS if kind not in ALONE], 3)])
+@pytest.mark.parametrize("kind", [*few(ALONE, 10), *few([kind for kind in LOADERS if kind not in ALONE], 2)])
 @pytest.mark.filterwarnings("ignore:To go on in the middle of an epoch.*")
 @pytest.mark.filterwarnings("ignore:.*will create 3 worker processes.*")
 @pytest.mark.filterwarnings("ignore:No (positive|negative) samples in targets.*")

@@ -16,7 +16,7 @@ import torch
 
 from .signalled import EVENTS, STEP
 
-MOMENTS = 100 if os.environ.get("FULMEN_SOAK") == "1" else 8
+MOMENTS = 100 if os.environ.get("FULMEN_SOAK") == "1" else 6
 IN_A_ROW = 3  # how often one run is stopped
 EXIT = {"SIGTERM": 143, "SIGINT": -2}
 KINDS = [
