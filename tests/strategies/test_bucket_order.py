@@ -74,3 +74,15 @@ def test_backward_reaches_parameters_in_an_order(order: list[str]) -> None:
     Reduced(layers).nothing(order).backward()
     assert came == order
     assert all(not parameter.grad.any() for parameter in layers.values())
+
+
+def test_a_layer_of_the_user_s_own_that_is_called_sparse() -> None:
+    class Own(nn.Linear):
+        sparse = True
+
+    class Bare(nn.Module):
+        sparse = True
+
+    layers = nn.Sequential(Own(2, 2), Bare())
+    Reduced(layers).nothing().backward()
+    assert all(parameter.grad is not None and not parameter.grad.is_sparse for parameter in layers.parameters())

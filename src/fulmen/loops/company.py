@@ -163,6 +163,7 @@ class Company:
 def _meets(module: Any, step: Callable[..., Any]) -> bool:
     """Whether a step that has not run calls collectives, as far as its code says, and that of methods it calls."""
     kind = type(module)
+    own = _own_methods(kind)
     todo = [getattr(step, "__func__", step)]
     todo += [getattr(kind, name, None) for name in ("validation_step", "test_step", "predict_step")]
     seen: set[Any] = set()
@@ -173,7 +174,7 @@ def _meets(module: Any, step: Callable[..., Any]) -> bool:
         if _NAMES & set(code.co_names):
             return True
         seen.add(code)
-        todo += [getattr(kind, name) for name in code.co_names if name in _own_methods(kind)]
+        todo += [getattr(kind, name) for name in code.co_names if name in own]
     return False
 
 

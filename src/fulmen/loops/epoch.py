@@ -34,7 +34,7 @@ class EpochLoop(EpochViews):
         fit = self.fit_loop
         trainer, hooks, progress, results, metrics = fit.trainer, fit.hooks, fit.progress, fit.results, fit.metrics
         optimization, transfer, signals = fit.optimization, fit.transfer, trainer.signals
-        scheduled, ghosts, together = fit.schedules, fit.ghosts, trainer.strategy.peers is not None
+        scheduled, ghosts, together = fit.schedules, fit.ghosts, trainer.strategy.world_size > 1
         index = self.batch_idx = progress.batch - 1
         self.is_last_batch = progress.epoch_done
         self.cut_short = self._is_over()

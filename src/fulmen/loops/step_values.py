@@ -100,9 +100,8 @@ def _warn_of_gaps(found: list[StepValues]) -> None:
     """Says which keys only some processes have, of those that have any: a batch may be left out."""
     for key in dict.fromkeys(key for one in found for key in one):
         holders = [rank for rank, one in enumerate(found) if key in one]
-        if len(holders) < len(found):
-            lacking = [rank for rank, one in enumerate(found) if one and rank not in holders]
-        if len(holders) < len(found) and lacking:
+        lacking = [rank for rank, one in enumerate(found) if one and rank not in holders]
+        if lacking:
             warn_once(
                 f"{_names([key])} was logged with `sync_dist=True` in a step on the ranks {holders} and not on the "
                 f"ranks {lacking}. Its value there is that of those which logged it. What to do: log the key on every "

@@ -35,7 +35,10 @@ class Reduced:
         ]
         self.names = [name for name, _ in found]
         self.parameters = [parameter for _, parameter in found]
-        self._sparse = {id(layer.weight) for layer in model.modules() if getattr(layer, "sparse", False)}
+        rows = (
+            layer for layer in model.modules() if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)) and layer.sparse
+        )
+        self._sparse = {id(layer.weight) for layer in rows}
 
     def nothing(self, order: Iterable[str] | None = None) -> Tensor:
         """A zero that all of them have a part in, so that backward reaches each.
