@@ -16,12 +16,17 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from fulmen import Callback, LightningDataModule, LightningModule, Trainer
 from fulmen.callbacks import ModelCheckpoint
+from fulmen.strategies import DDPStrategy
 
 KIND, PLACE = os.environ["FAULT_KIND"], os.environ["FAULT_PLACE"]
 RANKS = [int(rank) for rank in os.environ["FAULT_RANK"].split(",") if rank]
 FOLDER = Path(os.environ["FAULT_FOLDER"])
 STRATEGY = os.environ["FAULT_STRATEGY"]
 AT = 5  # the batch of the fault
+ON: dict[str, Any] = {"accelerator": "cpu", "devices": 2, "strategy": STRATEGY}
+if "FAULT_ON_GPU" in os.environ:  # two processes share one, which NCCL takes for two of two machines
+    os.environ["NCCL_HOSTID"] = f"host-{os.environ.get('LOCAL_RANK', '0')}"
+    ON = {"accelerator": "cuda", "devices": 1, "strategy": DDPStrategy(parallel_devices=[torch.device("cuda", 0)] * 2)}
 
 
 def rank() -> int:
@@ -167,7 +172,7 @@ class Prepared(LightningDataModule):
 def main() -> None:
     fault("start")
     trainer = Trainer(
-        accelerator="cpu", devices=2, strategy=STRATEGY, max_epochs=1, logger=False, enable_progress_bar=False,
+        **ON, max_epochs=1, logger=False, enable_progress_bar=False,
         enable_model_summary=False, limit_val_batches=8, val_check_interval=8, default_root_dir=FOLDER,
         num_sanity_val_steps=2 if PLACE != "fit_start" else 0,
         callbacks=[Own(), ModelCheckpoint(dirpath=FOLDER / "saved", every_n_train_steps=2, save_top_k=-1)],

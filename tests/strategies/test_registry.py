@@ -95,9 +95,16 @@ def test_one_process_is_not_several(devices, num_nodes):
 
 
 def test_a_strategys_own_devices_go_before_the_chosen_ones():
+    asked = []
+
+    class Noting(LightningEnvironment):
+        def validate_settings(self, num_devices, num_nodes):
+            asked.append((num_devices, num_nodes))
+
     strategy = DDPStrategy(parallel_devices=[CPU] * 3)
-    assert resolve(strategy, CPUAccelerator(), [CPU]) is strategy
+    assert resolve(strategy, CPUAccelerator(), [CPU], environment=Noting()) is strategy
     assert strategy.world_size == 3
+    assert asked == [(3, 1)]
 
 
 def test_the_environment_is_asked_and_kept():

@@ -89,7 +89,8 @@ def resolve(
     """Turns what a user passed into a strategy with its accelerator and its precision.
 
     Args:
-        strategy: ``"auto"``, a registered name, or a strategy, which is taken as it is.
+        strategy: ``"auto"``, a registered name, or a strategy, which is taken as it is; its own devices, if it was
+            given some, go before `devices`.
         accelerator: The kind of device, from :func:`fulmen.accelerators.registry.choose`.
         devices: The devices, from the same.
         precision: What the user passed; None where that is nothing.
@@ -103,6 +104,7 @@ def resolve(
         MisconfigurationException: If the name is unknown, one process is to be several, or the precision is given
             twice.
     """
+    devices = getattr(strategy, "parallel_devices", None) or devices
     several = len(devices) * num_nodes > 1 or (environment is not None and environment.world_size() > 1)
     made = strategy if isinstance(strategy, Strategy) else _make(strategy, devices, several)
     if environment is not None:
@@ -114,7 +116,7 @@ def resolve(
         several_processes: Any = made
         if environment is None:
             made.cluster_environment.validate_settings(len(devices), num_nodes)
-        several_processes.parallel_devices = several_processes.parallel_devices or devices
+        several_processes.parallel_devices = devices
         several_processes.num_nodes = num_nodes
         several_processes.set_world_ranks()
     if made._accelerator is None and made.root_device.type == devices[0].type:

@@ -247,10 +247,40 @@ def forked(rank: Rank) -> None:
     rank.train(60, lockstep=False, pause=0.02)
 
 
-def under_torchrun(rank: Rank) -> None:
+def _under_torchrun(rank: Rank) -> Path:
+    """Where rank 1 leaves its error."""
     os.environ["TORCHELASTIC_RUN_ID"] = "run"
     os.environ["TORCHELASTIC_ERROR_FILE"] = str(rank.folder / f"{rank.name}.{rank.number}.json")
-    failed(rank)
+    return rank.folder / f"{rank.name}.1.json"
+
+
+def under_torchrun(rank: Rank) -> None:
+    """Rank 0 sees whether the error is recorded once it has heard of it."""
+    recorded = _under_torchrun(rank)
+    rank.train()
+    if rank.number == 1:
+        raise ValueError("the mistake")
+    while rank.peers.culprit is None:
+        pass
+    print(recorded.exists())
+    rank.meet("end")
+
+
+def under_torchrun_stalled(rank: Rank) -> None:
+    recorded = _under_torchrun(rank)
+    rank.train()
+    if rank.number == 1:
+        time.sleep(600)
+    with rank.peers.waiting("the end"):
+        while not rank.peers._watchdog.all_know:
+            time.sleep(0.001)
+        print(recorded.exists(), flush=True)
+        time.sleep(600)
+
+
+def all_under_torchrun(rank: Rank) -> None:
+    _under_torchrun(rank)
+    all_failed(rank)
 
 
 def again(rank: Rank) -> None:
@@ -271,7 +301,7 @@ GROUPS: dict[str, tuple[int, dict[str, float]]] = {
     "stalled": (2, SHORT), "patient": (2, SHORT), "progress": (2, SHORT), "asked_to_stop": (3, {}),
     "asked_to_stop_beside_a_death": (2, {}), "asked_to_end_beside_a_death": (2, {}), "busy": (2, {}),
     "one_is_through": (2, {}), "first_is_through": (2, {}), "forked": (2, {}), "under_torchrun": (2, {}),
-    "again": (2, {}), "alone": (2, {}),
+    "under_torchrun_stalled": (2, SHORT), "all_under_torchrun": (3, {}), "again": (2, {}), "alone": (2, {}),
 }  # fmt: skip
 LONG: dict[str, tuple[int, dict[str, float]]] = {
     "asked_to_stop_beside_a_stopped_one": (2, {}), "busy_for_ever": (2, SHORT), "store_stopped": (2, SHORT),

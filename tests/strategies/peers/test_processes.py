@@ -193,11 +193,23 @@ def test_what_is_asked_for_where_the_store_has_left(ended: Ended) -> None:
     assert ended.err("alone", 1).endswith("ValueError: the mistake\non rank 1 of 2\n")
 
 
-def test_torchrun_hears_of_the_culprit_alone(ended: Ended) -> None:
-    assert ended.of("under_torchrun") == [1, 1]
-    assert not (ended.folder / "under_torchrun.0.json").exists()
-    report = json.loads((ended.folder / "under_torchrun.1.json").read_text())
-    assert "the mistake" in report["message"]["message"]
+@pytest.mark.parametrize(
+    ("name", "told"), [("under_torchrun", "the mistake"), ("under_torchrun_stalled", "Rank 1 of 2 makes no progress")]
+)
+def test_torchrun_hears_of_the_culprit_alone(ended: Ended, name: str, told: str) -> None:
+    """Before the others do, which end at once, and by its whole seconds before any of them can have ended."""
+    assert ended.of(name) == [1, 1]
+    assert ended.out(name)[0] == "True\n"
+    assert not (ended.folder / f"{name}.0.json").exists()
+    file = ended.folder / f"{name}.1.json"
+    report = json.loads(file.read_text())["message"]
+    assert told in report["message"]
+    assert int(report["extraInfo"]["timestamp"]) < file.stat().st_mtime - 0.9
+
+
+def test_torchrun_hears_of_one_where_all_fail(ended: Ended) -> None:
+    assert ended.of("all_under_torchrun") == [1, 1, 1]
+    assert len(list(ended.folder.glob("all_under_torchrun.*.json"))) == 1
 
 
 def test_a_second_run_in_the_same_processes(ended: Ended) -> None:

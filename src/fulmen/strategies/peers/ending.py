@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from fulmen.strategies.peers import liveness
@@ -26,6 +27,8 @@ _ENDING = 9.0
 LAST = 0.5
 # A thread that sits in a write holds the lock of the stream, so output is given up after as many seconds.
 _OUTPUT = 1.0
+# The kinds of faults that a rank is accused of by others.
+_SILENT = ("stalled", "lost")
 
 
 def say(text: str) -> None:
@@ -67,22 +70,50 @@ def end(code: int, text: str) -> NoReturn:
 
 
 def record_error(error: BaseException) -> None:
-    """Has torchrun's own report show an error of this rank, if torchrun has started it.
+    """Has torchrun's own report show an error of this rank, if torchrun has started it and knows of none yet.
 
     Args:
         error: The error.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ and "TORCHELASTIC_ERROR_FILE" in os.environ:
-        from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+    path = _file_of_torchrun()
+    if path is None or path.exists():
+        return
+    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-        handler = get_error_handler()
-        if sys.exc_info()[1] is error:
-            handler.record_exception(error)
-            return
+    handler = get_error_handler()
+    if sys.exc_info()[1] is error:
+        handler.record_exception(error)
+    else:
         try:
             raise error  # what is recorded is what is being handled
         except BaseException:
             handler.record_exception(error)
+    _date_back(path)
+
+
+def withdraw_error() -> None:
+    """Takes back what was recorded: another rank's error was the first."""
+    path = _file_of_torchrun()
+    if path is not None:
+        path.unlink(missing_ok=True)
+
+
+def _file_of_torchrun() -> Path | None:
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE") if "TORCHELASTIC_RUN_ID" in os.environ else None
+    return Path(file) if file else None
+
+
+def _date_back(path: Path) -> None:
+    """Makes an error older by a second: torchrun shows the oldest, counts in whole ones, and others may end first."""
+    try:
+        told = json.loads(path.read_text())
+        more = told["message"]["extraInfo"]
+        more["timestamp"] = str(int(more["timestamp"]) - 1)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(told))
+        part.replace(path)
+    except (OSError, ValueError, TypeError, KeyError):
+        pass  # a handler of the user's own records in its own way
 
 
 def leave_word(fault: Fault) -> None:
@@ -117,9 +148,16 @@ class Ending:
         self._neighbours = neighbours
         self._since = 0.0
 
-    def begin(self) -> None:
-        """From now on, time is counted."""
+    def begin(self, fault: Fault) -> None:
+        """From now on, time is counted.
+
+        Args:
+            fault: What has ended the group. If this rank is accused of giving no answer, torchrun's report has that
+                before the others hear that this one knows: any of them may be the first to end.
+        """
         self._since = time.monotonic()
+        if fault.rank == self._peers.rank and fault.kind in _SILENT:
+            record_error(PeerFailed(fault, self._peers.world_size))
 
     def end_if_due(self, board: Board | None) -> None:
         """Ends the process if it is time.
@@ -139,8 +177,8 @@ class Ending:
         if tells and seconds < limit + LAST:
             return
         failed = PeerFailed(fault, peers.world_size)
-        deaf = fault.kind in ("stalled", "lost") and not self._has_heard(fault.rank, board)
-        if fault.rank == peers.rank or (tells and deaf):  # who cannot say it
+        silent = fault.kind in _SILENT
+        if not self._has_heard(fault.rank, board) if silent else fault.rank == peers.rank:  # who cannot say it
             record_error(failed)
         self._kill_the_deaf(board)
         who = f"rank {fault.rank}" if fault.rank >= 0 else "the group" if fault.kind == "stalled" else "the store"
@@ -158,7 +196,7 @@ class Ending:
         """
         fault = self._peers.culprit
         other = None if fault is None else self._neighbours.here().get(fault.rank)
-        if fault is None or other is None or fault.kind not in ("lost", "stalled"):
+        if fault is None or other is None or fault.kind not in _SILENT:
             return
         if not self._has_heard(fault.rank, board):
             liveness.kill(other)

@@ -188,7 +188,10 @@ class Peers:
             if is_of_a_broken_connection(error):
                 self._find_out_who()
             if self.culprit is None:
+                ending.record_error(error)  # before the others hear of it: any of them may be the first to end
                 self._blame(fault_of(error, self.rank))
+                if self.culprit is not None and self.culprit.rank != self.rank:
+                    ending.withdraw_error()
         fault = self.culprit
         if fault is None or fault.rank == self.rank:
             ending.record_error(error)

@@ -275,11 +275,12 @@ class Watchdog:
     def _take(self, fault: Fault) -> None:
         peers = self._peers
         with peers.changed:
-            if peers.culprit is None:
-                self._ending.begin()
-                peers.culprit, peers.frozen = fault, True
-                peers.changed.notify_all()
-                ending.leave_word(fault)
+            if peers.culprit is not None:
+                return
+            peers.culprit, peers.frozen = fault, True
+            peers.changed.notify_all()
+            ending.leave_word(fault)
+        self._ending.begin(fault)
 
     def _accuse(self, fault: Fault) -> None:
         """Puts a fault into the news; the first there is the culprit's."""
