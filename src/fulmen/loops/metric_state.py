@@ -11,7 +11,7 @@ from fulmen.loops.entries import is_metric
 from fulmen.loops.metric_merge import merged
 from fulmen.utilities.rank_zero import rank_zero_warn
 
-_BESIDE = ("_update_count", "_computed", "_forward_cache")
+_BESIDE = ("_update_count", "_computed", "_forward_cache", "_num_vals_seen")
 
 
 def metric_states(module: nn.Module) -> dict[str, dict[str, Any]]:
@@ -89,7 +89,8 @@ def _is_collection(child: object) -> bool:
 
 
 def _state_of(metric: Any) -> dict[str, Any]:
-    names = (*metric._defaults, *_BESIDE)
+    beside = [name for name, value in vars(metric).items() if isinstance(value, Tensor)]  # as wrappers keep extremes
+    names = (*metric._defaults, *_BESIDE, *beside)
     state = {name: _copied(metric.__dict__[name]) for name in names if name in metric.__dict__}
     if hasattr(metric, "dump_counts"):  # a metric that makes parts of itself when it is first used
         state["parts"] = metric.dump_counts()
