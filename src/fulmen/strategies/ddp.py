@@ -341,11 +341,19 @@ class DDPStrategy(ParallelStrategy):
             return "With `DDPStrategy(static_graph=True)`"
         return None if self._averaging_period is None else "With `DDPStrategy(model_averaging_period=...)`"
 
-    def sync_buffers(self) -> None:
+    def sync_buffers(self, average: nn.Module | None = None) -> None:
         """Gives every process the buffers of one, such as running means, which are what a checkpoint holds."""
         ddp = self._ddp
-        if self.world_size > 1 and (ddp is None or ddp.broadcast_buffers):
+        if self.world_size == 1 or not (ddp is None or ddp.broadcast_buffers):
+            return
+        if average is None:
             broadcast_tensors(list(self._lightning_module.buffers()), self.lead)
+            return
+        buffers = list(average.buffers())
+        shared = [buffer.to(self.root_device) for buffer in buffers]  # averages may lie elsewhere
+        broadcast_tensors(shared)
+        for buffer, value in zip(buffers, shared, strict=True):
+            buffer.copy_(value)
 
     # The end.
 
