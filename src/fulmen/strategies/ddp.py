@@ -343,17 +343,9 @@ class DDPStrategy(ParallelStrategy):
 
     def sync_buffers(self, average: nn.Module | None = None) -> None:
         """Gives every process the buffers of one, such as running means, which are what a checkpoint holds."""
-        ddp = self._ddp
-        if self.world_size == 1 or not (ddp is None or ddp.broadcast_buffers):
-            return
-        if average is None:
-            broadcast_tensors(list(self._lightning_module.buffers()), self.lead)
-            return
-        buffers = list(average.buffers())
-        shared = [buffer.to(self.root_device) for buffer in buffers]  # averages may lie elsewhere
-        broadcast_tensors(shared)
-        for buffer, value in zip(buffers, shared, strict=True):
-            buffer.copy_(value)
+        if self.world_size > 1 and getattr(self._ddp, "broadcast_buffers", True):
+            owner, source = (self._lightning_module, self.lead) if average is None else (average, 0)
+            broadcast_tensors(list(owner.buffers()), source, self.root_device)
 
     # The end.
 
