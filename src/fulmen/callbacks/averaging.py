@@ -81,8 +81,9 @@ class Averaging(Callback):
 
     # Which weights are in the model.
 
-    def _put_in(self, module: nn.Module) -> None:
+    def _put_in(self, trainer: Trainer, module: nn.Module) -> None:
         assert self._average is not None
+        trainer.strategy.sync_buffers(self._average)  # each process took in its own, and rank 0's are saved
         mine, averages = self._tensors(module), self._tensors(self._average)
         self._current = [tensor.detach().to(other.device, copy=True) for tensor, other in zip(mine, averages)]
         _copy(averages, mine)
@@ -112,12 +113,12 @@ class Averaging(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Goes on with a validation that an earlier run left."""
         if trainer.progress.phase == "validation" and self._ready:
-            self._put_in(pl_module)
+            self._put_in(trainer, pl_module)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Puts the averages into the model."""
         if trainer.state.fn == TrainerFn.FITTING and self._ready and not self._ended:
-            self._put_in(pl_module)
+            self._put_in(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Puts the weights that are trained back."""
@@ -127,7 +128,7 @@ class Averaging(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leaves the averages in the model."""
         if self._ready and not self._ended:
-            self._put_in(pl_module)
+            self._put_in(trainer, pl_module)
         self._ended = True
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -164,6 +164,8 @@ class EarlyStopping(Callback):
         if not self._validate_condition_metric(metrics):
             return
         current = torch.as_tensor(metrics[self.monitor]).detach().squeeze().cpu()
+        if trainer.world_size > 1:  # values of single steps may be each process's own
+            current = trainer.strategy.broadcast(current)
         self._reason = EarlyStoppingReason.NOT_STOPPED
         stop, message = self._evaluate_stopping_criteria(current)
         stop = trainer.strategy.reduce_boolean_decision(bool(stop), all=False)

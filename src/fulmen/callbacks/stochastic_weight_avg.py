@@ -151,7 +151,7 @@ class StochasticWeightAveraging(Averaging):
         epoch = trainer.current_epoch
         if self._is_extra(epoch):
             if self._ready:
-                self._put_in(pl_module)
+                self._put_in(trainer, pl_module)
                 self._current = None
             self._begin_extra(trainer)
             self._restart_statistics(pl_module)

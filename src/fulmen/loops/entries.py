@@ -199,6 +199,13 @@ class Entry:
         options: Any = self.asked
         return self.on_step and options.sync_dist and not options.rank_zero_only and self.metric is None
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether its value is that of some processes alone, also at the end of a pass."""
+        options: Any = self.asked
+        alone = options.rank_zero_only or options.sync_dist_group is not None
+        return bool(alone or (self.metric is not None and not self.metric.sync_on_compute))
+
     def step_weight(self) -> float:
         """The weight of the last value in a mean over processes."""
         if self.reduction != "mean":

@@ -19,6 +19,7 @@ from fulmen.loops.feeding import make_feed
 from fulmen.loops.forward import Forward
 from fulmen.loops.inside import FitViews
 from fulmen.loops.manual import Manual
+from fulmen.loops.monitored import Monitored
 from fulmen.loops.named import Named
 from fulmen.loops.optimize import Automatic
 from fulmen.loops.progress import Progress
@@ -102,7 +103,11 @@ class FitLoop(FitViews):
         """Resolves which schedulers step when; again, where a callback has put others in place."""
         trainer, module = self.trainer, self.trainer.lightning_module
         configs = trainer.lr_scheduler_configs if module.automatic_optimization else []
-        self.rates, self.schedules = LearningRates(configs, module, self.metrics, self.progress), bool(configs)
+        agree = (
+            Monitored(trainer.strategy, self.metrics, self.results).agree if trainer.strategy.world_size > 1 else None
+        )
+        self.rates = LearningRates(configs, module, self.metrics, self.progress, agree)
+        self.schedules = bool(configs)
 
     def plan_steps(self) -> None:
         """Resolves what a step of the epoch is, which is none where a callback has set ``forward_only``."""

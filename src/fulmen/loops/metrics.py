@@ -38,6 +38,7 @@ class Metrics:
         self.reduce_step: Callable[[Results, bool], dict[str, Tensor]] | None = None  # where processes train together
         self._together: dict[str, Tensor] = {}  # values of single steps over all processes
         self._shared_at: dict[str, int] = {}  # and of which step each is
+        self._by_step: dict[str, bool] = {}  # keys with values of steps; whether each process has its own
         self.step_values = False  # whether loggers are to have values of single steps, and of nothing else, of a key
         self.log_every_n_steps = 50
         self._callback: dict[str, Tensor] = {}
@@ -49,7 +50,15 @@ class Metrics:
 
     def reset(self) -> None:
         """Forgets everything, as at the start of a run."""
-        for values in (self._callback, self._logged, self._bar, self._made_at, self._together, self._shared_at):
+        for values in (
+            self._callback,
+            self._logged,
+            self._bar,
+            self._made_at,
+            self._together,
+            self._shared_at,
+            self._by_step,
+        ):
             values.clear()
 
     def state_dict(self) -> dict[str, Any]:
@@ -62,6 +71,7 @@ class Metrics:
             "made_at": dict(self._made_at),
             "together": {key: value.item() for key, value in self._together.items()},
             "shared_at": dict(self._shared_at),
+            "by_step": dict(self._by_step),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -74,6 +84,7 @@ class Metrics:
         together = state.get("together", {})
         self._together.update({key: torch.tensor(value, dtype=torch.float64) for key, value in together.items()})
         self._shared_at.update(state.get("shared_at", {}))
+        self._by_step.update(state.get("by_step", {}))
 
     def watch(self, results: Results | None, phase: Phase = "step") -> None:
         """Turns to the results of the pass that runs; None: nothing new will come."""
@@ -128,6 +139,8 @@ class Metrics:
             entries = sorted(entries, key=_SEEN)
         for entry in entries:
             options: Any = entry.asked
+            if self.reduce_step is not None:
+                self._note(entry, training)
             if options.rank_zero_only and not entry.results.first:
                 continue
             if not (entry.on_step if on_step else entry.on_epoch):
@@ -154,6 +167,26 @@ class Metrics:
                         self._made_at.pop(key, None)
         self._logged.update(for_loggers)
         return for_loggers
+
+    def _note(self, entry: Entry, training: bool) -> None:
+        """Takes note of whether processes can have other values of a key."""
+        apart = entry.is_apart
+        if apart or (training and entry.on_step):
+            for key in {entry.key, entry.forked_key(True), entry.forked_key(not apart)}:
+                self._by_step[key] = apart or not entry.is_synced or self._by_step.get(key, False)
+
+    def is_own(self, key: str, entries: Iterable[Entry] = (), at_end: bool = False) -> bool:
+        """Whether processes can have other values of a key. It is the same on all that have logged it.
+
+        Args:
+            key: The key.
+            entries: What was logged in the epoch.
+            at_end: Whether it is asked at the end of an epoch, which has reduced some of them.
+        """
+        if not at_end:
+            return self._by_step.get(key, False)
+        reduced = (entry for entry in entries if entry.on_epoch and not entry.is_apart)
+        return key in self._by_step and not any(key in (one.key, one.forked_key(False)) for one in reduced)
 
     def due_at(self, windows: int) -> bool:
         """Whether the step values of a window go to the loggers; windows are counted from 0."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fulmen.utilities.types import LRSchedulerConfig
 
 
+Agree = Callable[[str, Any, bool], tuple[Any, list[int]]]
 _ROUNDING = 1e-6
 
 
@@ -32,12 +33,19 @@ class LearningRates:
         module: Whose ``lr_scheduler_step`` is called where it is overridden.
         metrics: Where monitored values lie.
         progress: The counts of the run.
+        agree: Finds the value to step by where processes may have other ones; None where there is one process.
     """
 
     def __init__(
-        self, configs: Iterable[LRSchedulerConfig], module: LightningModule, metrics: Metrics, progress: Progress
+        self,
+        configs: Iterable[LRSchedulerConfig],
+        module: LightningModule,
+        metrics: Metrics,
+        progress: Progress,
+        agree: Agree | None = None,
     ) -> None:
         self.metrics = metrics
+        self.agree = agree
         self.progress = progress
         self.module = module
         self._own_step = overridden(module, "lr_scheduler_step", OptimizationMixin)
@@ -69,9 +77,12 @@ class LearningRates:
     def _step_one(self, config: LRSchedulerConfig) -> None:
         metric: Any = None
         if config.reduce_on_plateau:
-            metric = self.metrics.callback.get(str(config.monitor))
+            name, lacking = str(config.monitor), list[int]()
+            metric = self.metrics.callback.get(name)
+            if self.agree is not None:
+                metric, lacking = self.agree(name, metric, config.interval == "epoch")
             if metric is None:
-                _report_missing(config, sorted(self.metrics.callback))
+                _report_missing(config, sorted(self.metrics.callback), lacking)
                 return
         self._step_with(config, metric)
 
@@ -85,8 +96,9 @@ class LearningRates:
             config.scheduler.step(metric)
 
 
-def _report_missing(config: LRSchedulerConfig, available: list[str]) -> None:
-    rule = f"The scheduler waits for the metric {config.monitor!r}, which was not logged yet."
+def _report_missing(config: LRSchedulerConfig, available: list[str], lacking: list[int]) -> None:
+    where = f" on rank {', '.join(map(str, lacking))}" if lacking else ""
+    rule = f"The scheduler waits for the metric {config.monitor!r}, which was not logged yet{where}."
     fix = (
         f"Log it with `self.log({config.monitor!r}, value)` before the scheduler steps, set `monitor` to a metric "
         'that is there, or add `"strict": False` to the scheduler\'s dict to skip such steps.'

@@ -197,17 +197,18 @@ def _check_alike(tensors: list[Tensor], group: Any, what: str, device: torch.dev
 _CHUNK = 1 << 26  # bytes that are sent at once
 
 
-def broadcast_tensors(tensors: list[Tensor], src: int = 0) -> None:
+def broadcast_tensors(tensors: list[Tensor], src: int = 0, device: torch.device | None = None) -> None:
     """Gives every process the values of one's tensors, in place.
 
     Args:
         tensors: The same ones on every process, in the same order.
         src: Whose values.
+        device: Where the group takes tensors; None for where they are.
     """
     if not connected():
         return
     for chunk in chunks([tensor.detach() for tensor in tensors]):
-        flat = torch.cat([tensor.reshape(-1) for tensor in chunk])
+        flat = torch.cat([tensor.reshape(-1) for tensor in chunk]).to(device)
         torch.distributed.broadcast(flat, src)
         for tensor, values in zip(chunk, flat.split([tensor.numel() for tensor in chunk]), strict=True):
             tensor.copy_(values.view_as(tensor))

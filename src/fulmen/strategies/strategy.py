@@ -352,8 +352,12 @@ class Strategy(StrategyHooks, ABC):
         """Combines numbers over processes, each with those at its place; in one small collective."""
         return numbers
 
-    def sync_buffers(self) -> None:
-        """Gives every process the buffers of the :attr:`lead`, where they can differ."""
+    def sync_buffers(self, average: nn.Module | None = None) -> None:
+        """Gives every process the buffers of the :attr:`lead`, where they can differ.
+
+        Args:
+            average: Averages of the model's weights, of which every process gets the first one's buffers instead.
+        """
 
     def process_dataloader(self, dataloader: Any) -> Any:
         """Adapts a loader to the strategy; returns it."""
