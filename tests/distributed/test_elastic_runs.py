@@ -64,7 +64,7 @@ class SaveAt(Checkpoint):
             trainer.should_stop = True
 
 
-def fit(world: int, workers: int, path: str, resumed: str | None, batches: int) -> dict[str, Any]:
+def fit(world: int, workers: int, size: int, path: str, resumed: str | None, batches: int) -> dict[str, Any]:
     warnings.simplefilter("ignore")
     torch.manual_seed(1 + int(os.environ.get("LOCAL_RANK", 0)))
     model = Model()
@@ -74,7 +74,7 @@ def fit(world: int, workers: int, path: str, resumed: str | None, batches: int) 
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, val_check_interval=0.5,
         accumulate_grad_batches=2, num_sanity_val_steps=0,
     )  # fmt: skip
-    loader = DataLoader(data, 2, shuffle=True, num_workers=workers)
+    loader = DataLoader(data, size, shuffle=True, num_workers=workers)
     trainer.fit(model, loader, DataLoader(data, 48), ckpt_path=resumed)
     return {
         "samples": model.samples, "validations": model.validations, "batches": trainer.progress.batches,
@@ -85,20 +85,23 @@ def fit(world: int, workers: int, path: str, resumed: str | None, batches: int) 
 @pytest.mark.parametrize(
     "course",
     [
-        [(2, 0, 3), (1, 0, -1)],
-        pytest.param([(1, 0, 6), (2, 0, -1)], marks=pytest.mark.skipif(not SOAK, reason="soak")),
-        pytest.param([(2, 2, 3), (1, 0, -1)], marks=pytest.mark.skipif(not SOAK, reason="soak")),
-        pytest.param([(2, 2, 3), (3, 1, -1)], marks=pytest.mark.skipif(not SOAK, reason="soak")),
-        pytest.param([(2, 2, 3), (1, 4, -1)], marks=pytest.mark.skipif(not SOAK, reason="soak")),
-        pytest.param([(2, 2, 3), (3, 1, 5), (1, 2, -1)], marks=pytest.mark.skipif(not SOAK, reason="soak")),
+        [(2, 0, 2, 3), (1, 0, 2, -1)],
+        [(1, 0, 8, 2), (1, 0, 4, -1)],
+        [(2, 0, 4, 2), (2, 0, 2, -1)],
+        pytest.param([(1, 0, 2, 6), (2, 0, 2, -1)], marks=pytest.mark.skipif(not SOAK, reason="soak")),
+        pytest.param([(2, 2, 2, 3), (1, 0, 2, -1)], marks=pytest.mark.skipif(not SOAK, reason="soak")),
+        pytest.param([(2, 2, 2, 3), (3, 1, 2, -1)], marks=pytest.mark.skipif(not SOAK, reason="soak")),
+        pytest.param([(2, 2, 2, 3), (1, 4, 2, -1)], marks=pytest.mark.skipif(not SOAK, reason="soak")),
+        pytest.param([(1, 2, 8, 2), (2, 0, 4, 4), (1, 2, 8, -1)], marks=pytest.mark.skipif(not SOAK, reason="soak")),
+        pytest.param([(2, 2, 2, 3), (3, 1, 2, 5), (1, 2, 2, -1)], marks=pytest.mark.skipif(not SOAK, reason="soak")),
     ],
 )
-def test_each_sample_of_the_epochs_comes_once(tmp_path: Path, course: list[tuple[int, int, int]]) -> None:
+def test_each_sample_of_the_epochs_comes_once(tmp_path: Path, course: list[tuple[int, int, int, int]]) -> None:
     seen: Samples = []
     before = None
-    for number, (world, workers, batches) in enumerate(course):
+    for number, (world, workers, size, batches) in enumerate(course):
         path = str(tmp_path / f"{number}.ckpt")
-        ranks = run(fit, world, world, workers, path, before, batches, timeout=120)
+        ranks = run(fit, world, world, workers, size, path, before, batches, timeout=120)
         assert len({(one["weight"], one["batches"]) for one in ranks}) == 1
         assert len({one["random"] for one in ranks}) == world
         seen += itertools.chain.from_iterable(one["samples"] for one in ranks)
@@ -107,8 +110,8 @@ def test_each_sample_of_the_epochs_comes_once(tmp_path: Path, course: list[tuple
         flat = [index for number, batch in seen if number == epoch for index in batch]
         assert Counter(flat) == Counter(range(48)), (epoch, sorted(flat))
     # half of the data lies between two validations, in an ordinary epoch and in one that others began
-    last = course[-1][0]
-    ordinary = 24 // last
+    last, _, size, _ = course[-1]
+    ordinary = 48 // (last * size)
     assert ranks[0]["validations"][-2:] == [ordinary // 2, ordinary]
 
 

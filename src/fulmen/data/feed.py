@@ -12,14 +12,13 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from fulmen.data.leftover import list_of
+from fulmen.data.leftover import described, list_of, made_of, warn_of_another
 from fulmen.data.parts import is_stateful
 from fulmen.data.read_ahead import ReadAhead
 from fulmen.data.stream import MapStream, Noted, StatefulStream, Stream
 from fulmen.data.transfer import has_streams, prefetch
 from fulmen.data.worker_stream import WorkerStream, carries
 from fulmen.utilities.combined_loader import CombinedLoader, length_of
-from fulmen.utilities.rank_zero import rank_zero_warn
 
 
 class Feed:
@@ -88,12 +87,17 @@ class Feed:
         consumed = saved["consumed"]
         same_shape = len(saved["streams"]) == len(self.streams)
         length = saved.get("length", self._length)
-        if not same_shape or length != self._length:
-            rank_zero_warn(
-                f"The epoch that goes on was read from a loader of {length} batches, and this is another one (of "
-                f"{self._length}). Its first {consumed} batches are left out. What to do: the same loader, to see the "
-                "samples that are left and no others."
-            )
+        now = [made_of(stream.loader) for stream in self.streams]
+        before = saved.get("made", now)
+        # a data set that says itself where it is stands behind its samples, whatever batches are made of them
+        others = [
+            (was, one)
+            for stream, was, one in zip(self.streams, before, now, strict=False)
+            if was != one and (type(stream) is not StatefulStream or stream.part is stream.loader)
+        ]
+        if consumed and (not same_shape or length != self._length or others):
+            was, one = others[0] if others else (None, None)
+            warn_of_another(described(length, was), described(self._length, one), consumed)
         return saved if same_shape else skipping(consumed, self.loader)
 
     def __iter__(self) -> Iterator[Any]:
@@ -144,6 +148,7 @@ class Feed:
             "total": None if self.total == math.inf else self.total,
             "streams": states,
             "pending": [noted.plain() for noted in pending],
+            "made": [made_of(stream.loader) for stream in self.streams],
         }
         if self.shift and self.saved:
             state.update(shift=self.shift, pace=self.saved.get("pace"))

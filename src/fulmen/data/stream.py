@@ -129,11 +129,12 @@ class Stream:
         self._put_back(present)
         return batches
 
-    def left(self, saved: dict[str, Any]) -> list[Any]:
+    def left(self, saved: dict[str, Any], back: bool = True) -> list[Any]:
         """The indices of the batches that were left of a pass over map-style data; nothing is loaded.
 
         Args:
             saved: What :meth:`state_dict` gave.
+            back: Whether samplers that know where they are go back to where they were.
         """
         present = Noted.take(self.generators)
         self.skip = saved["count"]
@@ -143,7 +144,8 @@ class Stream:
         states = [part.state_dict() for part in indices.stateful]
         load_states(indices.stateful, saved.get("indices"))
         found = [list(one) if type(one) is list else one for one in indices]
-        load_states(indices.stateful, states)
+        if back:
+            load_states(indices.stateful, states)
         present.put(self.generators)
         self._present = None
         return found

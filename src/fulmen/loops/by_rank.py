@@ -53,15 +53,20 @@ def own_course(course: dict[str, Any], rank: int, world: int) -> dict[str, Any]:
         course: What :func:`gather_course` gave, or a run of one process.
         rank: Its number.
         world: How many processes there are now.
+
+    Returns:
+        Its course; under ``"feeds"`` the places of all in the epoch, where they are several and as many as before.
     """
     others = course.get("ranks", [])
     if len(others) + 1 != world:
         return _dealt_anew(course, [course, *others], rank, world)
-    if rank == 0:
+    if world == 1:
         return course
-    own = {**course, **others[rank - 1]}
-    if own.get("feed") and "lists" in course["feed"]:
-        own["feed"] = {**own["feed"], "lists": course["feed"]["lists"]}
+    own = {**course, **(others[rank - 1] if rank else {})}
+    if own.get("feed"):
+        own["feeds"] = [one["feed"] for one in (course, *others)]
+        if "lists" in course["feed"]:
+            own["feed"] = {**own["feed"], "lists": course["feed"]["lists"]}
     return own
 
 

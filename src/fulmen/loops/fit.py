@@ -198,7 +198,8 @@ class FitLoop(FitViews):
         self.resumed_validation = resumed.get("validation")
         trainer.logbook.open(self.results)
         self.metrics.watch(self.results, "step" if self.progress.batch else "epoch")
-        batches = self._make_feed(resumed["feed"])
+        ranks = {"ranks": resumed["feeds"]} if "feeds" in resumed else {}
+        batches = self._make_feed({**resumed["feed"], **ranks})
         if self.feed.shift:
             self.validation_plan = self.data.begin_rest(self.feed, self.validation_plan)
         if self.feed.begun >= self.feed.total:  # the loader, or the limit, is shorter now

@@ -129,9 +129,9 @@ class TrainingData:
         Returns:
             The loader, the place for its ``Feed``, and the most batches to read.
         """
-        if saved is None or not ("by_rank" in saved or "lists" in saved):
+        if saved is None:
             return self.loader, saved, self.max_batches
-        from fulmen.data.leftover import reopened  # only what several processes have left goes this way
+        from fulmen.data.leftover import reopened  # only what is left of an epoch goes this way
 
         rank, world = self.trainer.global_rank, self.trainer.world_size
         loader, place, is_rest = reopened(self.loader, self.whole, saved, rank, world)
@@ -147,7 +147,7 @@ class TrainingData:
         return loader, place, float("inf")
 
     def begin_rest(self, feed: Feed, plan: ValidationPlan) -> ValidationPlan:
-        """Takes note that an epoch has another number of steps, since other processes began it.
+        """Takes note that an epoch has another number of steps, since other processes, or other batches, began it.
 
         Args:
             feed: The pass.
