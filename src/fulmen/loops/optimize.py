@@ -16,12 +16,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from fulmen.data.ghost import GHOST
+from fulmen.loops.absent import Absent
 from fulmen.loops.hooks import Hooks, nobody
 from fulmen.loops.joint_window import JointWindow
 from fulmen.loops.logbook import LogBook
 from fulmen.loops.progress import Progress
-from fulmen.loops.recipe import Recipe, needs_closure
-from fulmen.loops.step_mistakes import closure_not_run, weight_of, why_no_backward, wrong_output
+from fulmen.loops.recipe import Recipe, insists_on_closure, needs_closure
+from fulmen.loops.step_mistakes import closure_not_run, no_loss, weight_of, why_no_backward
 from fulmen.loops.window import Window, scale_gradients
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
 from fulmen.utilities.grads import gradients_of, put_gradients
@@ -62,6 +63,9 @@ class Automatic:
         self._outputs: Any = None
         self._gathered: Tensor | None = None
         self._ran = False
+        self._absent: Absent | None = None
+        self._lacks = False  # whether this process had no loss of a batch of the window, while there are others
+        self._updates = 0
 
     def check(self) -> None:
         """Complains of what does not suit this kind of optimization, before anything runs.
@@ -93,6 +97,10 @@ class Automatic:
         self.wrapped = trainer.strategy._lightning_optimizers[0]
         self.wrapped._stepper = self.step_from_hook
         self.several = trainer.strategy.world_size > 1
+        if self.several and not self.gathers and self._absent is None:
+            self._absent = Absent(trainer.strategy, self.module)
+        # those that decide by the loss, which has to be the same on all processes
+        self._deciding = tuple(filter(insists_on_closure, trainer.optimizers)) if self.several else ()
         # whether somebody is handed a closure, who may want its loss where the data end too soon
         self.hands_over = recipe.optimizer_step is not None or recipe.update is not None
         # whether the closure is called once, before the update
@@ -131,8 +139,9 @@ class Automatic:
             if not (self.direct or self.opens):
                 self.window.keep(self.optimizer)
             update, optimizer = self.recipe.update, self.optimizer
+            compute = self._compute_together if optimizer in self._deciding else self.compute
             if self.recipe.optimizer_step is not None:
-                self._call_optimizer_step(self.compute)
+                self._call_optimizer_step(compute)
             elif self.direct:
                 loss = self.compute()
                 if update is None:
@@ -141,9 +150,9 @@ class Automatic:
                     self._gathered = loss
                     update(optimizer, model=self.module, closure=self._computed)
             elif update is None:
-                optimizer.step(self.compute)  # type: ignore[arg-type]  # torch allows no None for a skipped loss
+                optimizer.step(compute)  # type: ignore[arg-type]  # torch allows no None for a skipped loss
             else:
-                update(optimizer, model=self.module, closure=self.compute)
+                update(optimizer, model=self.module, closure=compute)
             if not self._ran:
                 raise closure_not_run(self.recipe.stepper(self.module), optimizer)
             self.progress.steps += 1
@@ -155,6 +164,8 @@ class Automatic:
         """Steps on what an open window has gathered, where the data ended sooner than was known."""
         if self.closed or needs_closure(self.optimizer):
             return
+        if self._lacks:
+            self._say_that_it_lacks()
         self.trainer.strategy.sync_gradients(self.module.parameters(), always=True)
         if self.recipe.optimizer_step is not None:
             self._call_optimizer_step(self._computed)
@@ -188,13 +199,16 @@ class Automatic:
         """
         if self.closed or failed:
             return {}
-        return {"window": self.window.state_dict(), "gradients": gradients_of(self.module)}
+        lacking = {"absent": self._absent.batches} if self._lacks and self._absent is not None else {}
+        return {"window": self.window.state_dict(), "gradients": gradients_of(self.module), **lacking}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what :meth:`state_dict` gave, after :meth:`begin_epoch`."""
         if "window" in state:
             factor = self.window.load_state_dict(state["window"])
             put_gradients(self.module, state["gradients"], factor)
+            if "absent" in state and self._absent is not None:
+                self._lacks, self._absent.batches = True, dict(state["absent"])
             self.opens = self.closed = False
 
     def compute(self) -> Tensor | None:
@@ -225,6 +239,7 @@ class Automatic:
         else:
             loss, weight = self._read(output)
         if self.opens:
+            self._lacks = False
             if self.planned > 1:
                 self.window.open()
             hooks.on_before_zero_grad(self.optimizer)
@@ -242,19 +257,19 @@ class Automatic:
             if self.share != 1.0:
                 loss = loss * self.share
             if weight != 0 or not self.window.exact:  # a batch without weight has no part, even if its loss is NaN
+                if self._lacks and self.closed:
+                    self._say_that_it_lacks()
                 self.backward(loss, self.optimizer)
                 skipped = False
-        if skipped:
-            if loss is None and self.planned > 1:
-                self.window.skip(batch)
-            if self.several:
-                self._take_part()
+        if skipped and self.several:
+            self._take_part(self.window.skip(batch) if loss is None and self.planned > 1 else 0.0)
         if self.finishes:
             self._finish()
         return loss
 
     def _open_window(self) -> None:
         """Begins a window without a batch."""
+        self._lacks = False
         if self.planned > 1:
             self.window.open()
         self.hooks.on_before_zero_grad(self.optimizer)
@@ -273,17 +288,36 @@ class Automatic:
         if self.finishes:
             self._finish()
 
-    def _take_part(self) -> None:
-        """Adds nothing to the gradients that the others bring together, and does to those what is done afterwards."""
-        if self.gathers:
+    def _take_part(self, counted: float = 0.0) -> None:
+        """Adds nothing to the gradients that the others bring together, and does to those what is done afterwards.
+
+        Args:
+            counted: What the batch counts in the window nevertheless.
+        """
+        if self._absent is None:
             if self.closed and self.recipe.gather is not None:
                 self._gather()
             return
+        if not self._lacks:
+            self._lacks, self._absent.batches = True, {}
+        self._absent.batches[self.index] = counted
+        if self.closed:
+            self._say_that_it_lacks()
         scale = self.recipe.scale
         nothing = None if scale is None else functools.partial(scale, module=self.module)
         self.trainer.strategy.backward_of_nothing(self.closed, nothing)
         if self.closed:
             self.hooks.on_after_backward()
+
+    def _say_that_it_lacks(self) -> None:
+        assert self._absent is not None
+        self._absent.say(f"{self.progress.steps}.{self._updates}")
+
+    def _compute_together(self) -> Tensor:
+        """What :meth:`compute` is for an optimizer that goes by the loss: it gets the mean over processes."""
+        loss, strategy = self.compute(), self.trainer.strategy
+        (total,) = strategy.combine_numbers([0.0 if loss is None else float(loss)], "sum")
+        return torch.tensor(total / strategy.world_size, dtype=torch.float64)
 
     def backward(self, loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> None:
         """Runs backward with its hooks, in the run's precision."""
@@ -331,6 +365,9 @@ class Automatic:
     def _finish(self) -> None:
         """What comes between the last backward of a window and the update."""
         recipe = self.recipe
+        self._updates += 1
+        if self._lacks and self._absent is not None:
+            self._absent.settle(self.window, self.batches_in_window(self.index) + 1)
         if recipe.unscale is not None:
             recipe.unscale(self.optimizer)
         if self.planned > 1:
@@ -379,12 +416,7 @@ class Automatic:
         if isinstance(output, dict) and isinstance(output.get("loss"), Tensor):
             weight = output.get("loss_weight") if self.planned > 1 else None
             return output["loss"], None if weight is None else weight_of(weight)
-        raise wrong_output(
-            output,
-            "automatic",
-            'the loss: a tensor, a dict with a tensor under the key "loss", or None to skip the batch',
-            fix='Write `return loss` or `return {"loss": loss, ...}`.',
-        )
+        raise no_loss(output)
 
     def _keep(self, output: Any, loss: Tensor) -> None:
         if isinstance(output, dict):

@@ -166,7 +166,12 @@ def needs_closure(optimizer: Optimizer) -> bool:
     loss again although they do not insist.
     """
     step = type(optimizer).step
-    parameter = inspect.signature(step).parameters.get("closure")
-    if parameter is None:
+    if "closure" not in inspect.signature(step).parameters:
         return False
-    return parameter.default is parameter.empty or not step.__module__.startswith("torch.optim")
+    return insists_on_closure(optimizer) or not step.__module__.startswith("torch.optim")
+
+
+def insists_on_closure(optimizer: Optimizer) -> bool:
+    """Whether an optimizer cannot step without a closure, as it decides by the loss where to go."""
+    parameter = inspect.signature(type(optimizer).step).parameters.get("closure")
+    return parameter is not None and parameter.default is parameter.empty

@@ -60,6 +60,16 @@ def wrong_output(output: Any, kind: str, wanted: str, fix: str) -> Misconfigurat
     return MisconfigurationException(f"Under {kind} optimization `training_step` returns {wanted}.", got=got, fix=fix)
 
 
+def no_loss(output: Any) -> MisconfigurationException:
+    """The error for what ``training_step`` returned in place of the loss of the one optimizer."""
+    return wrong_output(
+        output,
+        "automatic",
+        'the loss: a tensor, a dict with a tensor under the key "loss", or None to skip the batch',
+        fix='Write `return loss` or `return {"loss": loss, ...}`.',
+    )
+
+
 def weight_of(value: Any) -> float:
     """A ``"loss_weight"`` as a number."""
     try:

@@ -16,6 +16,7 @@ from fulmen.precision.precision import Precision
 from fulmen.strategies import process_group
 from fulmen.strategies.collectives import connected, gather_stack, reduce_nest
 from fulmen.strategies.strategy import Strategy
+from fulmen.strategies.tally import Tally
 from fulmen.strategies.turns import Turns
 from fulmen.utilities.rank_zero import rank_zero_only
 from fulmen.utilities.types import _PATH, TBroadcast, TReduce
@@ -179,6 +180,9 @@ class ParallelStrategy(Strategy, ABC):
             self._turns = Turns(process_group.store_of_run(), self.global_rank, self.world_size, self.waiting)
         self._turns.begin()
         return self._turns
+
+    def open_tally(self) -> Tally:
+        return Tally(process_group.store_of_run(), self.world_size, self.root_device)
 
     def _device_of_group(self) -> torch.device:
         """Where a collective of plain objects takes place."""
