@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from fulmen.loops.window import Window
 
@@ -59,3 +61,15 @@ class Absent:
         else:  # nobody had a loss: as on one process, nothing is left to step on
             for parameter in self._without:
                 parameter.grad = None
+
+
+def mean_loss(compute: Callable[[], Tensor | None], strategy: Strategy) -> Tensor:
+    """The loss for an optimizer that decides by it: the mean over processes, to which the gradients belong.
+
+    Args:
+        compute: Computes this process's loss, and the gradients of all.
+        strategy: How the processes agree.
+    """
+    loss = compute()
+    (total,) = strategy.combine_numbers([0.0 if loss is None else float(loss.detach())], "sum")
+    return torch.tensor(total / strategy.world_size, dtype=torch.float64)

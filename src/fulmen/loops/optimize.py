@@ -16,15 +16,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from fulmen.data.ghost import GHOST
-from fulmen.loops.absent import Absent
+from fulmen.loops.absent import Absent, mean_loss
 from fulmen.loops.hooks import Hooks, nobody
 from fulmen.loops.joint_window import JointWindow
 from fulmen.loops.logbook import LogBook
 from fulmen.loops.progress import Progress
 from fulmen.loops.recipe import Recipe, insists_on_closure, needs_closure
-from fulmen.loops.step_mistakes import closure_not_run, no_loss, weight_of, why_no_backward
+from fulmen.loops.step_mistakes import closure_not_run, no_loss, several_without_names, weight_of, why_no_backward
 from fulmen.loops.window import Window, scale_gradients
-from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
+from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.grads import gradients_of, put_gradients
 from fulmen.utilities.rank_zero import warn_once
 from fulmen.utilities.tree import apply_to_collection
@@ -75,14 +75,7 @@ class Automatic:
         """
         count = len(self.trainer.optimizers)
         if count > 1:
-            raise MisconfiguredRun(
-                "Several optimizers need names, or manual optimization.",
-                got=f"{count} optimizers from `configure_optimizers`",
-                fix='Return them by name, `{"a": optimizer_a, "b": optimizer_b}`, and from `training_step` a loss for '
-                'each, `{"a": loss_a, "b": loss_b}`; or set `self.automatic_optimization = False` in `__init__`, and '
-                "in `training_step` take them with `opt_a, opt_b = self.optimizers()` and call "
-                "`self.manual_backward(loss)` and `opt_a.step()`.",
-            )
+            raise several_without_names(count)
 
     def begin_epoch(self) -> None:
         """Looks up everything that a step needs: settings may have changed since the last epoch."""
@@ -100,6 +93,7 @@ class Automatic:
         if self.several and not self.gathers and self._absent is None:
             self._absent = Absent(trainer.strategy, self.module)
         # those that decide by the loss, which has to be the same on all processes
+        self._compute_together = functools.partial(mean_loss, self.compute, trainer.strategy)
         self._deciding = tuple(filter(insists_on_closure, trainer.optimizers)) if self.several else ()
         # whether somebody is handed a closure, who may want its loss where the data end too soon
         self.hands_over = recipe.optimizer_step is not None or recipe.update is not None
@@ -139,7 +133,7 @@ class Automatic:
             if not (self.direct or self.opens):
                 self.window.keep(self.optimizer)
             update, optimizer = self.recipe.update, self.optimizer
-            compute = self._compute_together if optimizer in self._deciding else self.compute
+            compute = self.compute if optimizer not in self._deciding else self._compute_together
             if self.recipe.optimizer_step is not None:
                 self._call_optimizer_step(compute)
             elif self.direct:
@@ -253,7 +247,7 @@ class Automatic:
             if self.planned > 1:
                 loss = self.window.share(loss, weight, batch)
             if self.keeps_outputs:
-                self._keep(output, loss)
+                self._outputs = outputs_of(output, loss)
             if self.share != 1.0:
                 loss = loss * self.share
             if weight != 0 or not self.window.exact:  # a batch without weight has no part, even if its loss is NaN
@@ -312,12 +306,6 @@ class Automatic:
     def _say_that_it_lacks(self) -> None:
         assert self._absent is not None
         self._absent.say(f"{self.progress.steps}.{self._updates}")
-
-    def _compute_together(self) -> Tensor:
-        """What :meth:`compute` is for an optimizer that goes by the loss: it gets the mean over processes."""
-        loss, strategy = self.compute(), self.trainer.strategy
-        (total,) = strategy.combine_numbers([0.0 if loss is None else float(loss)], "sum")
-        return torch.tensor(total / strategy.world_size, dtype=torch.float64)
 
     def backward(self, loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> None:
         """Runs backward with its hooks, in the run's precision."""
@@ -418,9 +406,8 @@ class Automatic:
             return output["loss"], None if weight is None else weight_of(weight)
         raise no_loss(output)
 
-    def _keep(self, output: Any, loss: Tensor) -> None:
-        if isinstance(output, dict):
-            extras = apply_to_collection(output, Tensor, torch.Tensor.detach)
-            self._outputs = {**extras, "loss": loss.detach()}
-        else:
-            self._outputs = {"loss": loss.detach()}
+
+def outputs_of(output: Any, loss: Tensor) -> dict[str, Any]:
+    """What hooks get of what ``training_step`` returned, with the loss that backward ran on."""
+    extras = apply_to_collection(output, Tensor, torch.Tensor.detach) if isinstance(output, dict) else {}
+    return {**extras, "loss": loss.detach()}

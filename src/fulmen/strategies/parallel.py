@@ -33,6 +33,8 @@ class ParallelStrategy(Strategy, ABC):
         precision_plugin: How numbers look; None is single precision.
     """
 
+    _averaging_period: int | None = None  # where the weights are brought together, and not the gradients
+
     def __init__(
         self,
         accelerator: Accelerator | None = None,
@@ -181,7 +183,9 @@ class ParallelStrategy(Strategy, ABC):
         self._turns.begin()
         return self._turns
 
-    def open_tally(self) -> Tally:
+    def open_tally(self) -> Tally | None:
+        if self._averaging_period is not None:  # gradients are not brought together, so nobody knows who has spoken
+            return None
         return Tally(process_group.store_of_run(), self.world_size, self.root_device)
 
     def _device_of_group(self) -> torch.device:
