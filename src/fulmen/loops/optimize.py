@@ -11,7 +11,6 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -21,13 +20,12 @@ from fulmen.loops.hooks import Hooks, nobody
 from fulmen.loops.joint_window import JointWindow
 from fulmen.loops.logbook import LogBook
 from fulmen.loops.progress import Progress
-from fulmen.loops.recipe import Recipe, insists_on_closure, needs_closure
+from fulmen.loops.recipe import Recipe, insists_on_closure, needs_closure, outputs_of
 from fulmen.loops.step_mistakes import closure_not_run, no_loss, several_without_names, weight_of, why_no_backward
 from fulmen.loops.window import Window, scale_gradients
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.grads import gradients_of, put_gradients
 from fulmen.utilities.rank_zero import warn_once
-from fulmen.utilities.tree import apply_to_collection
 
 if TYPE_CHECKING:
     from fulmen.core.module import LightningModule
@@ -405,9 +403,3 @@ class Automatic:
             weight = output.get("loss_weight") if self.planned > 1 else None
             return output["loss"], None if weight is None else weight_of(weight)
         raise no_loss(output)
-
-
-def outputs_of(output: Any, loss: Tensor) -> dict[str, Any]:
-    """What hooks get of what ``training_step`` returned, with the loss that backward ran on."""
-    extras = apply_to_collection(output, Tensor, torch.Tensor.detach) if isinstance(output, dict) else {}
-    return {**extras, "loss": loss.detach()}
