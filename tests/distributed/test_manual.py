@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -262,3 +263,45 @@ def lbfgs(accumulate: int, **options: Any) -> Any:
 def test_an_optimizer_that_computes_the_loss_several_times(together: Together, accumulate: int) -> None:
     results = together(2, lbfgs, accumulate)
     assert results[0] == results[1]
+
+
+class Searching(Net):
+    """Goes by the loss, and notes how often."""
+
+    calls = 0
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
+        self.calls += 1
+        self.log("loss", self.loss(batch))
+        return self.loss(batch)
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.LBFGS(self.parameters(), max_iter=5, line_search_fn="strong_wolfe")
+
+
+def searching() -> Any:
+    net = Searching()
+    ours = fit(net, data(8), shuffle=False)
+    alone = Net()
+    optimizer: Any = Searching.configure_optimizers(alone)  # type: ignore[arg-type]
+    parts = data(8)
+
+    def mean(start: int) -> Tensor:
+        optimizer.zero_grad()
+        loss = alone.loss([part[start : start + 2 * BATCH] for part in parts.tensors])  # a round's samples are in a row
+        loss.backward()
+        return loss
+
+    for _ in range(2):
+        for start in range(0, 8, 2 * BATCH):
+            optimizer.step(functools.partial(mean, start))
+    return ours, net.calls, weights(alone), float(net.trainer.callback_metrics["loss"])
+
+
+def test_a_line_search_goes_by_the_loss_of_all(together: Together) -> None:
+    """It takes the way of one process with the samples of all; what is logged is the process's own."""
+    (first, calls, alone, own), (second, others, _, other) = together(2, searching)
+    assert (first, calls) == (second, others)
+    for value, wanted in zip(first, alone, strict=True):
+        assert value == pytest.approx(wanted, rel=1e-6, abs=1e-9)
+    assert own != other

@@ -169,6 +169,29 @@ def test_a_skipped_batch(groups: Groups, net: str, options: dict[str, Any]) -> N
             assert close(ours["weights"][: len(weights)], weights)
 
 
+ALL_SKIP = [
+    ("known", (3, 3), 1, {(0, 1), (1, 1)}),  # a round
+    ("known", (4, 4), 2, {(0, 2), (1, 2), (0, 3), (1, 3)}),  # a window
+    ("known", (4, 4), 2, {(0, 1), (1, 1), (0, 2), (1, 3)}),  # something of each window
+    ("own", (3, 2), 1, {(0, 2), (0, 0), (1, 0)}),  # what the other has run out of
+]
+
+
+@pytest.mark.parametrize(("kind", "counts", "accumulate", "skipped"), ALL_SKIP)
+def test_what_all_skip(
+    groups: Groups, kind: str, counts: tuple[int, ...], accumulate: int, skipped: set[tuple[int, int]]
+) -> None:
+    """The optimizer rests where nobody has a loss, and a window is that of the batches that are left."""
+    model = {"skip": tuple(skipped)}
+    ours = same_everywhere(run(groups, kind, sizes(*counts), "plain", model, accumulate_grad_batches=accumulate))
+    rounds = [
+        [one for rank, one in enumerate(batches) if (rank, number) not in skipped]
+        for number, batches in enumerate(rounds_of(kind, sizes(*counts)))
+    ]
+    assert close(ours["weights"], alone(rounds, accumulate)[0])
+    assert ours["steps"] == 2 * -(-len(rounds) // accumulate)
+
+
 @pytest.mark.parametrize("kind", ["sized", "own", "known"])
 def test_error_names_all_counts(groups: Groups, kind: str) -> None:
     with pytest.raises(GroupFailed) as raised:

@@ -314,9 +314,10 @@ def alone(
             weight += sum(sizes)
             shares = sizes if by_sample else [1] * len(sizes)
             optimizer.zero_grad()
-            (sum(loss * share for loss, share in zip(losses, shares, strict=True)) / sum(shares)).backward()
-            if clip is not None:
-                nn.utils.clip_grad_norm_(net.parameters(), clip)
+            if window:
+                (sum(loss * share for loss, share in zip(losses, shares, strict=True)) / sum(shares)).backward()
+                if clip is not None:
+                    nn.utils.clip_grad_norm_(net.parameters(), clip)
             optimizer.step()
             schedule["scheduler"].step()
     return [parameter.flatten().tolist() for parameter in net.parameters()], total / weight

@@ -120,9 +120,9 @@ def merge_windows(states: list[dict[str, Any]], world: int) -> dict[str, Any]:
         for name, gradient in one["gradients"].items():
             part = gradient * (unit * share)
             gradients[name] = gradients[name] + part if name in gradients else part
-    merged = {**first, "gradients": gradients}
+    merged = {**{name: value for name, value in first.items() if name != "absent"}, "gradients": gradients}
     if "window" in first:
-        merged["window"] = _merged_window([one["window"] for one in states], world)
+        merged["window"] = _merged_window([_of_losses(one) for one in states], world)
     elif "windows" in first:
         names = dict.fromkeys(name for one in states for name in one["windows"])
         merged["windows"] = {
@@ -137,6 +137,12 @@ def _unit(state: dict[str, Any], first: dict[str, Any]) -> float:
     if "window" not in state or not state["window"]["first"] or not first["window"]["first"]:
         return 1.0
     return float(state["window"]["first"]) / float(first["window"]["first"])
+
+
+def _of_losses(state: dict[str, Any]) -> dict[str, Any]:
+    """A window without what batches that were skipped count in it."""
+    window: dict[str, Any] = state["window"]
+    return {**window, "sum": window["sum"] - sum(state.get("absent", {}).values())}
 
 
 def _merged_window(windows: list[dict[str, Any]], world: int) -> dict[str, Any]:

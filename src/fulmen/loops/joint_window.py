@@ -48,15 +48,16 @@ class JointWindow(Window):
             )
         return super().share(loss, self._reference if size is None else size, batch)
 
-    def skip(self, batch: Any) -> None:
+    def skip(self, batch: Any) -> float:
         """Counts a batch that ``training_step`` has skipped.
 
         Where weights are not added up, it has to count as it does on other processes, with a gradient of zero.
         """
         size = size_of(batch) or 0.0
         self._agree(size, False)
-        if not self._joint:
-            self._sum += size or self._reference
+        counted = 0.0 if self._joint else size or self._reference
+        self._sum += counted
+        return counted
 
     def pass_over(self) -> None:
         """Takes part without a batch."""

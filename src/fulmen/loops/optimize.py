@@ -11,22 +11,21 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from fulmen.data.ghost import GHOST
+from fulmen.loops.absent import Absent, mean_loss
 from fulmen.loops.hooks import Hooks, nobody
 from fulmen.loops.joint_window import JointWindow
 from fulmen.loops.logbook import LogBook
 from fulmen.loops.progress import Progress
-from fulmen.loops.recipe import Recipe, needs_closure
-from fulmen.loops.step_mistakes import closure_not_run, weight_of, why_no_backward, wrong_output
+from fulmen.loops.recipe import Recipe, insists_on_closure, needs_closure, outputs_of
+from fulmen.loops.step_mistakes import closure_not_run, no_loss, several_without_names, weight_of, why_no_backward
 from fulmen.loops.window import Window, scale_gradients
-from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
+from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.grads import gradients_of, put_gradients
 from fulmen.utilities.rank_zero import warn_once
-from fulmen.utilities.tree import apply_to_collection
 
 if TYPE_CHECKING:
     from fulmen.core.module import LightningModule
@@ -62,6 +61,9 @@ class Automatic:
         self._outputs: Any = None
         self._gathered: Tensor | None = None
         self._ran = False
+        self._absent: Absent | None = None
+        self._lacks = False  # whether this process had no loss of a batch of the window, while there are others
+        self._updates = 0
 
     def check(self) -> None:
         """Complains of what does not suit this kind of optimization, before anything runs.
@@ -71,14 +73,7 @@ class Automatic:
         """
         count = len(self.trainer.optimizers)
         if count > 1:
-            raise MisconfiguredRun(
-                "Several optimizers need names, or manual optimization.",
-                got=f"{count} optimizers from `configure_optimizers`",
-                fix='Return them by name, `{"a": optimizer_a, "b": optimizer_b}`, and from `training_step` a loss for '
-                'each, `{"a": loss_a, "b": loss_b}`; or set `self.automatic_optimization = False` in `__init__`, and '
-                "in `training_step` take them with `opt_a, opt_b = self.optimizers()` and call "
-                "`self.manual_backward(loss)` and `opt_a.step()`.",
-            )
+            raise several_without_names(count)
 
     def begin_epoch(self) -> None:
         """Looks up everything that a step needs: settings may have changed since the last epoch."""
@@ -93,6 +88,11 @@ class Automatic:
         self.wrapped = trainer.strategy._lightning_optimizers[0]
         self.wrapped._stepper = self.step_from_hook
         self.several = trainer.strategy.world_size > 1
+        if self.several and not self.gathers and self._absent is None:
+            self._absent = Absent(trainer.strategy, self.module)
+        # those that decide by the loss, which has to be the same on all processes
+        self._compute_together = functools.partial(mean_loss, self.compute, trainer.strategy)
+        self._deciding = tuple(filter(insists_on_closure, trainer.optimizers)) if self.several else ()
         # whether somebody is handed a closure, who may want its loss where the data end too soon
         self.hands_over = recipe.optimizer_step is not None or recipe.update is not None
         # whether the closure is called once, before the update
@@ -131,8 +131,9 @@ class Automatic:
             if not (self.direct or self.opens):
                 self.window.keep(self.optimizer)
             update, optimizer = self.recipe.update, self.optimizer
+            compute = self.compute if optimizer not in self._deciding else self._compute_together
             if self.recipe.optimizer_step is not None:
-                self._call_optimizer_step(self.compute)
+                self._call_optimizer_step(compute)
             elif self.direct:
                 loss = self.compute()
                 if update is None:
@@ -141,9 +142,9 @@ class Automatic:
                     self._gathered = loss
                     update(optimizer, model=self.module, closure=self._computed)
             elif update is None:
-                optimizer.step(self.compute)  # type: ignore[arg-type]  # torch allows no None for a skipped loss
+                optimizer.step(compute)  # type: ignore[arg-type]  # torch allows no None for a skipped loss
             else:
-                update(optimizer, model=self.module, closure=self.compute)
+                update(optimizer, model=self.module, closure=compute)
             if not self._ran:
                 raise closure_not_run(self.recipe.stepper(self.module), optimizer)
             self.progress.steps += 1
@@ -155,6 +156,8 @@ class Automatic:
         """Steps on what an open window has gathered, where the data ended sooner than was known."""
         if self.closed or needs_closure(self.optimizer):
             return
+        if self._lacks:
+            self._say_that_it_lacks()
         self.trainer.strategy.sync_gradients(self.module.parameters(), always=True)
         if self.recipe.optimizer_step is not None:
             self._call_optimizer_step(self._computed)
@@ -188,13 +191,16 @@ class Automatic:
         """
         if self.closed or failed:
             return {}
-        return {"window": self.window.state_dict(), "gradients": gradients_of(self.module)}
+        lacking = {"absent": self._absent.batches} if self._lacks and self._absent is not None else {}
+        return {"window": self.window.state_dict(), "gradients": gradients_of(self.module), **lacking}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what :meth:`state_dict` gave, after :meth:`begin_epoch`."""
         if "window" in state:
             factor = self.window.load_state_dict(state["window"])
             put_gradients(self.module, state["gradients"], factor)
+            if "absent" in state and self._absent is not None:
+                self._lacks, self._absent.batches = True, dict(state["absent"])
             self.opens = self.closed = False
 
     def compute(self) -> Tensor | None:
@@ -225,6 +231,7 @@ class Automatic:
         else:
             loss, weight = self._read(output)
         if self.opens:
+            self._lacks = False
             if self.planned > 1:
                 self.window.open()
             hooks.on_before_zero_grad(self.optimizer)
@@ -238,23 +245,23 @@ class Automatic:
             if self.planned > 1:
                 loss = self.window.share(loss, weight, batch)
             if self.keeps_outputs:
-                self._keep(output, loss)
+                self._outputs = outputs_of(output, loss)
             if self.share != 1.0:
                 loss = loss * self.share
             if weight != 0 or not self.window.exact:  # a batch without weight has no part, even if its loss is NaN
+                if self._lacks and self.closed:
+                    self._say_that_it_lacks()
                 self.backward(loss, self.optimizer)
                 skipped = False
-        if skipped:
-            if loss is None and self.planned > 1:
-                self.window.skip(batch)
-            if self.several:
-                self._take_part()
+        if skipped and self.several:
+            self._take_part(self.window.skip(batch) if loss is None and self.planned > 1 else 0.0)
         if self.finishes:
             self._finish()
         return loss
 
     def _open_window(self) -> None:
         """Begins a window without a batch."""
+        self._lacks = False
         if self.planned > 1:
             self.window.open()
         self.hooks.on_before_zero_grad(self.optimizer)
@@ -273,17 +280,30 @@ class Automatic:
         if self.finishes:
             self._finish()
 
-    def _take_part(self) -> None:
-        """Adds nothing to the gradients that the others bring together, and does to those what is done afterwards."""
-        if self.gathers:
+    def _take_part(self, counted: float = 0.0) -> None:
+        """Adds nothing to the gradients that the others bring together, and does to those what is done afterwards.
+
+        Args:
+            counted: What the batch counts in the window nevertheless.
+        """
+        if self._absent is None:
             if self.closed and self.recipe.gather is not None:
                 self._gather()
             return
+        if not self._lacks:
+            self._lacks, self._absent.batches = True, {}
+        self._absent.batches[self.index] = counted
+        if self.closed:
+            self._say_that_it_lacks()
         scale = self.recipe.scale
         nothing = None if scale is None else functools.partial(scale, module=self.module)
         self.trainer.strategy.backward_of_nothing(self.closed, nothing)
         if self.closed:
             self.hooks.on_after_backward()
+
+    def _say_that_it_lacks(self) -> None:
+        assert self._absent is not None
+        self._absent.say(f"{self.progress.steps}.{self._updates}")
 
     def backward(self, loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> None:
         """Runs backward with its hooks, in the run's precision."""
@@ -331,6 +351,9 @@ class Automatic:
     def _finish(self) -> None:
         """What comes between the last backward of a window and the update."""
         recipe = self.recipe
+        self._updates += 1
+        if self._lacks and self._absent is not None:
+            self._absent.settle(self.window, self.batches_in_window(self.index) + 1)
         if recipe.unscale is not None:
             recipe.unscale(self.optimizer)
         if self.planned > 1:
@@ -379,16 +402,4 @@ class Automatic:
         if isinstance(output, dict) and isinstance(output.get("loss"), Tensor):
             weight = output.get("loss_weight") if self.planned > 1 else None
             return output["loss"], None if weight is None else weight_of(weight)
-        raise wrong_output(
-            output,
-            "automatic",
-            'the loss: a tensor, a dict with a tensor under the key "loss", or None to skip the batch',
-            fix='Write `return loss` or `return {"loss": loss, ...}`.',
-        )
-
-    def _keep(self, output: Any, loss: Tensor) -> None:
-        if isinstance(output, dict):
-            extras = apply_to_collection(output, Tensor, torch.Tensor.detach)
-            self._outputs = {**extras, "loss": loss.detach()}
-        else:
-            self._outputs = {"loss": loss.detach()}
+        raise no_loss(output)

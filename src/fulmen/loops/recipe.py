@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 from fulmen.core.module import LightningModule, overridden
@@ -20,6 +21,7 @@ from fulmen.precision.precision import Precision
 from fulmen.strategies.strategy import Strategy
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.generations import stand_in
+from fulmen.utilities.tree import apply_to_collection
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
@@ -166,7 +168,18 @@ def needs_closure(optimizer: Optimizer) -> bool:
     loss again although they do not insist.
     """
     step = type(optimizer).step
-    parameter = inspect.signature(step).parameters.get("closure")
-    if parameter is None:
+    if "closure" not in inspect.signature(step).parameters:
         return False
-    return parameter.default is parameter.empty or not step.__module__.startswith("torch.optim")
+    return insists_on_closure(optimizer) or not step.__module__.startswith("torch.optim")
+
+
+def insists_on_closure(optimizer: Optimizer) -> bool:
+    """Whether an optimizer cannot step without a closure, as it decides by the loss where to go."""
+    parameter = inspect.signature(type(optimizer).step).parameters.get("closure")
+    return parameter is not None and parameter.default is parameter.empty
+
+
+def outputs_of(output: Any, loss: Tensor) -> dict[str, Any]:
+    """What hooks get of what ``training_step`` returned, with the loss that backward ran on."""
+    extras = apply_to_collection(output, Tensor, Tensor.detach) if isinstance(output, dict) else {}
+    return {**extras, "loss": loss.detach()}

@@ -60,6 +60,28 @@ def wrong_output(output: Any, kind: str, wanted: str, fix: str) -> Misconfigurat
     return MisconfigurationException(f"Under {kind} optimization `training_step` returns {wanted}.", got=got, fix=fix)
 
 
+def several_without_names(count: int) -> MisconfigurationException:
+    """The error for several optimizers under automatic optimization that have no names."""
+    return MisconfiguredRun(
+        "Several optimizers need names, or manual optimization.",
+        got=f"{count} optimizers from `configure_optimizers`",
+        fix='Return them by name, `{"a": optimizer_a, "b": optimizer_b}`, and from `training_step` a loss for '
+        'each, `{"a": loss_a, "b": loss_b}`; or set `self.automatic_optimization = False` in `__init__`, and '
+        "in `training_step` take them with `opt_a, opt_b = self.optimizers()` and call "
+        "`self.manual_backward(loss)` and `opt_a.step()`.",
+    )
+
+
+def no_loss(output: Any) -> MisconfigurationException:
+    """The error for what ``training_step`` returned in place of the loss of the one optimizer."""
+    return wrong_output(
+        output,
+        "automatic",
+        'the loss: a tensor, a dict with a tensor under the key "loss", or None to skip the batch',
+        fix='Write `return loss` or `return {"loss": loss, ...}`.',
+    )
+
+
 def weight_of(value: Any) -> float:
     """A ``"loss_weight"`` as a number."""
     try:

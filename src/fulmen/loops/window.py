@@ -103,8 +103,13 @@ class Window:
             self.factor *= weight / self._first
         return loss
 
-    def skip(self, batch: Any) -> None:
-        """Counts a batch that ``training_step`` has skipped: it has no part in the window."""
+    def skip(self, batch: Any) -> float:
+        """Takes note of a batch that ``training_step`` has skipped.
+
+        Returns:
+            What it counts in the window nevertheless.
+        """
+        return 0.0
 
     def pass_over(self) -> None:
         """Takes part in a batch of other processes, without one."""

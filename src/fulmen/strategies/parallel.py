@@ -16,6 +16,7 @@ from fulmen.precision.precision import Precision
 from fulmen.strategies import process_group
 from fulmen.strategies.collectives import connected, gather_stack, reduce_nest
 from fulmen.strategies.strategy import Strategy
+from fulmen.strategies.tally import Tally
 from fulmen.strategies.turns import Turns
 from fulmen.utilities.rank_zero import rank_zero_only
 from fulmen.utilities.types import _PATH, TBroadcast, TReduce
@@ -31,6 +32,8 @@ class ParallelStrategy(Strategy, ABC):
         checkpoint_io: How checkpoints get to disk and back.
         precision_plugin: How numbers look; None is single precision.
     """
+
+    _averaging_period: int | None = None  # where the weights are brought together, and not the gradients
 
     def __init__(
         self,
@@ -179,6 +182,11 @@ class ParallelStrategy(Strategy, ABC):
             self._turns = Turns(process_group.store_of_run(), self.global_rank, self.world_size, self.waiting)
         self._turns.begin()
         return self._turns
+
+    def open_tally(self) -> Tally | None:
+        if self._averaging_period is not None:  # gradients are not brought together, so nobody knows who has spoken
+            return None
+        return Tally(process_group.store_of_run(), self.world_size, self.root_device)
 
     def _device_of_group(self) -> torch.device:
         """Where a collective of plain objects takes place."""

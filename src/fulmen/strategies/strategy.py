@@ -348,6 +348,10 @@ class Strategy(StrategyHooks, ABC):
         """Begins a pass in which processes tell each other ahead of time whether they have a batch."""
         raise NotImplementedError
 
+    def open_tally(self) -> Any:
+        """Begins a run in which processes may say something of a step that others do not; None where they cannot."""
+        return None
+
     def combine_numbers(self, numbers: list[float], reduce_op: Literal["sum", "max"]) -> list[float]:
         """Combines numbers over processes, each with those at its place; in one small collective."""
         return numbers
