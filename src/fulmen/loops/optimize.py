@@ -23,6 +23,7 @@ from fulmen.loops.progress import Progress
 from fulmen.loops.recipe import Recipe, needs_closure
 from fulmen.loops.step_mistakes import closure_not_run, weight_of, why_no_backward, wrong_output
 from fulmen.loops.window import Window, scale_gradients
+from fulmen.strategies.overrides import through
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
 from fulmen.utilities.grads import gradients_of, put_gradients
 from fulmen.utilities.rank_zero import warn_once
@@ -62,6 +63,29 @@ class Automatic:
         self._outputs: Any = None
         self._gathered: Tensor | None = None
         self._ran = False
+        self._let_strategy_run_backward()
+
+    def _let_strategy_run_backward(self) -> None:
+        """Has backward go through somebody's own strategy, where there is one that overrides a part of it."""
+        inner, reached = self.backward, False
+
+        def noted(*args: Any, **kwargs: Any) -> Tensor:
+            nonlocal reached
+            reached = True
+            return inner(*args, **kwargs)
+
+        outer = through(self.trainer.strategy, "backward", noted, "pre_backward", "post_backward")
+        if outer is noted:
+            return
+
+        def backward(*args: Any, **kwargs: Any) -> None:
+            nonlocal reached
+            reached = False
+            outer(*args, **kwargs)
+            if not reached and self.closed:  # it has run backward by itself
+                self._complete()
+
+        self.__dict__["backward"] = backward
 
     def check(self) -> None:
         """Complains of what does not suit this kind of optimization, before anything runs.
@@ -285,8 +309,12 @@ class Automatic:
         if self.closed:
             self.hooks.on_after_backward()
 
-    def backward(self, loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> None:
-        """Runs backward with its hooks, in the run's precision."""
+    def backward(self, loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> Tensor:
+        """Runs backward with its hooks, in the run's precision.
+
+        Returns:
+            What it ran on.
+        """
         recipe, hooks = self.recipe, self.hooks
         if recipe.scale is not None:
             loss = recipe.scale(loss, self.module)
@@ -306,12 +334,17 @@ class Automatic:
                 raise reason from None
         if recipe.post_backward is not None:
             recipe.post_backward(loss, self.module)
-        if self.closed:
-            if recipe.complete is not None:
-                recipe.complete()
-            if recipe.gather is not None:
-                self._gather()
+        if self.closed and (recipe.complete is not None or recipe.gather is not None):
+            self._complete()
         hooks.on_after_backward()
+        return loss
+
+    def _complete(self) -> None:
+        """What has to follow on a backward that closes a window, where there are several processes."""
+        if self.recipe.complete is not None:
+            self.recipe.complete()
+        if self.recipe.gather is not None:
+            self._gather()
 
     def _gather(self) -> None:
         """Brings together what the last backward has made, where that does not do so."""
