@@ -19,11 +19,11 @@ from fulmen.data.ghost import GHOST
 from fulmen.loops.hooks import Hooks, nobody
 from fulmen.loops.joint_window import JointWindow
 from fulmen.loops.logbook import LogBook
+from fulmen.loops.own_backward import let_strategy_run_backward
 from fulmen.loops.progress import Progress
 from fulmen.loops.recipe import Recipe, needs_closure
 from fulmen.loops.step_mistakes import closure_not_run, weight_of, why_no_backward, wrong_output
 from fulmen.loops.window import Window, scale_gradients
-from fulmen.strategies.overrides import through
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
 from fulmen.utilities.grads import gradients_of, put_gradients
 from fulmen.utilities.rank_zero import warn_once
@@ -63,29 +63,7 @@ class Automatic:
         self._outputs: Any = None
         self._gathered: Tensor | None = None
         self._ran = False
-        self._let_strategy_run_backward()
-
-    def _let_strategy_run_backward(self) -> None:
-        """Has backward go through somebody's own strategy, where there is one that overrides a part of it."""
-        inner, reached = self.backward, False
-
-        def noted(*args: Any, **kwargs: Any) -> Tensor:
-            nonlocal reached
-            reached = True
-            return inner(*args, **kwargs)
-
-        outer = through(self.trainer.strategy, "backward", noted, "pre_backward", "post_backward")
-        if outer is noted:
-            return
-
-        def backward(*args: Any, **kwargs: Any) -> None:
-            nonlocal reached
-            reached = False
-            outer(*args, **kwargs)
-            if not reached and self.closed:  # it has run backward by itself
-                self._complete()
-
-        self.__dict__["backward"] = backward
+        let_strategy_run_backward(self)
 
     def check(self) -> None:
         """Complains of what does not suit this kind of optimization, before anything runs.
