@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from fulmen.core.hooks import ModelHooks
 from fulmen.loops.hooks import ARGUMENTS, Hooks, nobody
 from fulmen.loops.logbook import LogBook
 from fulmen.loops.results import Results
+from fulmen.strategies.single_device import SingleDeviceStrategy
 from fulmen.utilities.exceptions import MisconfigurationException
 
-TRAINER: Any = object()
+TRAINER: Any = SimpleNamespace(strategy=SingleDeviceStrategy())
 
 
 def listener(base: type, log: list[str], name: str, *events: str, **members: Any) -> Any:

@@ -6,16 +6,20 @@ import copy
 import functools
 import math
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler
 
 from fulmen.data.resample import with_sampler
+from fulmen.strategies.overrides import override
 from fulmen.utilities.combined_loader import CombinedLoader, length_of
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredType
 from fulmen.utilities.rank_zero import rank_zero_warn
 
-__all__ = ["as_sequence", "check_loader", "length_of", "planned_batches", "prepare"]
+if TYPE_CHECKING:
+    from fulmen.strategies.strategy import Strategy
+
+__all__ = ["as_sequence", "check_loader", "length_of", "planned_batches", "prepare", "processed"]
 
 _WHERE = {
     "train_dataloader": "trainer.fit(model, train_dataloaders=loader)",
@@ -124,6 +128,23 @@ def prepare(loader: Any, *, stage: str, overfit: bool = False, rank: int = 0) ->
     changed = copy.copy(combined)
     changed.flattened = ready
     return changed if isinstance(loader, CombinedLoader) else changed.iterables
+
+
+def processed(loader: Any, strategy: Strategy) -> Any:
+    """What somebody's own strategy makes of a loader, or of each in a `CombinedLoader`.
+
+    Args:
+        loader: The whole loader, before it is dealt out to processes.
+        strategy: The strategy.
+    """
+    process = override(strategy, "process_dataloader")
+    if process is None:
+        return loader
+    if not isinstance(loader, CombinedLoader):
+        return process(loader)
+    changed = copy.copy(loader)
+    changed.flattened = [process(one) for one in loader.flattened]
+    return changed
 
 
 def _sampler_of(loader: DataLoader[Any]) -> Any:

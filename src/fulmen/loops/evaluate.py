@@ -13,12 +13,12 @@ from fulmen.core.hooks import keep_modes
 from fulmen.core.module import LightningModule
 from fulmen.data.epochs import set_epoch
 from fulmen.data.feed import Feed
-from fulmen.data.loaders import as_sequence, check_loader, length_of, planned_batches, prepare
+from fulmen.data.loaders import as_sequence, check_loader, length_of, planned_batches, prepare, processed
 from fulmen.data.parts import flat
 from fulmen.data.sharding import Share, way_of
 from fulmen.loops.company import Company, make_feed
 from fulmen.loops.inside import EvaluationViews
-from fulmen.loops.recipe import step_function
+from fulmen.loops.recipe import step_context, step_function
 from fulmen.loops.result_state import dump_results, load_results
 from fulmen.loops.results import Results
 from fulmen.loops.source import LoaderSource
@@ -88,7 +88,8 @@ class LoaderSet:
         check_loader(self.original, self.source.hook)
         overfit, rank = self.trainer.overfit_batches > 0, self.trainer.global_rank
         self.loaders = [
-            prepare(one, stage=self.stage, overfit=overfit, rank=rank) for one in as_sequence(self.original)
+            processed(prepare(one, stage=self.stage, overfit=overfit, rank=rank), self.trainer.strategy)
+            for one in as_sequence(self.original)
         ]
         flag = "overfit_batches" if overfit and self.stage == "val" else f"limit_{self.stage}_batches"
         self.max_batches = [planned_batches(length_of(loader), self.limit, flag) for loader in self.loaders]
@@ -166,9 +167,8 @@ class EvaluationLoop(EvaluationViews):
         self.results = Results(module, False, strategy.root_device, strategy.global_rank, strategy.world_size)
         plan = plan_transfer(module, trainer.datamodule, trainer.strategy, self.data.source.hook)
         self.transfer = watch_transfer(trainer, plan)
-        precision = trainer.strategy.precision_plugin
-        contexts = {"validation": precision.val_step_context, "test": precision.test_step_context}
-        self.context: Callable[[], Any] | None = contexts[self.event] if precision.needs_context else None
+        context = {"validation": "val_step_context", "test": "test_step_context"}[self.event]
+        self.context = step_context(strategy, f"{self.event}_step", context)
         self.seen = {}
 
     def step_function(self) -> Callable[..., Any]:
@@ -177,7 +177,8 @@ class EvaluationLoop(EvaluationViews):
         Raises:
             MisconfigurationException: If it cannot take them.
         """
-        return step_function(self.module, f"{self.event}_step", 3 if len(self.max_batches) > 1 else 2)
+        arguments = 3 if len(self.max_batches) > 1 else 2
+        return step_function(self.module, f"{self.event}_step", arguments, self.trainer.strategy)
 
     def run(self, saved: dict[str, Any] | None = None) -> Outputs:
         """One pass over all loaders.

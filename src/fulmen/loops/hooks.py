@@ -15,11 +15,14 @@ from fulmen.callbacks.callback import Callback
 from fulmen.core.hooks import ModelHooks
 from fulmen.core.module import overridden
 from fulmen.loops.signatures import fit_arguments
+from fulmen.strategies.hooks import StrategyHooks
+from fulmen.strategies.overrides import override, then
 from fulmen.utilities.generations import stand_in
 
 if TYPE_CHECKING:
     from fulmen.core.module import LightningModule
     from fulmen.loops.logbook import LogBook
+    from fulmen.strategies.strategy import Strategy
     from fulmen.trainer.trainer import Trainer
 
 Fire = Callable[..., Any]
@@ -37,6 +40,8 @@ ARGUMENTS: dict[str, int] = {
     "on_predict_start": 0, "on_predict_end": 0, "on_predict_epoch_start": 0, "on_predict_epoch_end": 0,
     "on_predict_batch_start": 3, "on_predict_batch_end": 4,
 }  # fmt: skip
+
+STRATEGY_EVENTS = frozenset(event for event in ARGUMENTS if hasattr(StrategyHooks, event))
 
 
 def nobody(*args: Any) -> None:
@@ -123,6 +128,16 @@ class Hooks:
                 setattr(self, event, fire([*order, ("reduce_values", agree), *late]))
             else:
                 setattr(self, event, fire(order + late))
+            if event in STRATEGY_EVENTS:
+                self._add_strategy(trainer.strategy, event, wrap)
+
+    def _add_strategy(self, strategy: Strategy, event: str, wrap: Callable[[str, Fire], Fire] | None) -> None:
+        """Has somebody's own strategy hear of an event, after all others."""
+        method = override(strategy, event)
+        if method is not None:
+            label = f"{type(strategy).__name__}.{event}"
+            self.listeners[event].append(label)
+            setattr(self, event, then(getattr(self, event), wrap(f"[Strategy]{label}", method) if wrap else method))
 
 
 def _action(heard: tuple[str, Fire], own: tuple[str, Fire] | None) -> str:

@@ -19,6 +19,7 @@ from fulmen.loops.absent import Absent, mean_loss
 from fulmen.loops.hooks import Hooks, nobody
 from fulmen.loops.joint_window import JointWindow
 from fulmen.loops.logbook import LogBook
+from fulmen.loops.own_backward import let_strategy_run_backward
 from fulmen.loops.progress import Progress
 from fulmen.loops.recipe import Recipe, insists_on_closure, needs_closure, outputs_of
 from fulmen.loops.step_mistakes import closure_not_run, no_loss, several_without_names, weight_of, why_no_backward
@@ -64,6 +65,7 @@ class Automatic:
         self._absent: Absent | None = None
         self._lacks = False  # whether this process had no loss of a batch of the window, while there are others
         self._updates = 0
+        let_strategy_run_backward(self)
 
     def check(self) -> None:
         """Complains of what does not suit this kind of optimization, before anything runs.
@@ -305,8 +307,12 @@ class Automatic:
         assert self._absent is not None
         self._absent.say(f"{self.progress.steps}.{self._updates}")
 
-    def backward(self, loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> None:
-        """Runs backward with its hooks, in the run's precision."""
+    def backward(self, loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> Tensor:
+        """Runs backward with its hooks, in the run's precision.
+
+        Returns:
+            What it ran on.
+        """
         recipe, hooks = self.recipe, self.hooks
         if recipe.scale is not None:
             loss = recipe.scale(loss, self.module)
@@ -326,12 +332,17 @@ class Automatic:
                 raise reason from None
         if recipe.post_backward is not None:
             recipe.post_backward(loss, self.module)
-        if self.closed:
-            if recipe.complete is not None:
-                recipe.complete()
-            if recipe.gather is not None:
-                self._gather()
+        if self.closed and (recipe.complete is not None or recipe.gather is not None):
+            self._complete()
         hooks.on_after_backward()
+        return loss
+
+    def _complete(self) -> None:
+        """What has to follow on a backward that closes a window, where there are several processes."""
+        if self.recipe.complete is not None:
+            self.recipe.complete()
+        if self.recipe.gather is not None:
+            self._gather()
 
     def _gather(self) -> None:
         """Brings together what the last backward has made, where that does not do so."""

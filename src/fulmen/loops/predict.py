@@ -15,7 +15,7 @@ from fulmen.loops.company import Company, make_feed
 from fulmen.loops.evaluate import LoaderSet, evaluation_mode
 from fulmen.loops.gathering import gather_predictions
 from fulmen.loops.inside import PassViews
-from fulmen.loops.recipe import step_function
+from fulmen.loops.recipe import step_context, step_function
 from fulmen.loops.transfer import plan_transfer
 from fulmen.loops.watch import watch_feed, watch_strategy, watch_transfer
 from fulmen.utilities.tree import move_data_to_device
@@ -64,8 +64,7 @@ class PredictionLoop(PassViews):
         self.module: LightningModule = trainer.lightning_module
         plan = plan_transfer(self.module, trainer.datamodule, trainer.strategy, "predict_dataloader")
         self.transfer = watch_transfer(trainer, plan)
-        precision = trainer.strategy.precision_plugin
-        self.context = precision.predict_step_context if precision.needs_context else None
+        self.context = step_context(trainer.strategy, "predict_step", "predict_step_context")
         self.company = Company.of(trainer)
         wishes = {wish for callback in trainer.callbacks for wish in getattr(callback, "predictions_wanted", ())}
         self._notes = bool(wishes)
@@ -109,7 +108,8 @@ class PredictionLoop(PassViews):
         trainer, hooks, book = self.trainer, self.trainer.hooks, self.trainer.logbook
         transfer, context = self.transfer.apply, self.context
         which, peers = (index,) if len(self.max_batches) > 1 else (), trainer.strategy.peers
-        step = watch_strategy(trainer, "predict_step", step_function(self.module, "predict_step", 2 + len(which)))
+        step = step_function(self.module, "predict_step", 2 + len(which), trainer.strategy)
+        step = watch_strategy(trainer, "predict_step", step)
         kept: list[Any] = []
         numbers: list[int] = []
         self._predictions.append(kept)

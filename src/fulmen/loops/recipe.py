@@ -18,6 +18,7 @@ from fulmen.core.optimization import OptimizationMixin
 from fulmen.loops.signatures import check_step
 from fulmen.loops.watch import watch, watch_strategy
 from fulmen.precision.precision import Precision
+from fulmen.strategies.overrides import override, then, through
 from fulmen.strategies.strategy import Strategy
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.generations import stand_in
@@ -27,13 +28,16 @@ if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
 
-def step_function(module: LightningModule, name: str, arguments: int) -> Callable[..., Any]:
+def step_function(
+    module: LightningModule, name: str, arguments: int, strategy: Strategy | None = None
+) -> Callable[..., Any]:
     """A module's step, compiled if the module was handed over compiled, for a fixed number of arguments.
 
     Args:
         module: The module.
         name: ``"training_step"`` or one of its sisters.
         arguments: How many arguments it will get.
+        strategy: Whose method of that name is called in its place where somebody overrides that.
 
     Returns:
         The step; one that takes fewer than two arguments gets the batch alone.
@@ -44,6 +48,8 @@ def step_function(module: LightningModule, name: str, arguments: int) -> Callabl
     method: Callable[..., Any] = stand_in(module, name)
     wrap: Callable[[Any], Any] | None = module.__dict__.get("_compiled_by")
     compiled = wrap(method) if wrap is not None else method
+    if strategy is not None:
+        compiled = through(strategy, name, compiled)
     signature = inspect.signature(method)
     if "dataloader_iter" in signature.parameters:
         raise MisconfigurationException(
@@ -58,6 +64,22 @@ def step_function(module: LightningModule, name: str, arguments: int) -> Callabl
         return lambda batch, batch_idx: compiled(batch)
     check_step(method, name, arguments)
     return compiled
+
+
+def step_context(strategy: Strategy, name: str, context: str) -> Callable[[], Any] | None:
+    """What a loop opens around a step.
+
+    Args:
+        strategy: The strategy.
+        name: ``"training_step"`` or one of its sisters.
+        context: The method of the precision that makes it.
+
+    Returns:
+        None also where somebody's own strategy decides when it is open.
+    """
+    precision = strategy.precision_plugin
+    opens = precision.needs_context and override(strategy, name) is None
+    return getattr(precision, context) if opens else None
 
 
 class Recipe:
@@ -80,8 +102,13 @@ class Recipe:
         self.gather = trainer.strategy.sync_gradients if gathers and trainer.strategy.world_size > 1 else None
         self.complete: Callable[[], None] | None = None
         precision = trainer.strategy.precision_plugin
-        self.step = step_function(module, "training_step", 2)
-        self.context: Callable[[], Any] | None = precision.train_step_context if precision.needs_context else None
+        self.step = then(
+            step_function(module, "training_step", 2, trainer.strategy),
+            _without_arguments(override(trainer.strategy, "post_training_step")),
+        )
+        self.context = step_context(trainer.strategy, "training_step", "train_step_context")
+        if trainer.strategy._optimizer_names and precision.needs_context:  # a step that yields runs on after its call
+            self.context = precision.train_step_context
         self.scale = precision.pre_backward if _own(precision, "pre_backward") else None
         self.backward = overridden(module, "backward", OptimizationMixin)
         self.precision_backward = precision.backward if _own(precision, "backward") else None
@@ -114,6 +141,10 @@ class Recipe:
             if runs:
                 action = f"[LightningModule]{type(module).__name__}.{hook}"
                 setattr(self, piece, watch(trainer, action, stand_in(module, hook)))
+
+
+def _without_arguments(function: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    return None if function is None else lambda *_: function()
 
 
 def _own(precision: Precision, name: str) -> bool:

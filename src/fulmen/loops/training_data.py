@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fulmen.callbacks.clock import is_time
 from fulmen.data.feed import Feed
-from fulmen.data.loaders import check_loader, length_of, planned_batches, prepare
+from fulmen.data.loaders import check_loader, length_of, planned_batches, prepare, processed
 from fulmen.data.pace import Pace
 from fulmen.loops.schedule import ValidationPlan
 from fulmen.loops.source import LoaderSource
@@ -76,8 +76,8 @@ class TrainingData:
                 got='CombinedLoader(..., mode="sequential")',
                 fix='Use "min_size", "max_size" or "max_size_cycle"; or join the data sets with `ConcatDataset`.',
             )
-        self.loader = prepare(loader, stage="train", overfit=trainer.overfit_batches > 0, rank=trainer.global_rank)
-        self.whole = self.loader
+        loader = prepare(loader, stage="train", overfit=trainer.overfit_batches > 0, rank=trainer.global_rank)
+        self.whole = self.loader = processed(loader, trainer.strategy)
         if trainer.world_size > 1 and trainer.use_distributed_sampler:
             self.loader = self._share(self.loader)
         flag = "overfit_batches" if trainer.overfit_batches > 0 else "limit_train_batches"

@@ -10,6 +10,7 @@ import torch
 from fulmen.core.hooks import DataHooks
 from fulmen.core.module import overridden
 from fulmen.precision.precision import Precision
+from fulmen.strategies.overrides import override, through
 
 if TYPE_CHECKING:
     from fulmen.core.datamodule import LightningDataModule
@@ -56,7 +57,8 @@ def plan_transfer(
         name: next((found for owner in owners if (found := overridden(owner, name, DataHooks))), None)
         for name in _HOOKS
     }
-    if not any(chosen.values()):
+    by_strategy = override(strategy, "batch_to_device") is not None
+    if not by_strategy and not any(chosen.values()):
         ahead = device if device.type != "cpu" else None
         return Transfer(ahead, None if convert is None else lambda batch, dataloader_idx=0: convert(batch))
     before = chosen[_HOOKS[0]] or module.on_before_batch_transfer
@@ -70,4 +72,16 @@ def plan_transfer(
         batch = move(batch, device, dataloader_idx)
         return after(batch, dataloader_idx)
 
-    return Transfer(None, apply)
+    if not by_strategy:
+        return Transfer(None, apply)
+    to_device = through(
+        strategy,
+        "batch_to_device",
+        lambda batch, device, dataloader_idx: after(move(batch, device, dataloader_idx), dataloader_idx),
+    )
+
+    def hand_over(batch: Any, dataloader_idx: int = 0) -> Any:
+        batch = before(batch if convert is None else convert(batch), dataloader_idx)
+        return to_device(batch, dataloader_idx=dataloader_idx)
+
+    return Transfer(None, hand_over)

@@ -60,6 +60,7 @@ class Strategy(StrategyHooks, ABC):
         self._lightning_module: Any = None
         self._launcher: Any = None
         self._held_back = False
+        self._inside: dict[str, Callable[..., Any]] = {}  # what a run does in the methods that are running
         self._optimizers: list[Optimizer] = []
         self._lightning_optimizers: list[Any] = []
         self._optimizer_names: tuple[str, ...] = ()
@@ -380,6 +381,8 @@ class Strategy(StrategyHooks, ABC):
         """
         target = self.root_device if device is None else device
         module = self._lightning_module
+        if "batch_to_device" in self._inside:
+            return self._inside["batch_to_device"](batch, target, dataloader_idx)
         if not hasattr(module, "transfer_batch_to_device"):
             return move_data_to_device(batch, target)
         return module.on_after_batch_transfer(
@@ -389,25 +392,29 @@ class Strategy(StrategyHooks, ABC):
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the module's step of that name in the precision's context."""
         with self.precision_plugin.train_step_context():
-            return self._lightning_module.training_step(*args, **kwargs)
+            return self._step("training_step")(*args, **kwargs)
 
     def validation_step(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the module's step of that name in the precision's context."""
         with self.precision_plugin.val_step_context():
-            return self._lightning_module.validation_step(*args, **kwargs)
+            return self._step("validation_step")(*args, **kwargs)
 
     def test_step(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the module's step of that name in the precision's context."""
         with self.precision_plugin.test_step_context():
-            return self._lightning_module.test_step(*args, **kwargs)
+            return self._step("test_step")(*args, **kwargs)
 
     def predict_step(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the module's step of that name in the precision's context."""
         with self.precision_plugin.predict_step_context():
-            return self._lightning_module.predict_step(*args, **kwargs)
+            return self._step("predict_step")(*args, **kwargs)
+
+    def _step(self, name: str) -> Callable[..., Any]:
+        step: Callable[..., Any] = self._inside.get(name) or getattr(self._lightning_module, name)
+        return step
 
     def backward(self, closure_loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> Tensor:
-        """Runs backward in the precision, without hooks of a module.
+        """Runs backward in the precision; outside of a run, without hooks of a module.
 
         Args:
             closure_loss: The loss.
@@ -419,10 +426,15 @@ class Strategy(StrategyHooks, ABC):
             What backward ran on: the loss, scaled where the precision scales.
         """
         self.pre_backward(closure_loss)
+        run: Callable[..., Tensor] = self._inside.get("backward", self._backward)
+        loss = run(closure_loss, optimizer, *args, **kwargs)
+        self.post_backward(loss)
+        return loss
+
+    def _backward(self, closure_loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> Tensor:
         loss = self.precision_plugin.pre_backward(closure_loss, self._lightning_module)
         self.precision_plugin.backward(loss, self._lightning_module, optimizer, *args, **kwargs)
         self.precision_plugin.post_backward(loss, self._lightning_module)
-        self.post_backward(loss)
         return loss
 
     def pre_backward(self, closure_loss: Tensor) -> None:
