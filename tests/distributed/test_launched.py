@@ -20,7 +20,6 @@ from fulmen.utilities.exceptions import MisconfigurationException
 from .test_parts import BARE, Net, loader
 
 FORK: dict[str, Any] = {**BARE, "strategy": "ddp_fork"}
-SPAWN = pytest.param("ddp_spawn", marks=pytest.mark.soak)
 
 
 @pytest.fixture(autouse=True)
@@ -41,11 +40,10 @@ def weights(module: nn.Module) -> list[float]:
     return [number for value in module.state_dict().values() for number in value.flatten().tolist()]
 
 
-@pytest.mark.parametrize("strategy", ["ddp_fork", SPAWN])
-def test_a_rate_is_found_in_new_processes(strategy: str) -> None:
-    net, trainer = Net(), Trainer(**{**BARE, "strategy": strategy})
+def test_a_rate_is_found_in_new_processes() -> None:
+    net, trainer = Net(), Trainer(**FORK)
     before = weights(net)
-    found = Tuner(trainer).lr_find(net, num_training=20, max_lr=0.01)
+    found = Tuner(trainer).lr_find(net, num_training=20, early_stop_threshold=None)
     assert found is not None and len(found.results["loss"]) == 20
     assert net.lr == found.suggestion() != 0.01
     assert weights(net) == before and trainer.lightning_module is None
@@ -75,9 +73,8 @@ class Late(Net):
         self.make("setup")
 
 
-@pytest.mark.parametrize("strategy", ["ddp_fork", SPAWN])
-def test_layers_that_a_run_makes_are_made_here_too(strategy: str, tmp_path: Path) -> None:
-    net, trainer = Late(), Trainer(**{**BARE, "strategy": strategy}, default_root_dir=tmp_path)
+def test_layers_that_a_run_makes_are_made_here_too(tmp_path: Path) -> None:
+    net, trainer = Late(), Trainer(**FORK, default_root_dir=tmp_path)
     trainer.fit(net)
     found = trainer.test(net, loader(4), verbose=False)
     trainer.save_checkpoint("end.ckpt")
@@ -131,10 +128,10 @@ class Data(LightningDataModule):
         self.asked = state["asked"]
 
 
-@pytest.mark.parametrize("strategy", ["ddp_fork", SPAWN])
-def test_a_checkpoint_that_is_saved_afterwards_is_whole(strategy: str) -> None:
+@pytest.mark.filterwarnings("ignore:Checkpoints went")
+def test_a_checkpoint_that_is_saved_afterwards_is_whole() -> None:
     """It is what the processes would have saved, and training goes on from it as if it had not ended."""
-    flags = {**BARE, "strategy": strategy}
+    flags = FORK
     kept = ModelCheckpoint("kept", save_last=True)
     trainer = Trainer(**{**flags, "max_epochs": 2, "enable_checkpointing": True}, callbacks=[kept])
     trainer.fit(Momentum(), datamodule=Data())
@@ -195,7 +192,7 @@ class Diary(Callback):
     def __init__(self) -> None:
         self.losses: list[float] = []
         self.noted: dict[str, Any] = {}
-        self.handle: Any = open(os.devnull)
+        self.handle: Any = open(os.devnull)  # noqa: SIM115
         self.module: Any = None
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any) -> None:
@@ -242,5 +239,3 @@ def test_a_state_that_a_callback_refuses_costs_no_weights() -> None:
     with pytest.warns(UserWarning, match=r"`Picky.load_state_dict` failed .*KeyError"):
         Trainer(**FORK, callbacks=[Picky()]).fit(net)
     assert weights(net) != before
-
-
