@@ -186,7 +186,7 @@ def _keep_weights(trainer: Trainer, module: LightningModule, weights: dict[str, 
     raise MisconfiguredRun(
         f"Training is done, in other processes, and the weights do not fit the `{kind}` of this one.",
         got=reason,
-        fix='Make layers in `__init__` or `configure_model`, which are called here as well, or pass `strategy="ddp"`. '
+        fix='Make layers in `__init__` or `configure_model`, which is called here too, or pass `strategy="ddp"`. '
         f"Nothing is lost: the checkpoint is {path!r}.",
     )
 

@@ -204,7 +204,6 @@ class Trainer(PartViews):
         self.datamodule: LightningDataModule | None = None
         self._ckpt_path: str | None = None
         self.ckpt_named = False  # whether the user named that file, which is then left alone
-        self._left: dict[str, Any] | None = None  # what training in other processes left, for checkpoints
         self.progress = Progress()
         self.metrics = Metrics(self.progress)
         self.metrics.log_every_n_steps = self.settings.display.log_every_n_steps
