@@ -244,9 +244,10 @@ class BaseFinetuning(Callback):
         """Adds what is frozen, and the groups as they are now."""
         state = checkpoint["callbacks"][self.state_key]
         state.update(dump_frozen(pl_module))
-        state["internal_optimizer_metadata"] = {
-            index: dump_groups(pl_module, optimizer) for index, optimizer in enumerate(trainer.optimizers)
-        }
+        if trainer.optimizers:  # else they were in other processes, and are as the callback has noted
+            state["internal_optimizer_metadata"] = {
+                index: dump_groups(pl_module, optimizer) for index, optimizer in enumerate(trainer.optimizers)
+            }
         if trainer.strategy._optimizer_names:
             state["optimizer_names"] = list(trainer.strategy._optimizer_names)
 

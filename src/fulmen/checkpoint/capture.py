@@ -36,42 +36,11 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
         MisconfigurationException: If it is a run of several processes that has failed.
     """
     _check_whole(trainer)
-    from fulmen.core.saving import dump_hparams  # only those who save pay for it
-
     module, strategy = trainer.lightning_module, trainer.strategy
-    if trainer.fit_loop.ghosts is not None:
-        trainer.fit_loop.ghosts.share_buffers()
-    checkpoint: dict[str, Any] = {
-        "epoch": trainer.current_epoch,
-        "global_step": trainer.global_step,
-        "pytorch-lightning_version": "2.6.6",  # the layout of the keys, for programs that ask
-        "fulmen": {"format": FORMAT},
-        "state_dict": strategy.lightning_module_state_dict(),
-    }
+    share_buffers(trainer)
+    checkpoint = dump_data(trainer, strategy.lightning_module_state_dict(), weights_only)
     if not weights_only:
-        course = trainer.fit_loop.state_dict()
-        checkpoint["fulmen"]["course"] = course
-        checkpoint["fulmen"]["optimizers"] = [type(optimizer).__name__ for optimizer in trainer.optimizers]
-        checkpoint["fulmen"].update(dump_names(trainer))
-        if state := strategy.state_dict():
-            checkpoint["fulmen"]["strategy"] = state
-        checkpoint["loops"] = loops_of(course["progress"])
-        checkpoint["callbacks"] = {
-            callback.state_key: state for callback in trainer.callbacks if (state := callback.state_dict())
-        }
-        checkpoint["optimizer_states"] = [strategy.optimizer_state(optimizer) for optimizer in trainer.optimizers]
-        checkpoint["lr_schedulers"] = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
-        precision = strategy.precision_plugin
-        state = precision.state_dict()
-        if state:
-            checkpoint[type(precision).__qualname__] = state
-        precision.on_save_checkpoint(checkpoint)
-    datamodule = trainer.datamodule
-    for owner in (module, datamodule):
-        if owner is not None:
-            checkpoint.update(dump_hparams(owner))
-    if datamodule is not None and (state := datamodule.state_dict()):
-        checkpoint[type(datamodule).__qualname__] = state
+        strategy.precision_plugin.on_save_checkpoint(checkpoint)
     for callback in trainer.callbacks:
         if not weights_only:
             stand_in(callback, "on_save_checkpoint")(trainer, module, checkpoint)
@@ -79,6 +48,62 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
             replace(trainer, module, checkpoint)
     module.on_save_checkpoint(checkpoint)
     return encode_checkpoint(checkpoint)
+
+
+def dump_data(trainer: Trainer, weights: dict[str, Any], weights_only: bool = False) -> dict[str, Any]:
+    """The state of a run without what hooks make of it.
+
+    Args:
+        trainer: The Trainer.
+        weights: The weights.
+        weights_only: Leave out what only going on with training needs.
+    """
+    from fulmen.core.saving import dump_hparams  # only those who save pay for it
+
+    checkpoint: dict[str, Any] = {
+        "epoch": trainer.current_epoch,
+        "global_step": trainer.global_step,
+        "pytorch-lightning_version": "2.6.6",  # the layout of the keys, for programs that ask
+        "fulmen": {"format": FORMAT},
+        "state_dict": weights,
+    }
+    if not weights_only:
+        training = dict(trainer._left or dump_training(trainer))
+        checkpoint["fulmen"].update(training.pop("fulmen"))
+        checkpoint["loops"] = training.pop("loops")
+        checkpoint["callbacks"] = {
+            callback.state_key: state for callback in trainer.callbacks if (state := callback.state_dict())
+        }
+        checkpoint.update(training)
+    datamodule = trainer.datamodule
+    for owner in (trainer.lightning_module, datamodule):
+        if owner is not None:
+            checkpoint.update(dump_hparams(owner))
+    if datamodule is not None and (state := datamodule.state_dict()):
+        checkpoint[type(datamodule).__qualname__] = state
+    return checkpoint
+
+
+def share_buffers(trainer: Trainer) -> None:
+    """Gives all processes the buffers of one that has had a batch, where not all have."""
+    if trainer.fit_loop.ghosts is not None:
+        trainer.fit_loop.ghosts.share_buffers()
+
+
+def dump_training(trainer: Trainer) -> dict[str, Any]:
+    """The part of a checkpoint that only the processes know which have trained; all have to call it."""
+    strategy, course = trainer.strategy, trainer.fit_loop.state_dict()
+    ours = {"course": course, "optimizers": [type(optimizer).__name__ for optimizer in trainer.optimizers]}
+    ours.update(dump_names(trainer))
+    if state := strategy.state_dict():
+        ours["strategy"] = state
+    training: dict[str, Any] = {"fulmen": ours, "loops": loops_of(course["progress"])}
+    training["optimizer_states"] = [strategy.optimizer_state(optimizer) for optimizer in trainer.optimizers]
+    training["lr_schedulers"] = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
+    precision = strategy.precision_plugin
+    if state := precision.state_dict():
+        training[type(precision).__qualname__] = state
+    return training
 
 
 def _check_whole(trainer: Trainer) -> None:

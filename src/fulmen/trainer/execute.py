@@ -72,6 +72,12 @@ class Job:
     ckpt_path: Any = None
     weights_only: bool | None = None
 
+    def find_datamodule(self) -> None:
+        """Takes a data module where loaders are expected as what it is."""
+        for name, value in self.loaders.items():
+            if hasattr(value, "prepare_data") and hasattr(value, "train_dataloader"):
+                self.datamodule, self.loaders[name] = value, None
+
 
 def execute(trainer: Trainer, job: Job) -> Any:
     """Carries out a call of the Trainer.
@@ -170,9 +176,7 @@ def assemble(trainer: Trainer, job: Job) -> LightningModule:
     Returns:
         The module.
     """
-    for name, value in job.loaders.items():  # a data module where loaders are expected is taken as what it is
-        if hasattr(value, "prepare_data") and hasattr(value, "train_dataloader"):
-            job.datamodule, job.loaders[name] = value, None
+    job.find_datamodule()
     module = _module_of(trainer, job)
     attach_module(trainer, module)
     attach_data(trainer, module, job.datamodule, job.loaders)

@@ -40,6 +40,7 @@ class ProgressViews(InsideViews):
     state: TrainerState
     progress: Progress
     signals: Signals
+    _left: dict[str, Any] | None = None  # what training in other processes left, for checkpoints
     if TYPE_CHECKING:  # the Trainer makes them on first use
 
         @cached_property

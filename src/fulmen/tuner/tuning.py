@@ -152,7 +152,7 @@ class Tuner:
             rank_zero_warn("Skipping learning rate finder since `fast_dev_run` is enabled.")
             return None
         sweep = partial(_sweep, finder)
-        over, result = start_others(self._trainer, job, sweep)
+        over, result = start_others(self._trainer, job, sweep, keep=False)
         if not over:
             result = sweep(self._trainer, job)
         if update_attr and (rate := result.suggestion()) is not None:
