@@ -176,6 +176,7 @@ class FitLoop(FitViews):
         """The batches of a new epoch, after what comes before its first."""
         self._begin_epoch()
         self.hooks.on_train_epoch_start()
+        self.progress.begin_epoch()
         self.plan_steps()
         return self._make_feed(None)
 
@@ -242,10 +243,11 @@ class FitLoop(FitViews):
 
     @property
     def done(self) -> bool:
-        """Whether training has come to its end."""
+        """Whether training has come to its end; an epoch counts once its last batch is behind it."""
         if self.progress.steps >= self.last_step:
             return True
-        if self.max_epochs is not None and self.max_epochs != -1 and self.progress.epoch >= self.max_epochs:
+        epochs = self.progress.epoch + (self.progress.phase == "end")
+        if self.max_epochs is not None and self.max_epochs != -1 and epochs >= self.max_epochs:
             return True
         return self.trainer.should_stop and self.may_stop
 
