@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from fulmen.compat.v1.hints import hint
 from fulmen.compat.v1.hook_words import MODULE, add_hooks
+from fulmen.compat.v1.shown import MODULE as SHOWN
 from fulmen.compat.v1.super_words import DATA, MODEL
 from fulmen.core.logging import LogOptions
 from fulmen.core.optimization import OptimizationMixin, require_manual
@@ -191,7 +192,7 @@ class WORDS:
     to_uncompiled = Word(to_uncompiled, bound=False)
 
 
-class SIGNATURES(DATA, MODEL):
+class SIGNATURES(DATA, MODEL, SHOWN):
     """Methods of today's class that take more than it does, in place of its own once 1.x is spoken."""
 
     def log(
