@@ -30,6 +30,7 @@ from fulmen.loops.step_values import StepExchange
 from fulmen.loops.training_data import TrainingData
 from fulmen.loops.transfer import plan_transfer
 from fulmen.loops.watch import WatchedFeed, watch, watch_feed, watch_training, watch_transfer
+from fulmen.utilities.generations import taught
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.seed import isolate_rng
 from fulmen.utilities.states import RunningStage
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
 
+@taught
 class FitLoop(FitViews):
     """Runs epochs until it is enough.
 

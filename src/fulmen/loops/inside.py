@@ -8,7 +8,15 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fulmen.loops.counts import BatchCounts, CountsView, EpochCounts, OptimizationCounts, PassCounts, RateCounts, StepCounts
+from fulmen.loops.counts import (
+    BatchCounts,
+    CountsView,
+    EpochCounts,
+    OptimizationCounts,
+    PassCounts,
+    RateCounts,
+    StepCounts,
+)
 from fulmen.loops.source_view import SourceView
 from fulmen.utilities.combined_loader import CombinedLoader
 

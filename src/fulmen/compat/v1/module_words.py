@@ -172,9 +172,27 @@ def _manual_optimizer_step(
     stepped.zero_grad()
 
 
+def _datamodule(module: LightningModule) -> Any:
+    """The data module of the run."""
+    found = module._trainer.datamodule if module._trainer is not None else None
+    if found is None:
+        raise AttributeError("datamodule")  # whoever asks whether there is one hears that there is none
+    hint("`self.datamodule`", "`self.trainer.datamodule`.")
+    return found
+
+
+def _use_amp(module: LightningModule) -> bool:
+    """Whether it runs in 16 bits."""
+    hint("`self.use_amp`", "`self.trainer.precision`.")
+    return module._trainer is not None and str(module._trainer.precision).startswith("16")
+
+
 @add_hooks(MODULE)
 class WORDS:
     """Names that today's class does not have."""
+
+    datamodule = Word(_datamodule, shown=True)
+    use_amp = Word(_use_amp, shown=True)
 
     truncated_bptt_steps = Word(lambda self: 0, shown=True)
     loaded_optimizer_states_dict = Word(
