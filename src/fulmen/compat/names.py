@@ -67,7 +67,8 @@ PRESENT: dict[str, dict[str, str]] = {
     },
     "overrides": {},
     "overrides.distributed": {
-        "compat.absent": "UnrepeatedDistributedSampler UnrepeatedDistributedSamplerWrapper prepare_for_backward",
+        "compat.absent": "UnrepeatedDistributedSampler UnrepeatedDistributedSamplerWrapper "
+        "_IndexBatchSamplerWrapper prepare_for_backward",
         "utilities.rank_zero": "rank_zero_debug rank_zero_info",
     },
     "plugins": {
