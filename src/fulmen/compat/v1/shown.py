@@ -48,7 +48,7 @@ def _hint(name: str) -> None:
 
 
 def _is_former(trainer: Any) -> bool:
-    """Whether a run shows that it is of 1.x, by arguments, hooks or parameters; Lightning's names alone show nothing."""
+    """Whether a run shows that it is of 1.x, by arguments, hooks or parameters; Lightning's names alone do not."""
     owners = (trainer.lightning_module, trainer.datamodule, *trainer.callbacks)
     known = "FULMEN_DIALECT" in os.environ or trainer.__dict__.get("_former")
     return bool(known or any(v1.is_old(type(owner)) for owner in owners))
