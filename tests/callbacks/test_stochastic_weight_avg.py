@@ -205,3 +205,22 @@ def test_runs_that_it_cannot_average() -> None:
         fit(StochasticWeightAveraging(0.1), max_epochs=-1, max_steps=3)
     with pytest.raises(MisconfiguredValue, match="Pass as many, or one float for all groups"):
         fit(StochasticWeightAveraging([0.1, 0.2], 1))
+
+
+def test_a_way_of_ones_own_to_take_weights_in() -> None:
+    """It is called with what the mean is called with, statistics follow it, and what it leaves is the average."""
+
+    class Newest(StochasticWeightAveraging):
+        counts: list[int] = []  # of the class, as the method is
+
+        @staticmethod
+        def update_parameters(average_model: Any, model: Any, n_averaged: torch.Tensor, avg_fn: Any) -> None:
+            Newest.counts.append(int(n_averaged))
+            StochasticWeightAveraging.update_parameters(
+                average_model, model, n_averaged, lambda average, weight, number: weight
+            )
+
+    trainer, model = fit(Newest(0.05, 2, annealing_epochs=1), max_epochs=4)
+    assert Newest.counts == [0, 1, 2]
+    assert close(model.now(), begins(model)[3])
+    assert trainer.max_epochs == 4

@@ -8,11 +8,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from fulmen.compat.names import PRESENT
 from fulmen.compat.old_names import OLD, REMEDIES
 from fulmen.compat.paths import MOVED, exists, home, split
-from fulmen.compat.view import base_of, children
+from fulmen.compat.view import base_of, children, find
+from fulmen.utilities.exceptions import MisconfigurationException
 
 WANTED = """\
 import pytorch_lightning.callbacks.early_stoping -> No module named 'pytorch_lightning.callbacks.early_stoping': \
@@ -78,3 +80,18 @@ def test_no_module_hides_a_name_of_the_package_it_is_in() -> None:
     for path in {parent.rpartition(".")[0] for parent in {*PRESENT, *OLD}} - {""}:
         for name in children(path) & set(getattr(base_of(path), "__all__", ())):
             assert isinstance(getattr(base_of(path), name), ModuleType), f"{path}.{name}"
+
+
+def test_names_that_repositories_import() -> None:
+    from fulmen.callbacks import LearningRateMonitor
+
+    assert find("callbacks", "LearningRateLogger") is find("callbacks.lr_logger", "LearningRateLogger")
+    assert find("callbacks", "LearningRateLogger") is LearningRateMonitor
+    assert find("utilities.distributed", "_gather_all_tensors") is find("utilities.distributed", "gather_all_tensors")
+    assert find("overrides.distributed", "_IndexBatchSamplerWrapper").__module__ == "fulmen.compat.absent"
+    assert find("loops", "_Loop") is find("loops.loop", "_Loop")
+    for name in ("all_gather_ddp_if_available", "_sync_ddp_if_available"):
+        with pytest.raises(MisconfigurationException, match="all_gather"):
+            find("utilities.distributed", name)(torch.ones(1))
+    scores = torch.tensor([[0.1, 0.9], [0.8, 0.2]])
+    assert find("metrics.functional", "to_categorical")(scores).tolist() == [1, 0]

@@ -204,6 +204,12 @@ class StochasticWeightAveraging(Averaging):
 
     def _take_in(self, module: nn.Module) -> None:
         assert self._average is not None and self.n_averaged is not None
+        if type(self).update_parameters is not StochasticWeightAveraging.update_parameters:
+            count = self.n_averaged.clone()
+            self.update_parameters(self._average, module, self.n_averaged, self._avg_fn)  # type: ignore[arg-type]
+            for name in self._statistics:
+                _take_in(self._average.get_buffer(name), module.get_buffer(name), count, self._avg_fn)
+            return
         for average, tensor in zip(self._tensors(self._average), self._tensors(module), strict=True):
             _take_in(average, tensor, self.n_averaged, self._avg_fn)
         self.n_averaged += 1

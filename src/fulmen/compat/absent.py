@@ -53,6 +53,7 @@ _CLASSES = {
     ),
     "_XLALauncher": ("strategies.launchers.multiprocessing._MultiProcessingLauncher", _XLA),
     "RestartStage": ("", _INSIDE),
+    "_IndexBatchSamplerWrapper": ("", _INSIDE),
     "_Loop": ("", _INSIDE),
     "AbstractClosure": ("", _INSIDE),
     "Closure": ("AbstractClosure", _INSIDE),

@@ -66,6 +66,7 @@ _CLASSES = {
     "XLADeviceUtils": ("", _DEVICE),
 }
 _FUNCTIONS = {
+    "all_gather_ddp_if_available": _GATHER,
     "get_gpu_memory_map": _MEMORY,
     "get_memory_profile": _MEMORY,
     "parameter_validation": "Tie shared weights in `__init__`; they stay shared.",

@@ -40,7 +40,7 @@ PRESENT: dict[str, dict[str, str]] = {
     "loggers.logger": {"loggers.logger": "DummyExperiment=_DummyExperiment"},
     "loggers.tensorboard": {"loggers.logger": "Logger"},
     "loggers.utilities": {"compat.odds": "_log_hyperparams"},
-    "loops": {"loops.fit": "_FitLoop=FitLoop", "loops.epoch": "_TrainingEpochLoop=EpochLoop"}
+    "loops": {"compat.absent": "_Loop", "loops.fit": "_FitLoop=FitLoop", "loops.epoch": "_TrainingEpochLoop=EpochLoop"}
     | {"loops.evaluate": "_EvaluationLoop=EvaluationLoop", "loops.predict": "_PredictionLoop=PredictionLoop"},
     "loops.evaluation_loop": {"loops.evaluate": "_EvaluationLoop=EvaluationLoop", "compat.absent": "RestartStage"},
     "loops.fetchers": {"compat.absent": "_DataFetcher _DataLoaderIterDataFetcher _PrefetchDataFetcher"},
@@ -67,7 +67,8 @@ PRESENT: dict[str, dict[str, str]] = {
     },
     "overrides": {},
     "overrides.distributed": {
-        "compat.absent": "UnrepeatedDistributedSampler UnrepeatedDistributedSamplerWrapper prepare_for_backward",
+        "compat.absent": "UnrepeatedDistributedSampler UnrepeatedDistributedSamplerWrapper "
+        "_IndexBatchSamplerWrapper prepare_for_backward",
         "utilities.rank_zero": "rank_zero_debug rank_zero_info",
     },
     "plugins": {
@@ -178,7 +179,8 @@ PRESENT: dict[str, dict[str, str]] = {
     "utilities.device_parser": {"compat.odds": "_determine_root_gpu_device _parse_gpu_ids"},
     "utilities.distributed": {
         "compat.absent": "DistributedSamplerWrapper",
-        "compat.odds": "_distributed_is_initialized",
+        "compat.gone": "_sync_ddp_if_available=sync_ddp_if_available",
+        "compat.odds": "_distributed_is_initialized _gather_all_tensors=gather_all_tensors",
     },
     "utilities.enums": {},
     "utilities.exceptions": {},

@@ -76,10 +76,12 @@ OLD: dict[str, dict[str, str]] = {
     "accelerators.ipu": {"compat.gone": "IPUAccelerator"},
     "accelerators.tpu": {"compat.absent": "TPUAccelerator=XLAAccelerator"},
     "callbacks": {
+        "callbacks.lr_monitor": "LearningRateLogger=LearningRateMonitor",
         "callbacks.progress.progress_bar": "ProgressBarBase=ProgressBar",
         "compat.v1.callbacks": "GPUStatsMonitor QuantizationAwareTraining XLAStatsMonitor",
     },
     "callbacks.gpu_stats_monitor": {"compat.v1.callbacks": "GPUStatsMonitor"},
+    "callbacks.lr_logger": {"callbacks.lr_monitor": "LearningRateLogger=LearningRateMonitor LearningRateMonitor"},
     "callbacks.progress": {"callbacks.progress.progress_bar": "ProgressBarBase=ProgressBar"},
     "callbacks.progress.base": {"callbacks.progress.progress_bar": "ProgressBar ProgressBarBase=ProgressBar"},
     "callbacks.progress.progress": {"callbacks.progress.progress_bar": "ProgressBar ProgressBarBase=ProgressBar"},
@@ -214,7 +216,7 @@ OLD: dict[str, dict[str, str]] = {
     },
     "utilities.distributed": {
         "utilities.rank_zero": _RANK_ZERO,
-        "compat.gone": "AllGatherGrad sync_ddp sync_ddp_if_available",
+        "compat.gone": "AllGatherGrad all_gather_ddp_if_available sync_ddp sync_ddp_if_available",
         "compat.odds": f"{_DISTRIBUTED} WarningCache",
     },
     "utilities.enums": {

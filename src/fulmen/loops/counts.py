@@ -22,10 +22,10 @@ class Tracked:
     """
 
     sets: tuple[str, ...] = ()  # the counts that decide, so that they may be set
+    earlier = 0
 
     def __init__(self, loop: Any) -> None:
         self.loop = loop
-        self.earlier = 0
 
     def read(self) -> Four:
         """The present counts, in the order ready, started, processed, completed."""
@@ -107,18 +107,35 @@ class BatchCounts(Tracked):
 
 
 class StepCounts(Tracked):
-    """The steps of the optimizers."""
+    """The steps of the optimizers, in the running epoch and in all."""
 
     sets = ("completed",)
+    _name = "steps"
+
+    @property
+    def earlier(self) -> int:  # type: ignore[override]
+        """Those before the running epoch."""
+        return int(getattr(self.loop.progress, f"earlier_{self._name}"))
 
     def read(self) -> Four:
         """The present counts."""
-        steps = self.loop.progress.steps
+        steps = getattr(self.loop.progress, self._name) - self.earlier
         return steps, steps, steps, steps
 
     def write(self, count: int) -> None:
-        """Sets ``trainer.global_step``."""
-        self.loop.progress.steps = count
+        """Sets the number of steps in the running epoch, and so ``trainer.global_step``."""
+        setattr(self.loop.progress, self._name, self.earlier + count)
+
+    def reset(self) -> None:
+        """Begins the present counts anew; the total stays."""
+        progress = self.loop.progress
+        setattr(progress, f"earlier_{self._name}", getattr(progress, self._name))
+
+
+class RateCounts(StepCounts):
+    """The steps of the learning rate schedulers, in the running epoch and in all."""
+
+    _name = "rates"
 
 
 class PassCounts(Tracked):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fulmen.loops.inside import EpochViews
+from fulmen.utilities.generations import taught
 
 if TYPE_CHECKING:
     from fulmen.data.feed import Feed
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from fulmen.loops.watch import WatchedFeed
 
 
+@taught
 class EpochLoop(EpochViews):
     """Goes over the batches of one epoch.
 

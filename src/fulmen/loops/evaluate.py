@@ -26,6 +26,7 @@ from fulmen.loops.transfer import plan_transfer
 from fulmen.loops.watch import watch_feed, watch_strategy, watch_transfer
 from fulmen.strategies.exchange import exchange
 from fulmen.utilities.exceptions import MisconfiguredValue
+from fulmen.utilities.generations import taught
 from fulmen.utilities.states import RunningStage, TrainerFn
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class LoaderSet:
         return bool(self.max_batches[index]) or index in self.elsewhere
 
 
+@taught
 class EvaluationLoop(EvaluationViews):
     """Runs ``validation_step`` or ``test_step`` over the stage's loaders.
 

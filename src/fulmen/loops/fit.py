@@ -31,6 +31,7 @@ from fulmen.loops.step_values import StepExchange
 from fulmen.loops.training_data import TrainingData
 from fulmen.loops.transfer import plan_transfer
 from fulmen.loops.watch import WatchedFeed, watch, watch_feed, watch_training, watch_transfer
+from fulmen.utilities.generations import taught
 from fulmen.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from fulmen.utilities.seed import isolate_rng
 from fulmen.utilities.states import RunningStage
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
 
+@taught
 class FitLoop(FitViews):
     """Runs epochs until it is enough.
 
@@ -181,6 +183,7 @@ class FitLoop(FitViews):
         """The batches of a new epoch, after what comes before its first."""
         self._begin_epoch()
         self.hooks.on_train_epoch_start()
+        self.progress.begin_epoch()
         self.plan_steps()
         return self._make_feed(None)
 
@@ -248,10 +251,11 @@ class FitLoop(FitViews):
 
     @property
     def done(self) -> bool:
-        """Whether training has come to its end."""
+        """Whether training has come to its end; an epoch counts once its last batch is behind it."""
         if self.progress.steps >= self.last_step:
             return True
-        if self.max_epochs is not None and self.max_epochs != -1 and self.progress.epoch >= self.max_epochs:
+        epochs = self.progress.epoch + (self.progress.phase == "end")
+        if self.max_epochs is not None and self.max_epochs != -1 and epochs >= self.max_epochs:
             return True
         return self.trainer.should_stop and self.may_stop
 

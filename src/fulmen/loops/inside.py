@@ -8,7 +8,15 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fulmen.loops.counts import BatchCounts, CountsView, EpochCounts, OptimizationCounts, PassCounts, StepCounts
+from fulmen.loops.counts import (
+    BatchCounts,
+    CountsView,
+    EpochCounts,
+    OptimizationCounts,
+    PassCounts,
+    RateCounts,
+    StepCounts,
+)
 from fulmen.loops.source_view import SourceView
 from fulmen.utilities.combined_loader import CombinedLoader
 
@@ -135,6 +143,11 @@ class EpochViews:
     def batch_progress(self) -> CountsView:
         """The batches, ``current`` in the epoch and in ``total``."""
         return CountsView(BatchCounts(self.fit_loop))
+
+    @cached_property
+    def scheduler_progress(self) -> CountsView:
+        """The steps of learning rate schedulers, ``current`` in the epoch and in ``total``."""
+        return CountsView(RateCounts(self.fit_loop))
 
     @cached_property
     def _own(self) -> _Own:

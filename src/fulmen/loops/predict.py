@@ -18,12 +18,14 @@ from fulmen.loops.inside import PassViews
 from fulmen.loops.recipe import step_context, step_function
 from fulmen.loops.transfer import plan_transfer
 from fulmen.loops.watch import watch_feed, watch_strategy, watch_transfer
+from fulmen.utilities.generations import taught
 from fulmen.utilities.tree import move_data_to_device
 
 if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
 
+@taught
 class PredictionLoop(PassViews):
     """Runs ``predict_step`` over the stage's loaders.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Phase = Literal["between", "step", "batch", "validation", "validated", "ready", "end"]
@@ -22,6 +22,9 @@ class Progress:
         phase: Where in a run it is, which says what is still to be done: ``"between"`` epochs; in a ``"step"``; after
             a ``"batch"``, before what follows on it; in a ``"validation"``; with that behind it, ``"validated"``;
             ``"ready"`` for the next batch; at the ``"end"`` of an epoch.
+        rates: Steps of learning rate schedulers that the run has made; shown, and nothing follows from it.
+        earlier_steps: Optimizer steps taken before the running epoch; shown, and nothing follows from it.
+        earlier_rates: Steps of schedulers made before the running epoch; shown, and nothing follows from it.
     """
 
     epoch: int = 0
@@ -31,6 +34,13 @@ class Progress:
     windows: int = 0
     epoch_done: bool = False
     phase: Phase = "between"
+    rates: int = field(default=0, compare=False)
+    earlier_steps: int = field(default=0, compare=False)
+    earlier_rates: int = field(default=0, compare=False)
+
+    def begin_epoch(self) -> None:
+        """Counts what is shown of an epoch anew."""
+        self.earlier_steps, self.earlier_rates = self.steps, self.rates
 
     def next_epoch(self) -> None:
         """Counts the running epoch as complete."""

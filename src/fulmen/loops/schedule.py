@@ -87,6 +87,7 @@ class LearningRates:
         self._step_with(config, metric)
 
     def _step_with(self, config: LRSchedulerConfig, metric: Any) -> None:
+        self.progress.rates += 1
         if self._own_step is not None:
             self._own_step(config.scheduler, metric)
         elif metric is None:

@@ -278,3 +278,71 @@ def test_names_of_the_trainer_up_to_1_4() -> None:
     assert (trainer.flush_logs_every_n_steps, trainer.truncated_bptt_steps) == (None, None)
     for name in ("logger_connector", "data_connector", "checkpoint_connector"):
         assert getattr(trainer, name) is not None
+
+
+class Inside(Callback):
+    """Reads names of 1.x in the midst of a run."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        fit, bar = trainer.fit_loop, trainer.progress_bar_callback
+        batches = fit.epoch_loop.batch_loop
+        counted = batches.optimizer_loop.optim_progress is batches.manual_loop.optim_progress
+        self.seen.append((fit.should_accumulate(), fit.split_idx, batches.split_idx, counted, bar.train_batch_idx))
+
+    def on_validation_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
+        self.bar = trainer.progress_bar_callback.val_batch_idx
+
+
+def test_names_inside_of_loops_and_bars() -> None:
+    v1.speak()
+    inside = Inside()
+    flags = {**BARE, "callbacks": [inside, fulmen.callbacks.ProgressBar()], "enable_progress_bar": True}
+    trainer = Trainer(**flags, max_epochs=1, accumulate_grad_batches=2, num_sanity_val_steps=0)
+    loader = data()
+    trainer.fit(Full(), loader, loader)
+    assert inside.seen == [(True, 0, 0, True, 0), (False, 0, 0, True, 1), (False, 0, 0, True, 2)]
+    assert inside.bar == 3
+    trainer.validate(Full(), loader, verbose=False)
+    assert inside.bar == 3
+    assert trainer.evaluation_loop.dataloaders == [loader]
+    for loop in (trainer.fit_loop, trainer.fit_loop.epoch_loop):
+        assert not hasattr(loop, "running_loss")
+        with pytest.raises(MisconfigurationException, match=r"read `trainer\.callback_metrics`"):
+            _ = loop.running_loss
+    assert trainer.progress_bar_callback.test_batch_idx == trainer.progress_bar_callback.predict_batch_idx == 0
+
+
+def test_what_else_it_was_told(trainer: Trainer) -> None:
+    told = {name: getattr(trainer, name) for name in (
+        "early_stop_callback", "benchmark", "deterministic", "move_metrics_to_cpu", "multiple_trainloader_mode",
+        "prepare_data_per_node", "process_position", "validated_ckpt_path",
+    )}  # fmt: skip
+    assert told == {
+        "early_stop_callback": None, "benchmark": torch.backends.cudnn.benchmark, "deterministic": False,
+        "move_metrics_to_cpu": False, "multiple_trainloader_mode": "max_size_cycle", "prepare_data_per_node": True,
+        "process_position": 0, "validated_ckpt_path": None,
+    }  # fmt: skip
+    assert trainer.accumulation_scheduler.scheduling == {0: 1}
+    assert Trainer(**BARE, accumulate_grad_batches={2: 3}).accumulation_scheduler.scheduling == {0: 1, 2: 3}
+    assert trainer.is_function_implemented("training_step")
+    assert not trainer.is_function_implemented("of_nobody", trainer.lightning_module)
+    assert trainer.has_arg("training_step", "batch_idx")
+    assert not trainer.has_arg("training_step", "hiddens")
+    other = Trainer(**BARE, move_metrics_to_cpu=True, multiple_trainloader_mode="min_size")
+    assert (other.move_metrics_to_cpu, other.multiple_trainloader_mode) == (True, "min_size")
+
+
+def test_the_run_of_a_module(trainer: Trainer) -> None:
+    model = Full()
+    assert not hasattr(model, "datamodule")
+    assert not model.use_amp
+    model.trainer = trainer
+    assert not hasattr(model, "datamodule"), "there is none"
+    trainer.datamodule = LightningDataModule()
+    assert model.datamodule is trainer.datamodule
+    assert not model.use_amp
+    model.datamodule = "mine"
+    assert model.datamodule == "mine"

@@ -152,9 +152,13 @@ VOCABULARIES = {
     "LightningDataModule": "fulmen.compat.v1.datamodule_words",
     "Callback": "fulmen.compat.v1.callback_words",
     "EarlyStopping": "fulmen.compat.v1.stopping_words",
+    "EpochLoop": "fulmen.compat.v1.loop_words",
+    "EvaluationLoop": "fulmen.compat.v1.pass_words",
+    "FitLoop": "fulmen.compat.v1.loop_words",
     "LambdaCallback": "fulmen.compat.v1.lambda_words",
     "Logger": "fulmen.compat.v1.logger_words",
     "ModelCheckpoint": "fulmen.compat.v1.checkpoint_words",
+    "PredictionLoop": "fulmen.compat.v1.pass_words",
     "Profiler": "fulmen.compat.v1.profiler_words",
     "ProgressBar": "fulmen.compat.v1.progress_words",
 }

@@ -35,36 +35,36 @@ class LoggerCollection(Logger):
         hint("`LoggerCollection`", "`Trainer(logger=[...])`, and `trainer.loggers`.")
         v1.speak()
         super().__init__()
-        self._members = list(logger_iterable)
+        self._logger_iterable = list(logger_iterable)
 
     def __getitem__(self, index: int) -> Logger:
-        return self._members[index]
+        return self._logger_iterable[index]
 
     def __iter__(self) -> Iterator[Logger]:
-        return iter(self._members)
+        return iter(self._logger_iterable)
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._logger_iterable)
 
     @property
     def experiment(self) -> list[Any]:
         """What each logger writes to."""
-        return [getattr(logger, "experiment", None) for logger in self._members]
+        return [getattr(logger, "experiment", None) for logger in self._logger_iterable]
 
     @property
     def name(self) -> str:
         """The names, joined."""
-        return "_".join(dict.fromkeys(str(logger.name) for logger in self._members))
+        return "_".join(dict.fromkeys(str(logger.name) for logger in self._logger_iterable))
 
     @property
     def version(self) -> str:
         """The versions, joined."""
-        return "_".join(dict.fromkeys(str(logger.version) for logger in self._members))
+        return "_".join(dict.fromkeys(str(logger.version) for logger in self._logger_iterable))
 
     @property
     def save_dir(self) -> str | None:
         """The first logger's folder where there is one logger, else None."""
-        return self._members[0].save_dir if len(self._members) == 1 else None
+        return self._logger_iterable[0].save_dir if len(self._logger_iterable) == 1 else None
 
     def update_agg_funcs(self, agg_key_funcs: Any = None, agg_default_func: Any = None) -> None:
         """See the loggers' own."""
@@ -111,5 +111,5 @@ class LoggerCollection(Logger):
         self._each("finalize", status)
 
     def _each(self, name: str, *args: Any, **kwargs: Any) -> None:
-        for logger in self._members:
+        for logger in self._logger_iterable:
             getattr(logger, name)(*args, **kwargs)

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from fulmen.compat.v1.hints import hint
 from fulmen.compat.v1.hook_words import MODULE, add_hooks
+from fulmen.compat.v1.shown import MODULE as SHOWN
 from fulmen.compat.v1.super_words import DATA, MODEL
 from fulmen.core.logging import LogOptions
 from fulmen.core.optimization import OptimizationMixin, require_manual
@@ -171,9 +172,27 @@ def _manual_optimizer_step(
     stepped.zero_grad()
 
 
+def _datamodule(module: LightningModule) -> Any:
+    """The data module of the run."""
+    found = module._trainer.datamodule if module._trainer is not None else None
+    if found is None:
+        raise AttributeError("datamodule")  # whoever asks whether there is one hears that there is none
+    hint("`self.datamodule`", "`self.trainer.datamodule`.")
+    return found
+
+
+def _use_amp(module: LightningModule) -> bool:
+    """Whether it runs in 16 bits."""
+    hint("`self.use_amp`", "`self.trainer.precision`.")
+    return module._trainer is not None and str(module._trainer.precision).startswith("16")
+
+
 @add_hooks(MODULE)
 class WORDS:
     """Names that today's class does not have."""
+
+    datamodule = Word(_datamodule, shown=True)
+    use_amp = Word(_use_amp, shown=True)
 
     truncated_bptt_steps = Word(lambda self: 0, shown=True)
     loaded_optimizer_states_dict = Word(
@@ -191,7 +210,7 @@ class WORDS:
     to_uncompiled = Word(to_uncompiled, bound=False)
 
 
-class SIGNATURES(DATA, MODEL):
+class SIGNATURES(DATA, MODEL, SHOWN):
     """Methods of today's class that take more than it does, in place of its own once 1.x is spoken."""
 
     def log(

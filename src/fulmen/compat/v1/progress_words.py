@@ -7,6 +7,7 @@ from typing import Any
 
 from fulmen.compat.v1.hints import hint
 from fulmen.compat.v1.speech import before
+from fulmen.compat.v1.views import view
 
 _TODAY = "`TQDMProgressBar`, from the same place."
 _METHODS = frozenset({
@@ -34,10 +35,35 @@ def _prefer_drawn(cls: type[Any], /, **kwargs: Any) -> None:
         cls.__bases__ = tuple(_drawn() if base is ours else base for base in cls.__bases__)
 
 
+def _done(loop: Any) -> int:
+    return int(loop.batch_progress.current.processed)
+
+
 class WORDS:
     """Names that today's class does not have."""
 
     __init_subclass__ = classmethod(_prefer_drawn)
+
+    @view
+    def train_batch_idx(self: Any) -> int:
+        """How many training batches of the epoch are done."""
+        return _done(self.trainer.fit_loop.epoch_loop)
+
+    @view
+    def val_batch_idx(self: Any) -> int:
+        """How many batches of the validation loader are done."""
+        alone = self.trainer.state.fn == "validate"
+        return _done(self.trainer.validate_loop if alone else self.trainer.fit_loop.validation)
+
+    @view
+    def test_batch_idx(self: Any) -> int:
+        """How many batches of the test loader are done."""
+        return _done(self.trainer.test_loop)
+
+    @view
+    def predict_batch_idx(self: Any) -> int:
+        """How many batches of the prediction loader are done."""
+        return _done(self.trainer.predict_loop)
 
 
 class SIGNATURES:

@@ -1,8 +1,11 @@
-"""Attributes that 1.x's Trainer had up to 1.4, and parts of it that were named without an underscore."""
+"""Attributes and methods that 1.x's Trainer had, and parts of it that were named without an underscore."""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
+
+import torch
 
 from fulmen.compat.v1.views import view
 
@@ -100,3 +103,74 @@ class FORMER:
         """Whether SLURM has started the processes."""
         environment = getattr(self.strategy, "cluster_environment", None)
         return any(base.__name__ == "SLURMEnvironment" for base in type(environment).__mro__)
+
+
+class TOLD:
+    """What the Trainer was told, and what was asked of it about a module."""
+
+    @view
+    def early_stop_callback(self: Any) -> Any:
+        """The first callback that stops early, or None."""
+        return self.early_stopping_callback
+
+    @view
+    def accumulation_scheduler(self: Any) -> Any:
+        """The callback that says how many batches make a step; one of its kind that says so where there is none."""
+        from fulmen.callbacks.gradient_accumulation_scheduler import GradientAccumulationScheduler
+
+        found = self._of_kind("GradientAccumulationScheduler")
+        return found[0] if found else GradientAccumulationScheduler({0: self.accumulate_grad_batches})
+
+    @view
+    def benchmark(self: Any) -> bool:
+        """Whether cuDNN looks for the fastest kernels."""
+        return torch.backends.cudnn.benchmark
+
+    @view
+    def deterministic(self: Any) -> bool:
+        """Whether torch uses deterministic algorithms alone."""
+        return torch.are_deterministic_algorithms_enabled()
+
+    @view
+    def move_metrics_to_cpu(self: Any) -> bool:
+        """Whether the outputs of steps are kept on the CPU."""
+        return bool(_former(self).get("move_metrics_to_cpu"))
+
+    @view
+    def multiple_trainloader_mode(self: Any) -> str:
+        """When several training loaders end."""
+        return str(_former(self).get("multiple_trainloader_mode") or "max_size_cycle")
+
+    @view
+    def prepare_data_per_node(self: Any) -> bool:
+        """Whether each machine prepares data."""
+        told = _former(self).get("prepare_data_per_node")
+        return told is None or bool(told)
+
+    @view
+    def process_position(self: Any) -> int:
+        """The line of the bar."""
+        return int(_former(self).get("process_position") or 0)
+
+    @view
+    def validated_ckpt_path(self: Any) -> Any:
+        """The checkpoint that `validate` was given."""
+        return self.ckpt_path if self.state.fn == "validate" else None
+
+    def is_function_implemented(self: Any, f_name: str, model: Any = None) -> bool:
+        """Whether a module has a method.
+
+        Args:
+            f_name: The name of the method.
+            model: The module; None for the one that runs.
+        """
+        return callable(getattr(model or self.lightning_module, f_name, None))
+
+    def has_arg(self: Any, f_name: str, arg_name: str) -> bool:
+        """Whether a method of the module takes an argument.
+
+        Args:
+            f_name: The name of the method.
+            arg_name: The name of the argument.
+        """
+        return arg_name in inspect.signature(getattr(self.lightning_module, f_name)).parameters

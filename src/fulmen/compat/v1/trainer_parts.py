@@ -6,7 +6,7 @@ import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from fulmen.compat.v1.trainer_former import FORMER
+from fulmen.compat.v1.trainer_former import FORMER, TOLD
 from fulmen.compat.v1.views import view
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class FLAGS:
         _former(self)["verbose_evaluate"] = value
 
 
-class PARTS(DEVICES, FLAGS, FORMER):
+class PARTS(DEVICES, FLAGS, FORMER, TOLD):
     """What the Trainer holds and does."""
 
     @property

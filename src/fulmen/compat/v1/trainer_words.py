@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from fulmen.compat.v1.hints import hint
+from fulmen.compat.v1.shown import TRAINER
 from fulmen.compat.v1.trainer_parts import PARTS
 from fulmen.compat.v1.views import view
 
@@ -150,7 +151,7 @@ class WORDS(PARTS):
         self.reset_val_dataloader(model)
 
 
-class SIGNATURES:
+class SIGNATURES(TRAINER):
     """Methods of today's class that take more than it does, in place of its own once 1.x is spoken."""
 
     def fit(

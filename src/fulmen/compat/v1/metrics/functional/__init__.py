@@ -7,6 +7,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from fulmen.compat import v1
 from fulmen.compat.v1.hints import hint
 from fulmen.compat.v1.metrics import classification as kinds
@@ -40,6 +42,16 @@ def precision_recall(preds: Any, target: Any, *args: Any, **settings: Any) -> tu
         kinds.Precision(*args, **settings)(preds, target),
         kinds.Recall(*args, **settings)(preds, target),
     )
+
+
+def to_categorical(tensor: Tensor, argmax_dim: int = 1) -> Tensor:
+    """The class of the highest score.
+
+    Args:
+        tensor: Scores.
+        argmax_dim: The dimension of the classes.
+    """
+    return tensor.argmax(dim=argmax_dim)
 
 
 @functools.cache
