@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from fulmen.loops.window import Window
 
 if TYPE_CHECKING:
+    from fulmen.loops.progress import Progress
     from fulmen.strategies.strategy import Strategy
+    from fulmen.strategies.tally import Tally
 
 
 class Absent:
@@ -24,25 +26,25 @@ class Absent:
     Args:
         strategy: How the processes agree.
         module: The model.
+        progress: The counts of the run, the same on all processes.
 
     Attributes:
         batches: Those of the open window that gave this process no loss, by index: what each counts in the window.
+        updates: How often gradients were brought together; an optimizer may have that done several times a step.
     """
 
-    def __init__(self, strategy: Strategy, module: nn.Module) -> None:
-        self.strategy, self.module = strategy, module
-        self.tally = strategy.open_tally()
+    def __init__(self, strategy: Strategy, module: nn.Module, progress: Progress) -> None:
+        self.strategy, self.module, self.progress = strategy, module, progress
         self.batches: dict[int, float] = {}
+        self.updates = 0
+        self._tally: Tally | None = None
 
-    def say(self, step: str) -> None:
-        """Says that this process has skipped something, before the gradients of a window are brought together.
-
-        Args:
-            step: The name of the step, the same on all processes.
-        """
+    def say(self) -> None:
+        """Says that this process has skipped something, before the gradients of a window are brought together."""
         self._without = [parameter for parameter in self.module.parameters() if parameter.grad is None]
-        if self.tally is not None:
-            self.tally.say(step)
+        self._tally = self._tally or self.strategy.open_tally()
+        if self._tally is not None:
+            self._tally.say(f"{self.progress.steps}.{self.updates}")
 
     def settle(self, window: Window, count: int) -> None:
         """Corrects the window after that, if all have skipped something.
@@ -51,7 +53,7 @@ class Absent:
             window: The window.
             count: How many batches there were in it.
         """
-        if self.tally is None or not self.tally.is_unanimous():
+        if self._tally is None or not self._tally.is_unanimous():
             return
         first, counted = window.weights
         own = [float(count - len(self.batches)), counted - sum(self.batches.values())]

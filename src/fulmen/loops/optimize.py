@@ -62,9 +62,8 @@ class Automatic:
         self._outputs: Any = None
         self._gathered: Tensor | None = None
         self._ran = False
-        self._absent: Absent | None = None
+        self._absent = Absent(trainer.strategy, module, progress)
         self._lacks = False  # whether this process had no loss of a batch of the window, while there are others
-        self._updates = 0
         let_strategy_run_backward(self)
 
     def check(self) -> None:
@@ -73,9 +72,8 @@ class Automatic:
         Raises:
             RuntimeError: If there are several optimizers.
         """
-        count = len(self.trainer.optimizers)
-        if count > 1:
-            raise several_without_names(count)
+        if len(self.trainer.optimizers) > 1:
+            raise several_without_names(len(self.trainer.optimizers))
 
     def begin_epoch(self) -> None:
         """Looks up everything that a step needs: settings may have changed since the last epoch."""
@@ -90,8 +88,6 @@ class Automatic:
         self.wrapped = trainer.strategy._lightning_optimizers[0]
         self.wrapped._stepper = self.step_from_hook
         self.several = trainer.strategy.world_size > 1
-        if self.several and not self.gathers and self._absent is None:
-            self._absent = Absent(trainer.strategy, self.module)
         # those that decide by the loss, which has to be the same on all processes
         self._compute_together = functools.partial(mean_loss, self.compute, trainer.strategy)
         self._deciding = tuple(filter(insists_on_closure, trainer.optimizers)) if self.several else ()
@@ -159,7 +155,7 @@ class Automatic:
         if self.closed or needs_closure(self.optimizer):
             return
         if self._lacks:
-            self._say_that_it_lacks()
+            self._absent.say()
         self.trainer.strategy.sync_gradients(self.module.parameters(), always=True)
         if self.recipe.optimizer_step is not None:
             self._call_optimizer_step(self._computed)
@@ -193,7 +189,7 @@ class Automatic:
         """
         if self.closed or failed:
             return {}
-        lacking = {"absent": self._absent.batches} if self._lacks and self._absent is not None else {}
+        lacking = {"absent": self._absent.batches} if self._lacks else {}
         return {"window": self.window.state_dict(), "gradients": gradients_of(self.module), **lacking}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -201,7 +197,7 @@ class Automatic:
         if "window" in state:
             factor = self.window.load_state_dict(state["window"])
             put_gradients(self.module, state["gradients"], factor)
-            if "absent" in state and self._absent is not None:
+            if "absent" in state:
                 self._lacks, self._absent.batches = True, dict(state["absent"])
             self.opens = self.closed = False
 
@@ -252,7 +248,7 @@ class Automatic:
                 loss = loss * self.share
             if weight != 0 or not self.window.exact:  # a batch without weight has no part, even if its loss is NaN
                 if self._lacks and self.closed:
-                    self._say_that_it_lacks()
+                    self._absent.say()
                 self.backward(loss, self.optimizer)
                 skipped = False
         if skipped and self.several:
@@ -288,7 +284,7 @@ class Automatic:
         Args:
             counted: What the batch counts in the window nevertheless.
         """
-        if self._absent is None:
+        if self.gathers:
             if self.closed and self.recipe.gather is not None:
                 self._gather()
             return
@@ -296,16 +292,12 @@ class Automatic:
             self._lacks, self._absent.batches = True, {}
         self._absent.batches[self.index] = counted
         if self.closed:
-            self._say_that_it_lacks()
+            self._absent.say()
         scale = self.recipe.scale
         nothing = None if scale is None else functools.partial(scale, module=self.module)
         self.trainer.strategy.backward_of_nothing(self.closed, nothing)
         if self.closed:
             self.hooks.on_after_backward()
-
-    def _say_that_it_lacks(self) -> None:
-        assert self._absent is not None
-        self._absent.say(f"{self.progress.steps}.{self._updates}")
 
     def backward(self, loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> Tensor:
         """Runs backward with its hooks, in the run's precision.
@@ -362,8 +354,8 @@ class Automatic:
     def _finish(self) -> None:
         """What comes between the last backward of a window and the update."""
         recipe = self.recipe
-        self._updates += 1
-        if self._lacks and self._absent is not None:
+        self._absent.updates += 1
+        if self._lacks:
             self._absent.settle(self.window, self.batches_in_window(self.index) + 1)
         if recipe.unscale is not None:
             recipe.unscale(self.optimizer)
