@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dis
 import os
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,21 +52,11 @@ def _is_former(trainer: Any) -> bool:
     return bool(known or any(v1.is_old(type(owner)) for owner in owners))
 
 
-def _is_indexed(depth: int) -> bool:
-    """Whether the code that asks goes on with ``[...]``, which a loader has not."""
-    frame = sys._getframe(depth + 1)
-    following = [one for one in dis.get_instructions(frame.f_code) if one.offset > frame.f_lasti][:2]
-    if len(following) < 2 or not following[0].opname.startswith("LOAD_"):
-        return False
-    taken = following[1]
-    return taken.opname == "BINARY_SUBSCR" or (taken.opname == "BINARY_OP" and taken.argrepr == "[]")
-
-
 def _loaders(trainer: Any, data: Any, name: str) -> Any:
     given = data.original
     if given is None or isinstance(given, (list, tuple, dict, CombinedLoader)):
         return given
-    return Loaders(given, name) if _is_former(trainer) or _is_indexed(2) else given
+    return Loaders(given, name) if _is_former(trainer) else given
 
 
 def _logger(loggers: list[Any]) -> Any:
