@@ -15,7 +15,8 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from fulmen.loggers import tensorboard
+from fulmen.loggers import event_package
+from fulmen.loggers.media import Histogram, Image, Text
 from fulmen.loggers.tensorboard import TensorBoardLogger
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.rank_zero import rank_zero_only
@@ -154,7 +155,7 @@ def test_hyper_parameters_are_kept_beside_the_events(tmp_path: Path) -> None:
 def test_saving_is_free_where_there_is_nothing_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logger = TensorBoardLogger(tmp_path)
     logger.save()
-    monkeypatch.setattr(tensorboard.os.path, "exists", lambda _: pytest.fail("the disk was asked"))
+    monkeypatch.setattr(os.path, "exists", lambda _: pytest.fail("the disk was asked"))
     for _ in range(3):
         logger.save()
 
@@ -263,10 +264,36 @@ def test_a_missing_package_is_named_when_the_logger_is_made(tmp_path: Path, monk
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr(tensorboard, "available", lambda _: False)
+    monkeypatch.setattr(event_package, "available", lambda _: False)
     monkeypatch.setattr("fulmen.utilities.imports.importlib.import_module", missing)
     with pytest.raises(ModuleNotFoundError, match=r"pip install fulmen\[loggers\]"):
         TensorBoardLogger(tmp_path)
+
+
+def test_the_older_package_does_where_only_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several libraries bring `tensorboardX`, and not `tensorboard`."""
+    other = pytest.importorskip("tensorboardX")
+    event_package._is_other.cache_clear()
+    monkeypatch.setattr(event_package, "available", lambda name: name == "tensorboardX")
+    logger = TensorBoardLogger(tmp_path, log_graph=True)
+    try:
+        logger.log_hyperparams({"lr": 0.1, "act": "relu"}, {"best": 0.5}, step=3)
+        logger.log_metrics({"loss": torch.tensor(2.0), "rates": {"a": 1.0, "b": 2.0}}, 1)
+        logger.log_media("words", [Text("some")], 1)
+        logger.log_media("weights", [Histogram(np.arange(9.0))], 1)
+        logger.log_media("noise", [Image(np.zeros((4, 5, 3), np.uint8))], 1)
+        logger.log_graph(Net())
+        assert isinstance(logger.experiment, other.SummaryWriter)
+        logger.finalize("success")
+        logger.log_metrics({"loss": 3.0}, 2)
+        logger.finalize("success")
+    finally:
+        event_package._is_other.cache_clear()
+    assert curve(logger.log_dir, "loss") == [(1, 2.0), (2, 3.0)]
+    assert curve(logger.log_dir, "best") == [(3, 0.5)]
+    assert curve(Path(logger.log_dir) / "rates" / "b", "rates") == [(1, 2.0)]
+    tags = load(logger.log_dir).Tags()
+    assert (tags["images"], tags["histograms"], tags["graph"]) == (["noise"], ["weights"], True)
 
 
 def test_other_ranks_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

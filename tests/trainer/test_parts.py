@@ -140,7 +140,7 @@ def test_loggers_that_were_given() -> None:
 def test_the_default_logger(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if installed:
         pytest.importorskip("tensorboard")
-    monkeypatch.setattr("fulmen.trainer.parts.available", lambda package: installed)
+    monkeypatch.setattr("fulmen.loggers.event_package.available", lambda package: installed)
     for given in (None, True):
         (logger,) = loggers(given)
         assert type(logger).__name__ == ("TensorBoardLogger" if installed else "CSVLogger")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fulmen.loggers import event_package
 from fulmen.loggers.media import Audio, Histogram, Image, Media, Table, Text, Video
 from fulmen.loggers.media_files import wav_bytes
 
@@ -18,8 +19,7 @@ def summary_of(key: str, item: Media) -> Any:
     Returns:
         A ``Summary``.
     """
-    from tensorboard.compat.proto.summary_pb2 import Summary
-
+    Summary = event_package.protocol_module().Summary
     if isinstance(item, (Image, Video)):
         # Browsers play PNG files of several pictures, and TensorBoard hands them on as they are.
         height, width, channels = item.frames.shape[1:] if isinstance(item, Video) else item.pixels.shape
@@ -36,8 +36,7 @@ def summary_of(key: str, item: Media) -> Any:
             content_type="audio/wav",
         )
         return Summary(value=[Summary.Value(tag=key, audio=audio)])
-    from torch.utils.tensorboard import summary
-
+    summary = event_package.summary_module()
     if isinstance(item, Histogram):
         if not item.values.size:
             return Summary()

@@ -14,14 +14,14 @@ import torch
 from torch.nn import Module
 
 from fulmen.core.hooks import DataHooks
-from fulmen.loggers import event_media
+from fulmen.loggers import event_media, event_package
 from fulmen.loggers.background import OnFailure
 from fulmen.loggers.event_file import redirect
 from fulmen.loggers.logger import XAxis, rank_zero_experiment
 from fulmen.loggers.media import Media
 from fulmen.loggers.run_folder import NAME_HPARAMS_FILE, RunFolderLogger, local_path, write_hparams
 from fulmen.loggers.values import as_params, check_names, flat_params, number
-from fulmen.utilities.imports import available, require
+from fulmen.utilities.imports import require
 from fulmen.utilities.model_summary.example_forward import kept_buffers, kept_modes
 from fulmen.utilities.rank_zero import rank_zero_only, rank_zero_warn
 from fulmen.utilities.seed import isolate_rng
@@ -37,7 +37,8 @@ _FLUSH_SECONDS = 10
 class TensorBoardLogger(RunFolderLogger):
     """Logs to ``save_dir/name/version_N``, for ``tensorboard --logdir save_dir``.
 
-    The package ``tensorboard`` is imported when the first thing is logged.
+    The package ``tensorboard``, or ``tensorboardX`` where only that is installed, is imported when the first thing is
+    logged.
 
     Args:
         save_dir: The folder of all experiments.
@@ -58,7 +59,7 @@ class TensorBoardLogger(RunFolderLogger):
             `filename_suffix`; `max_queue` and `flush_secs` without effect, since everything is written as it comes.
 
     Raises:
-        ModuleNotFoundError: If ``tensorboard`` is not installed.
+        ModuleNotFoundError: If neither is installed.
         MisconfigurationException: If `save_dir` is no local path, or another argument has no meaning.
 
     Example:
@@ -82,7 +83,7 @@ class TensorBoardLogger(RunFolderLogger):
         x_axis: XAxis = "step",
         **kwargs: Any,
     ) -> None:
-        if not available("tensorboard"):
+        if not event_package.is_there():
             require("tensorboard", "loggers", "TensorBoardLogger")
         super().__init__(
             save_dir, name, version, prefix, on_failure=on_failure, drain_timeout=drain_timeout, x_axis=x_axis
@@ -117,20 +118,24 @@ class TensorBoardLogger(RunFolderLogger):
         """
         self._in_order()
         self._import()
-        return self._writer()
+        writer: SummaryWriter = self._writer()
+        return writer
 
     def _import(self) -> None:
         # In the thread that logs: an import in another, beside one of the user's, may wait for that for ever.
         if self._experiment is None:
-            require("torch.utils.tensorboard", "loggers", "TensorBoardLogger")
+            event_package.writer_module()
 
-    def _writer(self) -> SummaryWriter:
-        writer = self._experiment
+    def _writer(self) -> Any:
+        writer: Any = self._experiment
+        suffix = self._kwargs.get("filename_suffix", "")
         if writer is None:
-            tensorboard = require("torch.utils.tensorboard", "loggers", "TensorBoardLogger")
-            writer = self._experiment = tensorboard.SummaryWriter(log_dir=self._run_folder(), **self._kwargs)
+            kind = event_package.writer_module().SummaryWriter
+            options = {**self._kwargs, "filename_suffix": event_package.new_suffix(suffix)}
+            writer = self._experiment = kind(log_dir=self._run_folder(), **options)
             redirect(writer, self._background)
         elif writer.all_writers is None:  # it was closed, and begins a new file
+            writer._filename_suffix = event_package.new_suffix(suffix)
             writer._get_file_writer()
             redirect(writer, self._background)
         return writer
@@ -153,12 +158,10 @@ class TensorBoardLogger(RunFolderLogger):
         self._background.gather(self._write_rows, (numbers, None if step is None else int(step), time.time()))
 
     def _write_rows(self, rows: list[tuple[dict[str, Any], int | None, float]]) -> None:
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        writer = self._writer()
+        writer, kind = self._writer(), event_package.protocol_module().Summary
         while rows:
             numbers, step, now = rows[0]
-            summary = Summary()
+            summary = kind()
             for name, value in numbers.items():
                 if isinstance(value, dict):
                     self._write_chart(writer, name, value, step, now)
@@ -228,9 +231,7 @@ class TensorBoardLogger(RunFolderLogger):
 
     def _write_hparams(self, params: dict[str, Any], metrics: dict[str, Any], step: int | None) -> None:
         writer = self._writer()._get_file_writer()
-        for summary in require("torch.utils.tensorboard.summary", "loggers", "TensorBoardLogger").hparams(
-            params, metrics
-        ):
+        for summary in event_package.summary_module().hparams(params, metrics):
             writer.add_summary(summary, step)
 
     @rank_zero_only

@@ -176,7 +176,9 @@ def make_loggers(given: Any, settings: Settings, folder: str) -> list[Logger]:
 
 
 def _default_logger(folder: str) -> Logger:
-    if available("tensorboard") or available("tensorboardX"):
+    from fulmen.loggers import event_package
+
+    if event_package.is_there():
         from fulmen.loggers.tensorboard import TensorBoardLogger
 
         return TensorBoardLogger(save_dir=folder)
