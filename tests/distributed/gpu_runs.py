@@ -50,9 +50,16 @@ def trainer(several: bool = True, options: dict[str, Any] | None = None, **flags
 
 
 def by_hand(
-    net: Net, dataset: Any, accumulate: int, clip: float | None, precision: str | None, hook: Any, **options: Any
+    net: Net,
+    dataset: Any,
+    accumulate: int = 1,
+    clip: float | None = None,
+    precision: str | None = None,
+    hook: Any = None,
+    every: int = 1,
+    **options: Any,
 ) -> list[Any]:
-    """As PyTorch's tutorials write it."""
+    """As PyTorch's tutorials write it; of so many batches, one is read."""
     net.to(DEVICE)
     # the scaler of a Trainer lives as long as it, and so does this one
     scaler = torch.amp.GradScaler(DEVICE.type, enabled=precision == "16-mixed")
@@ -66,6 +73,8 @@ def by_hand(
     for epoch in range(2):
         sampler.set_epoch(epoch)
         for index, (x, y) in enumerate(loader):
+            if index % every:
+                continue
             closes = (index + 1) % accumulate == 0
             ddp.require_backward_grad_sync = closes
             with torch.autocast(DEVICE.type, dtype or torch.bfloat16, enabled=dtype is not None):
@@ -100,6 +109,32 @@ def same_as_by_hand(
     ours = weights(nets[0])
     theirs = by_hand(nets[1], dataset, accumulate, clip, precision, hook, **options)
     return [] if ours == theirs else [f"{ours}\nis not\n{theirs}"]
+
+
+class Skips(Net):
+    """Has no loss of every other batch."""
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
+        return None if batch_idx % 2 else self.loss(batch)
+
+
+def skipped() -> list[str]:
+    """What both processes skip is no part of a window."""
+    dataset, net = data(8 * BATCH), Skips()
+    trainer(accumulate_grad_batches=2).fit(net, DataLoader(dataset, BATCH, shuffle=True))
+    ours, theirs = weights(net), by_hand(Net(), dataset, every=2)
+    return [] if ours == theirs else [f"{ours}\nis not\n{theirs}"]
+
+
+def line_search() -> list[str]:
+    """Both processes go the same way, and that of one process with all samples at once."""
+    dataset = data(4 * BATCH)
+    nets = [Net(), Net()]
+    for net, several in zip(nets, (True, False), strict=True):
+        net.made = lambda parameters: torch.optim.LBFGS(parameters, lr=0.5, max_iter=5, line_search_fn="strong_wolfe")
+        trainer(several).fit(net, DataLoader(dataset, 2 * BATCH if several else 4 * BATCH))
+    pairs = zip(nets[0].state_dict().values(), nets[1].state_dict().values(), strict=True)
+    return [f"{one} is not {other}" for one, other in pairs if not torch.allclose(one, other, rtol=1e-6, atol=1e-9)]
 
 
 class Halves(LightningModule):
@@ -243,6 +278,8 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
     "static graph": partial(same_as_by_hand, static_graph=True),
     "views": partial(same_as_by_hand, gradient_as_bucket_view=True, bucket_cap_mb=0.0001),
     "batch norm": partial(same_as_by_hand, norm=True),
+    "skipped": skipped,
+    "line search": line_search,
     "operations": operations,
     "evaluation": evaluation,
     "resume": partial(resume, None),
