@@ -6,6 +6,7 @@ import csv
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from .uneven_runs import (
     OWN,
     Ending,
     Net,
+    Saving,
     alone,
     close,
     fit,
@@ -190,6 +192,16 @@ def test_what_all_skip(
     ]
     assert close(ours["weights"], alone(rounds, accumulate)[0])
     assert ours["steps"] == 2 * -(-len(rounds) // accumulate)
+
+
+def test_a_window_with_skipped_batches_goes_on(groups: Groups, tmp_path: Path) -> None:
+    """From every batch of it, whether what was skipped comes before or after."""
+    model: dict[str, Any] = {"skip": ((0, 0), (1, 0), (0, 4), (1, 5))}
+    options: dict[str, Any] = {"accumulate_grad_batches": 3, "model": model}
+    whole = same_everywhere(run(groups, "known", sizes(6, 6), callbacks=[Saving(str(tmp_path))], **options))
+    for index in range(5) if SOAK else (0, 4):
+        rest = same_everywhere(run(groups, "known", sizes(6, 6), ckpt_path=f"{tmp_path}/{index}.ckpt", **options))
+        assert [rest[key] for key in ("weights", "steps")] == [whole[key] for key in ("weights", "steps")], index
 
 
 @pytest.mark.parametrize("kind", ["sized", "own", "known"])

@@ -244,6 +244,17 @@ class Ending(Callback):
             trainer.should_stop = True
 
 
+class Saving(Callback):
+    """Saves after each batch of the first epoch."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.current_epoch == 0:
+            trainer.save_checkpoint(f"{self.folder}/{args[3]}.ckpt")
+
+
 class Rows(Net):
     def loss(self, batch: Any) -> Tensor:
         return super().loss(batch["a"] if isinstance(batch, dict) else batch)
@@ -272,12 +283,13 @@ def fit(
     module = NETS[net](**(model or {}))
     witness = Witness()
     options = {"max_epochs": 2, "logger": False, "enable_checkpointing": False, **flags}
+    ckpt_path = options.pop("ckpt_path", None)
     trainer = Trainer(
         accelerator="cpu", devices=len(sizes), strategy=DDPStrategy(**(strategy or {})), enable_progress_bar=False,
         enable_model_summary=False, callbacks=[*options.pop("callbacks", []), witness], **options,
     )  # fmt: skip
     validation = DataLoader(TensorDataset(*batch(7, 6)), batch_size=2) if net == "validated" else None
-    trainer.fit(module, loader_of(kind, sizes), validation)
+    trainer.fit(module, loader_of(kind, sizes), validation, ckpt_path=ckpt_path)
     state = trainer.optimizers[0].state_dict()["state"]
     return {
         "weights": [parameter.flatten().tolist() for parameter in module.parameters()],

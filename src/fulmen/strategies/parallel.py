@@ -186,7 +186,7 @@ class ParallelStrategy(Strategy, ABC):
     def open_tally(self) -> Tally | None:
         if self._averaging_period is not None:  # gradients are not brought together, so nobody knows who has spoken
             return None
-        return Tally(process_group.store_of_run(), self.world_size, self.root_device)
+        return Tally(process_group.store_within_run("tally"), self.world_size, self.root_device)
 
     def _device_of_group(self) -> torch.device:
         """Where a collective of plain objects takes place."""

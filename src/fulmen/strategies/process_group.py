@@ -203,8 +203,20 @@ def store_of_run() -> Any:
     """A part of the group's store that belongs to one run; every process has to ask once a run."""
     global _runs
     _runs += 1
-    store = _store if _store is not None else distributed.distributed_c10d._get_default_store()
-    return distributed.PrefixStore(f"fulmen/{_runs}", store)
+    return distributed.PrefixStore(f"fulmen/{_runs}", _whole_store())
+
+
+def store_within_run(name: str) -> Any:
+    """A part of that, for something of which not every process has to know.
+
+    Args:
+        name: Nobody else's.
+    """
+    return distributed.PrefixStore(f"fulmen/{_runs}/{name}", _whole_store())
+
+
+def _whole_store() -> Any:
+    return _store if _store is not None else distributed.distributed_c10d._get_default_store()
 
 
 def default_backend(device: torch.device) -> str:

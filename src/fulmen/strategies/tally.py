@@ -32,12 +32,12 @@ class Tally:
         if not self._connected:  # its own connection, since one that is waited on is blocked
             self._store, self._connected = self._store.clone(), True
         self._before, self._said = self._said, step
-        self._store.add(f"tally/{step}", 1)
+        self._store.add(step, 1)
 
     def is_unanimous(self) -> bool:
         """Whether all have said it of the step that this process said it of last, after that collective."""
         torch.get_device_module(self.device).synchronize()  # not only sent: done, so that all take part
         if self._before:  # who is in this collective has counted those before it
-            self._store.delete_key(f"tally/{self._before}")
+            self._store.delete_key(self._before)
             self._before = ""
-        return bool(self._store.add(f"tally/{self._said}", 0) == self.world_size)
+        return bool(self._store.add(self._said, 0) == self.world_size)
