@@ -18,6 +18,10 @@ class Strategy:
     def broadcast(self, obj: Any, src: int = 0) -> Any:
         return obj
 
+    def all_gather_object(self, obj: Any) -> list[Any]:
+        """Alone."""
+        return [obj]
+
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         return decision
 

@@ -120,19 +120,23 @@ def test_schedulers_go_by_one_value(together: Together) -> None:
         assert dict(enumerate(found)) == expected
 
 
-def stopped(_: int) -> list[tuple[int, int, float]]:
+def stopped(only: int | None) -> list[tuple[int, int, float]]:
     found = []
     for falls in (0, 1):
         environ()
-        stopping = EarlyStopping("own", patience=2)
+        stopping = EarlyStopping("own", patience=2, strict=only is None, verbose=False)
         trainer = Trainer(max_epochs=4, callbacks=[stopping], **BARE)
-        trainer.fit(Net(falls=falls), batches(EVEN), batches((1, 1)))
+        trainer.fit(Net(falls=falls, only=only), batches(EVEN), batches((1, 1)))
         found.append((trainer.current_epoch, stopping.wait_count, stopping.best_score.item()))
     return found
 
 
 def test_early_stopping_goes_by_one_value(together: Together) -> None:
-    assert together(2, stopped, 0) == [[(4, 0, -11.0), (3, 2, 2.0)]] * 2
+    assert together(2, stopped, None) == [[(4, 0, -11.0), (3, 2, 2.0)]] * 2
+
+
+def test_early_stopping_goes_by_the_value_of_the_only_rank_that_has_it(together: Together) -> None:
+    assert together(2, stopped, 1) == [[(3, 2, 2.0), (4, 0, -11.0)]] * 2
 
 
 class Normed(Net):

@@ -161,11 +161,12 @@ class EarlyStopping(Callback):
 
     def _run_early_stopping_check(self, trainer: Trainer) -> None:
         metrics = trainer.callback_metrics
-        if not self._validate_condition_metric(metrics):
+        is_there = self._validate_condition_metric(metrics)
+        current = torch.as_tensor(metrics[self.monitor]).detach().squeeze().cpu() if is_there else None
+        if trainer.world_size > 1:  # values of single steps may be each process's own, or that of some
+            current = next((one for one in trainer.strategy.all_gather_object(current) if one is not None), None)
+        if current is None:
             return
-        current = torch.as_tensor(metrics[self.monitor]).detach().squeeze().cpu()
-        if trainer.world_size > 1:  # values of single steps may be each process's own
-            current = trainer.strategy.broadcast(current)
         self._reason = EarlyStoppingReason.NOT_STOPPED
         stop, message = self._evaluate_stopping_criteria(current)
         stop = trainer.strategy.reduce_boolean_decision(bool(stop), all=False)

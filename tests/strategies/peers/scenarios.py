@@ -205,6 +205,8 @@ def busy_for_ever(rank: Rank) -> None:
 
 def store_stopped(rank: Rank) -> None:
     rank.train()
+    assert rank.peers.healthy()  # each knows now which process the other is
+    rank.meet("known")
     if rank.number == 0:
         os.kill(os.getpid(), signal.SIGSTOP)
     time.sleep(300)
