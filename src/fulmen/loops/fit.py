@@ -137,7 +137,7 @@ class FitLoop(FitViews):
                 "`drop_last` with a batch size above that length."
             )
             return
-        if self.done and not self._owes:
+        if self.is_over(self.progress.epoch) and not self._owes:
             if resumed is not None:
                 self._end_cut(resumed)
                 load_course(self, resumed)
@@ -151,7 +151,7 @@ class FitLoop(FitViews):
         hooks.on_train_start()
         if resumed is not None:
             load_course(self, resumed)
-        while self._owes or not self.done:
+        while self._owes or not self.is_over(self.progress.epoch):
             if progress.phase == "between":
                 batches = self._open_epoch()
             else:
@@ -252,9 +252,12 @@ class FitLoop(FitViews):
     @property
     def done(self) -> bool:
         """Whether training has come to its end; an epoch counts once its last batch is behind it."""
+        return self.is_over(self.progress.epoch + (self.progress.phase == "end"))
+
+    def is_over(self, epochs: int) -> bool:
+        """Whether training ends after so many epochs."""
         if self.progress.steps >= self.last_step:
             return True
-        epochs = self.progress.epoch + (self.progress.phase == "end")
         if self.max_epochs is not None and self.max_epochs != -1 and epochs >= self.max_epochs:
             return True
         return self.trainer.should_stop and self.may_stop

@@ -65,7 +65,9 @@ def sanity_check(fit: FitLoop) -> None:
     trainer = fit.trainer
     steps = trainer.num_sanity_val_steps
     # a run that goes on in an epoch has tried them, and one that is over needs them no more
-    known = fit.resumed is not None and (fit.progress.phase not in ("between", "end") or fit.done)
+    known = fit.resumed is not None and (
+        fit.progress.phase not in ("between", "end") or fit.is_over(fit.progress.epoch)
+    )
     if not trainer.enable_validation or steps == 0 or known:
         return
     trainer.state.stage = RunningStage.SANITY_CHECKING
