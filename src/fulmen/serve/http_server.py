@@ -35,11 +35,12 @@ class Application:
         self.app.get("/ping")(self.ping)
         self.app.post("/serve")(self.serve)
 
-    def ping(self) -> bool:
+    # Coroutines, so that they run in the server's own thread: its pool for functions would outlive the server a moment.
+    async def ping(self) -> bool:
         """Whether somebody is there."""
         return True
 
-    def serve(self, payload: dict[str, Any]) -> Any:
+    async def serve(self, payload: dict[str, Any]) -> Any:
         """Answers a request.
 
         Args:
