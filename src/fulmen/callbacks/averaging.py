@@ -83,7 +83,7 @@ class Averaging(Callback):
 
     def _put_in(self, trainer: Trainer, module: nn.Module) -> None:
         assert self._average is not None
-        trainer.strategy.sync_buffers(self._average)  # each process took in its own, and rank 0's are saved
+        trainer.strategy.sync_buffers_of(self._average, 0)  # each process took in its own, and rank 0's are saved
         mine, averages = self._tensors(module), self._tensors(self._average)
         self._current = [tensor.detach().to(other.device, copy=True) for tensor, other in zip(mine, averages)]
         _copy(averages, mine)

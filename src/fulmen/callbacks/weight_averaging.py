@@ -116,8 +116,7 @@ class WeightAveraging(Averaging):
         """Takes in the weights after an optimizer step, if it is time."""
         steps = trainer.global_step
         if steps > self._latest_update_step and self.should_update(step_idx=steps - 1):
-            if trainer.fit_loop.ghosts is not None:
-                trainer.fit_loop.ghosts.share_buffers()  # rank 0 may have no batch
+            trainer.fit_loop.share_buffers()  # rank 0 may have no batch
             self._begin(pl_module).update_parameters(pl_module)
             self._latest_update_step = steps
 

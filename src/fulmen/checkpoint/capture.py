@@ -37,7 +37,7 @@ def dump(trainer: Trainer, weights_only: bool = False) -> dict[str, Any]:
     """
     _check_whole(trainer)
     module, strategy = trainer.lightning_module, trainer.strategy
-    share_buffers(trainer)
+    trainer.fit_loop.share_buffers()
     checkpoint = dump_data(trainer, strategy.lightning_module_state_dict(), weights_only)
     if not weights_only:
         strategy.precision_plugin.on_save_checkpoint(checkpoint)
@@ -82,12 +82,6 @@ def dump_data(trainer: Trainer, weights: dict[str, Any], weights_only: bool = Fa
     if datamodule is not None and (state := datamodule.state_dict()):
         checkpoint[type(datamodule).__qualname__] = state
     return checkpoint
-
-
-def share_buffers(trainer: Trainer) -> None:
-    """Gives all processes the buffers of one that has had a batch, where not all have."""
-    if trainer.fit_loop.ghosts is not None:
-        trainer.fit_loop.ghosts.share_buffers()
 
 
 def dump_training(trainer: Trainer) -> dict[str, Any]:

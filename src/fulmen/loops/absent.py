@@ -38,6 +38,7 @@ class Absent:
         self.batches: dict[int, float] = {}
         self.updates = 0
         self._tally: Tally | None = None
+        self._without: list[nn.Parameter] = []  # those that had no gradient before
 
     def say(self) -> None:
         """Says that this process has skipped something, before the gradients of a window are brought together."""

@@ -25,7 +25,6 @@ from fulmen.loops.optimize import Automatic
 from fulmen.loops.progress import Progress
 from fulmen.loops.reduction import reduce_results
 from fulmen.loops.results import Results
-from fulmen.loops.sanity import sanity_check
 from fulmen.loops.schedule import LearningRates, ValidationPlan
 from fulmen.loops.step_values import StepExchange
 from fulmen.loops.training_data import TrainingData
@@ -358,9 +357,10 @@ class FitLoop(FitViews):
         trainer.state.stage = RunningStage.TRAINING
         book.open(results)
 
-    def sanity_check(self) -> None:
-        """Tries a few validation batches before training, without leaving a trace."""
-        sanity_check(self)
+    def share_buffers(self) -> None:
+        """Gives all processes the buffers of one that has had a batch, where not all have."""
+        if self.ghosts is not None:
+            self.ghosts.share_buffers()
 
     def __str__(self) -> str:
         return describe(self)

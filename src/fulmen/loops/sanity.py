@@ -57,7 +57,7 @@ def without_trace(module: nn.Module, loaders: list[Any], device: torch.device) -
 
 
 def sanity_check(fit: FitLoop) -> None:
-    """Tries a few validation batches before training, without leaving a trace.
+    """Tries a few validation batches before training, of which nothing reaches the loggers, nor training.
 
     Args:
         fit: The loop.
@@ -70,6 +70,15 @@ def sanity_check(fit: FitLoop) -> None:
     )
     if not trainer.enable_validation or steps == 0 or known:
         return
+    loggers, trainer.metrics.loggers = trainer.metrics.loggers, []
+    try:
+        _try(fit, steps)
+    finally:
+        trainer.metrics.loggers = loggers
+
+
+def _try(fit: FitLoop, steps: float) -> None:
+    trainer = fit.trainer
     trainer.state.stage = RunningStage.SANITY_CHECKING
     fit.hooks.on_sanity_check_start()
     fit.load_validation()

@@ -341,10 +341,8 @@ class DDPStrategy(ParallelStrategy):
             return "With `DDPStrategy(static_graph=True)`"
         return None if self._averaging_period is None else "With `DDPStrategy(model_averaging_period=...)`"
 
-    def sync_buffers(self, average: nn.Module | None = None) -> None:
-        """Gives every process the buffers of one, such as running means, which are what a checkpoint holds."""
+    def sync_buffers_of(self, owner: nn.Module, source: int) -> None:
         if self.world_size > 1 and getattr(self._ddp, "broadcast_buffers", True):
-            owner, source = (self._lightning_module, self.lead) if average is None else (average, 0)
             broadcast_tensors(list(owner.buffers()), source, self.root_device)
 
     # The end.

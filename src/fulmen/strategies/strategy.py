@@ -357,11 +357,16 @@ class Strategy(StrategyHooks, ABC):
         """Combines numbers over processes, each with those at its place; in one small collective."""
         return numbers
 
-    def sync_buffers(self, average: nn.Module | None = None) -> None:
-        """Gives every process the buffers of the :attr:`lead`, where they can differ.
+    def sync_buffers(self) -> None:
+        """Gives every process the model's buffers of the :attr:`lead`, which are what a checkpoint holds."""
+        self.sync_buffers_of(self._lightning_module, self.lead)
+
+    def sync_buffers_of(self, owner: nn.Module, source: int) -> None:
+        """Gives every process the buffers of one, such as running means, where they can differ.
 
         Args:
-            average: Averages of the model's weights, of which every process gets the first one's buffers instead.
+            owner: Whose buffers: the model, or averages of it.
+            source: The process that has them.
         """
 
     def process_dataloader(self, dataloader: Any) -> Any:

@@ -16,6 +16,7 @@ from fulmen.core.module import LightningModule
 from fulmen.data.parts import flat
 from fulmen.data.worker_stream import release
 from fulmen.loops.hooks import Hooks
+from fulmen.loops.sanity import sanity_check
 from fulmen.loops.watch import watch_hook
 from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, check_ready, unwrap
 from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
@@ -103,7 +104,7 @@ def execute(trainer: Trainer, job: Job) -> Any:
             begin(trainer, job)
             if job.fn == TrainerFn.FITTING:
                 trainer.signals.listen(trainer)
-                sanity_check(trainer)
+                sanity_check(trainer.fit_loop)
                 trainer.fit_loop.run()
                 trainer.signals.close(trainer)
             else:
@@ -149,15 +150,6 @@ def first_part(trainer: Trainer, job: Job) -> Any:
         return trainer._predict_impl(job.model, given, job.datamodule, returned, *end[1:])
     part = trainer._validate_impl if job.fn == TrainerFn.VALIDATING else trainer._test_impl
     return part(job.model, given, job.ckpt_path, True, job.datamodule, job.weights_only)
-
-
-def sanity_check(trainer: Trainer) -> None:
-    """The sanity check, of which nothing reaches the loggers."""
-    loggers, trainer.metrics.loggers = trainer.metrics.loggers, []
-    try:
-        trainer.fit_loop.sanity_check()
-    finally:
-        trainer.metrics.loggers = loggers
 
 
 @contextmanager

@@ -207,9 +207,9 @@ class InsideViews:
         return None
 
     def _run_sanity_check(self) -> None:
-        from fulmen.trainer.execute import sanity_check
+        from fulmen.loops.sanity import sanity_check
 
-        sanity_check(self._trainer)
+        sanity_check(self._trainer.fit_loop)
 
     def _teardown(self) -> None:
         """Called when the loop has ended; what is to be taken down is, whoever replaces this."""

@@ -62,10 +62,10 @@ def _in_child(run: Any, keep: bool, trainer: Trainer, job: Job) -> Any:
         trainer._left = None
     result = run(trainer, job)
     if trains and trainer.state.status == TrainerStatus.FINISHED:
-        from fulmen.checkpoint.capture import dump_training, share_buffers
+        from fulmen.checkpoint.capture import dump_training
 
         with strategy.outside_of_a_run("fit"):  # all processes have a part in it
-            share_buffers(trainer)
+            trainer.fit_loop.share_buffers()
             trainer._left = dump_training(trainer)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         from fulmen.strategies.process_group import leave_in_order
