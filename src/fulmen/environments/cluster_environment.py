@@ -52,6 +52,10 @@ class ClusterEnvironment(ABC):
     def node_rank(self) -> int:
         """This machine's number, from 0."""
 
+    def run_id(self) -> str:
+        """What all processes of a run have in common, and no other run that meets at the same place; or nothing."""
+        return ""
+
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
         """Raises if what a user passed contradicts the environment.
 

@@ -6,8 +6,12 @@ import os
 import socket
 
 from fulmen.environments.cluster_environment import ClusterEnvironment
+from fulmen.environments.started import check_count
+from fulmen.environments.variables import number
 from fulmen.utilities.exceptions import MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_only
+
+_WHERE = "LightningEnvironment", "Set it to a free port of the first machine"
 
 
 class LightningEnvironment(ClusterEnvironment):
@@ -35,7 +39,7 @@ class LightningEnvironment(ClusterEnvironment):
     def main_port(self) -> int:
         if self._port is None:
             given = os.environ.get("MASTER_PORT")
-            self._port = find_free_network_port() if given is None else int(given)
+            self._port = find_free_network_port() if given is None else number("MASTER_PORT", *_WHERE)
         return self._port
 
     @staticmethod
@@ -69,10 +73,12 @@ class LightningEnvironment(ClusterEnvironment):
             num_nodes: How many machines were asked for.
 
         Raises:
+            MisconfiguredRun: If the program has started another number of processes before.
             MisconfiguredValue: If its ``LOCAL_RANK`` or ``NODE_RANK`` is too large.
         """
         if num_devices * num_nodes == 1:
             return
+        check_count(num_devices)
         for variable, rank, flag, count in (
             ("LOCAL_RANK", self.local_rank(), "devices", num_devices),
             ("NODE_RANK", self.node_rank(), "num_nodes", num_nodes),

@@ -23,7 +23,7 @@ class LSFEnvironment(ClusterEnvironment):
 
     Raises:
         MisconfiguredRun: If this is no such process.
-        MisconfiguredValue: If the file names no machine but the one that the job was submitted to.
+        MisconfiguredValue: If the file has no line after the first, which is for the program that starts the others.
     """
 
     def __init__(self) -> None:
@@ -43,6 +43,10 @@ class LSFEnvironment(ClusterEnvironment):
     @property
     def main_port(self) -> int:
         return self._port
+
+    def run_id(self) -> str:
+        """The job's number."""
+        return os.environ.get("LSB_JOBID", "")
 
     @staticmethod
     def detect() -> bool:
@@ -88,14 +92,14 @@ def _number(variable: str) -> int:
 
 
 def _read_hosts() -> list[str]:
-    """The machine of each process; the first line is the one that the job was submitted to, where none runs."""
+    """The machine of each process; the first line is for the program that starts them."""
     path = text(_HOSTS, "LSFEnvironment", _START)
     with open(path, encoding="utf-8") as file:
         lines = [line.strip() for line in file]
-    hosts = [line for line in lines if line and (line != lines[0])]
+    hosts = [line for line in lines[1:] if line]
     if not hosts:
         raise MisconfiguredValue(
-            f"The file that `{_HOSTS}` names lists the machines of the job after the one it was submitted to.",
+            f"The file that `{_HOSTS}` names lists the machines of the job, after one for its starter.",
             got=f"{path} with {len(lines)} lines",
             fix=f"{_START}, so that the variable names the job's own file.",
         )

@@ -12,6 +12,7 @@ from fulmen.utilities.exceptions import MisconfigurationException, Misconfigured
 from fulmen.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 _BY_HAND = ("bash", "interactive")
+_NEXT_STEP = 1009  # how far the ports of two steps of a job are apart, which jobs that come one after another are not
 _BY_ITSELF = (
     " Without `srun`, so that the program starts its processes itself: `Trainer(plugins=LightningEnvironment())`."
 )
@@ -55,10 +56,15 @@ class SLURMEnvironment(ClusterEnvironment):
     @property
     def main_port(self) -> int:
         port = os.environ.get("MASTER_PORT")
-        if port is None:  # all processes of a job find the same, and those of another job probably another
-            job = os.environ.get("SLURM_JOB_ID", "")[-4:]
-            port = os.environ["MASTER_PORT"] = str(15000 + int(job)) if job.isdigit() else "12910"
+        if port is None:  # all processes of a step find the same, and those of another probably another
+            job, step = os.environ.get("SLURM_JOB_ID", "")[-4:], os.environ.get("SLURM_STEP_ID", "")
+            shift = _NEXT_STEP * int(step) if step.isdigit() else 0
+            port = os.environ["MASTER_PORT"] = str(15000 + (int(job) + shift) % 10000) if job.isdigit() else "12910"
         return int(port)
+
+    def run_id(self) -> str:
+        """The step's number, behind that of the job."""
+        return ".".join(filter(None, (os.environ.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))))
 
     @staticmethod
     def detect() -> bool:

@@ -23,7 +23,7 @@ def text(variable: str, environment: str, start: str) -> str:
         raise MisconfiguredRun(
             f"`{environment}` reads what the launcher puts into `{variable}`.",
             got=f"no {variable}",
-            fix=f"{start}, or leave the environment out of `Trainer(plugins=...)`.",
+            fix=f"{start}, or choose another environment, such as `Trainer(plugins=LightningEnvironment())`.",
         )
     return value
 
@@ -44,6 +44,6 @@ def number(variable: str, environment: str, start: str) -> int:
         raise MisconfiguredRun(
             f"`{environment}` reads the number that the launcher puts into `{variable}`.",
             got=f"{variable}={value}",
-            fix=f"{start}, or leave the environment out of `Trainer(plugins=...)`.",
+            fix=f"{start}, or choose another environment, such as `Trainer(plugins=LightningEnvironment())`.",
         )
     return int(value)

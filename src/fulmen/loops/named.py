@@ -15,7 +15,7 @@ from fulmen.core.module import overridden
 from fulmen.core.optimization import OptimizationMixin
 from fulmen.loops.optimize import Automatic
 from fulmen.loops.recipe import Recipe, needs_closure
-from fulmen.loops.step_mistakes import closure_not_run
+from fulmen.loops.step_mistakes import closure_not_run, why_no_backward
 from fulmen.loops.window import Window, scale_gradients
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
 from fulmen.utilities.grads import gradients_of, put_gradients
@@ -190,7 +190,7 @@ class Named(Automatic):
                 got=f"the loss for {self.name!r}",
                 fix="Compute it after the other's `yield`, from the batch on; or return both in one dict.",
             )
-        return super().why_no_backward(loss, error, alone=True)
+        return why_no_backward(loss, error, True, self.name)
 
     def _run(self, function: Any) -> Any:
         """Calls into ``training_step``: in the run's precision, with `self.log` open."""

@@ -19,26 +19,30 @@ def closure_not_run(owner: object, optimizer: Optimizer) -> MisconfigurationExce
     )
 
 
-def why_no_backward(loss: Tensor, error: RuntimeError, alone: bool) -> MisconfigurationException | None:
+def why_no_backward(
+    loss: Tensor, error: RuntimeError, alone: bool, name: str | None = None
+) -> MisconfigurationException | None:
     """What the user did, where torch says what it could not do; None if that says it all.
 
     Args:
         loss: On which backward ran.
         error: What torch says.
         alone: Whether backward was called without arguments.
+        name: The optimizer that the loss is for, where there are several.
     """
+    which = "" if name is None else f"the loss for {name!r}: "
     if not loss.requires_grad:
         return MisconfiguredRun(
             "The loss has no graph, so there is nothing to run backward through: no parameter with `requires_grad` "
             "took part in it.",
-            got=f"a tensor of dtype {loss.dtype} with `requires_grad=False`",
+            got=f"{which}a tensor of dtype {loss.dtype} with `requires_grad=False`",
             fix="Compute it from the model's outputs without `.detach()`, `.item()` or `torch.no_grad()`, and check "
             "that not all parameters are frozen.",
         )
     if loss.numel() != 1 and alone:
         return MisconfiguredRun(
             "The loss is one number.",
-            got=f"a tensor of shape {tuple(loss.shape)}",
+            got=f"{which}a tensor of shape {tuple(loss.shape)}",
             fix="Reduce it over the batch: `loss.mean()`.",
         )
     if "second time" in str(error):

@@ -68,7 +68,8 @@ def meet(
     if distributed.is_initialized() or _store is not None:
         return
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
-    meeting = Meeting(environment.main_address, environment.main_port, rank, world_size, report_after, ended)
+    place = environment.main_address, environment.main_port
+    meeting = Meeting(*place, rank, world_size, report_after, ended, environment.run_id())
     store = meeting.store(timeout)
     members.update(meeting.wait_for_all(store, timeout))
     store.set_timeout(timeout)

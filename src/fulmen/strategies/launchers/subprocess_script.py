@@ -13,14 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 from fulmen.environments.cluster_environment import ClusterEnvironment
+from fulmen.environments.started import PROCESSES, check_count
 from fulmen.strategies.launchers.command import began_in, own_command
 from fulmen.strategies.launchers.launcher import _Launcher
 from fulmen.strategies.launchers.meeting import divide_threads, meeting
 from fulmen.utilities import parent
-from fulmen.utilities.exceptions import MisconfiguredRun
 
-# How many processes a launcher has started on this machine, this one among them: known in all of them.
-_COUNT = "FULMEN_LOCAL_PROCESSES"
 # Seconds: how often children are looked at; how long a run goes on whose child has died, where nobody attends to it;
 # how long this process waits for the others when it ends, well or badly, and for those that were told to end.
 _EVERY, _PATIENCE, _LINGER, _LINGER_FAILED, _END = 0.2, 6.0, 60.0, 5.0, 3.0
@@ -87,13 +85,13 @@ class _SubprocessScriptLauncher(_Launcher):
                 number of processes has been started before.
         """
         if self.cluster_environment.creates_processes_externally:
-            self._check_count()
+            check_count(self.num_processes)
             return
         command = own_command() if self.num_processes > 1 else []
         variables = meeting(self.cluster_environment, self.num_processes, self.num_nodes)
         divide_threads(self.num_processes)
         os.environ.update(variables, LOCAL_RANK="0")
-        os.environ[_COUNT] = str(self.num_processes)
+        os.environ[PROCESSES] = str(self.num_processes)
         self._owner = os.getpid()
         atexit.register(self._at_exit)
         for local_rank in range(1, self.num_processes):
@@ -129,15 +127,6 @@ class _SubprocessScriptLauncher(_Launcher):
         self.kill(signal.SIGKILL)
         for process in self.procs:
             process.wait()
-
-    def _check_count(self) -> None:
-        count = os.environ.get(_COUNT, "")
-        if count.isdigit() and int(count) != self.num_processes:
-            raise MisconfiguredRun(
-                "All runs of a program take place on the processes that were started for the first.",
-                got=f"{self.num_processes} processes for each machine, and {count} have been started",
-                fix=f"`Trainer(devices={count})`, `Trainer(devices=1)`, or another program for the other run.",
-            )
 
     def _wait(self, seconds: float) -> None:
         """Waits until all have ended; less long when one has ended badly."""
