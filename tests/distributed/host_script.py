@@ -1,8 +1,12 @@
-"""Trains on two hosts, from the last checkpoint if there is one, and keeps its weights; see `test_two_hosts.py`."""
+"""Trains on two processes, from the last checkpoint if there is one, and keeps its weights.
+
+See `test_two_hosts.py` and `test_restarts.py`.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -17,6 +21,10 @@ from fulmen.callbacks import ModelCheckpoint
 FOLDER = Path(os.environ["HOSTS_FOLDER"])
 PAUSE = float(os.environ.get("HOSTS_PAUSE", "0"))
 BATCHES = int(os.environ.get("HOSTS_BATCHES", "30"))
+HOSTS = int(os.environ.get("HOSTS_COUNT", "2"))
+# What fails in the first starts of torchrun, on which rank, and in how many of them.
+KIND, RANK, FAILURES = os.environ.get("HOSTS_FAULT", "none 0 0").split()
+START = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 class Net(LightningModule):
@@ -39,6 +47,11 @@ class Slowly(Callback):
     def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
         (FOLDER / f"step-{trainer.global_rank}").write_text(str(trainer.global_step))
         time.sleep(PAUSE)
+        fails = int(RANK) == trainer.global_rank and int(FAILURES) > START
+        if fails and trainer.global_step == 5 + 3 * START:
+            if KIND == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise RuntimeError(f"wanted in start {START}")
 
 
 def main() -> None:
@@ -46,7 +59,7 @@ def main() -> None:
     data = TensorDataset(*(torch.randn(4 * BATCHES, width, dtype=torch.float64, generator=drawn) for width in (4, 1)))
     saving = ModelCheckpoint(dirpath=FOLDER / "saved", every_n_train_steps=4, save_top_k=-1)
     trainer = Trainer(
-        accelerator="cpu", num_nodes=2, devices=1, strategy="ddp", max_epochs=2, logger=False,
+        accelerator="cpu", num_nodes=HOSTS, devices=2 // HOSTS, strategy="ddp", max_epochs=2, logger=False,
         callbacks=[saving, Slowly()], enable_progress_bar=False, enable_model_summary=False, default_root_dir=FOLDER,
     )  # fmt: skip
     torch.manual_seed(7 + trainer.global_rank)

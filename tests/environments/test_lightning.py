@@ -7,6 +7,7 @@ import pytest
 
 from fulmen.environments.cluster_environment import ClusterEnvironment
 from fulmen.environments.lightning import LightningEnvironment, find_free_network_port
+from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.rank_zero import rank_zero_only
 
 
@@ -78,3 +79,22 @@ def test_a_process_is_one_of_those_asked_for(monkeypatch, variable, message):
     with pytest.raises(ValueError, match=message):
         LightningEnvironment().validate_settings(num_devices=2, num_nodes=1)
     LightningEnvironment().validate_settings(num_devices=1, num_nodes=1)  # a run of one process asks for no rank
+
+
+def test_a_port_that_is_none(monkeypatch):
+    monkeypatch.setenv("MASTER_PORT", "abc")
+    with pytest.raises(MisconfigurationException, match=r"(?s)MASTER_PORT=abc.*Set it to a free port"):
+        LightningEnvironment().main_port  # noqa: B018
+
+
+@pytest.mark.parametrize(("started", "asked", "local_rank"), [(2, 3, 1), (3, 2, 2)])
+def test_another_number_of_processes_than_was_started(monkeypatch, started, asked, local_rank):
+    """Said on all of them, with the number that there is."""
+    monkeypatch.setenv("FULMEN_LOCAL_PROCESSES", str(started))
+    monkeypatch.setenv("LOCAL_RANK", str(local_rank))
+    LightningEnvironment().validate_settings(1, 1)
+    LightningEnvironment().validate_settings(started, 1)
+    with pytest.raises(
+        MisconfigurationException, match=rf"(?s){started} have been started.*`Trainer\(devices={started}\)`"
+    ):
+        LightningEnvironment().validate_settings(asked, 1)

@@ -92,3 +92,14 @@ def test_files_of_another_job(hosts: Path) -> None:
     hosts.write_text("batch\n")
     with pytest.raises(MisconfigurationException, match="so that the variable names the job's own file"):
         LSFEnvironment()
+
+
+def test_the_first_machine_may_compute_too(hosts: Path) -> None:
+    """Only the first line is for the program that starts the others, and not all that are like it."""
+    hosts.write_text(f"{HERE}\n{HERE}\n{HERE}\nother\nother\n")
+    environment = LSFEnvironment()
+    assert (environment.main_address, environment.node_rank()) == (HERE, 0)
+
+
+def test_a_run_is_known_by_its_job(hosts: Path) -> None:
+    assert LSFEnvironment().run_id() == "71234"

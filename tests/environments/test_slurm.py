@@ -158,3 +158,18 @@ def test_the_signal_of_the_queue() -> None:
 def test_a_signal_that_nobody_hears(number: Any) -> None:
     with pytest.raises(MisconfigurationException, match=r"(?s)that a process can hear.*requeue_signal=signal.SIGUSR1"):
         SLURMEnvironment(requeue_signal=number)
+
+
+def test_steps_of_a_job_meet_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a port and a name of its own; jobs have, too."""
+    job = SLURMEnvironment()
+    ports, runs = set(), set()
+    for number in ("1234567", "1234568", "1234569"):
+        for step in ("", "0", "1", "2", "4294967290"):
+            monkeypatch.setenv("SLURM_JOB_ID", number)
+            monkeypatch.setenv("SLURM_STEP_ID", step)
+            monkeypatch.delenv("MASTER_PORT", raising=False)
+            ports.add(job.main_port)
+            runs.add(job.run_id())
+    assert len(ports) == 3 * 4  # the first step has the port of a job of one
+    assert len(runs) == 3 * 5 and all(15000 <= port < 25000 for port in ports)

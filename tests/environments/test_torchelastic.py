@@ -52,7 +52,7 @@ def test_variables_that_are_not_there(
 ) -> None:
     monkeypatch.setenv(name, value)
     read = {"WORLD_SIZE": "world_size", "RANK": "global_rank", "LOCAL_RANK": "local_rank"}[name]
-    with pytest.raises(MisconfigurationException, match="Start the program with `torchrun`, or leave"):
+    with pytest.raises(MisconfigurationException, match="Start the program with `torchrun`, or choose another"):
         getattr(environment, read)()
 
 

@@ -307,8 +307,14 @@ def test_mistakes() -> None:
     def many(self: Pair, batch: Any, batch_idx: int) -> Any:
         return {"d": self.discriminator(batch[0])}
 
-    with pytest.raises(MisconfigurationException, match=r"Reduce it over the batch: `loss.mean\(\)`"):
+    with pytest.raises(MisconfigurationException, match=r"(?s)loss for 'd': a tensor.*over the batch: `loss.mean\(\)`"):
         run(many)
+
+    def without_graph(self: Pair, batch: Any, batch_idx: int) -> Any:
+        return {"d": self.losses(batch[0])["d"], "g": torch.ones(())}
+
+    with pytest.raises(MisconfigurationException, match=r"(?s)loss for 'g': a tensor.*Compute it from the model's out"):
+        run(without_graph)
 
     with pytest.raises(MisconfigurationException, match=r"Hand everything on: `def backward\(self, loss, \*args"):
         run(Pair.training_step, backward=lambda self, loss: loss.backward())

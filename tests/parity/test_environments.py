@@ -111,3 +111,22 @@ def test_who_is_the_first_at_import(lightning: ModuleType, variables: dict[str, 
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
         said.append(done.stdout)
     assert said[0] == said[1]
+
+
+def test_steps_of_a_job(lightning: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 91. Two steps of one job, of which each has two processes: four processes that meet in pairs."""
+
+    def ports(find: Any) -> list[int]:
+        found = []
+        for step in ("0", "1"):
+            before = dict(os.environ)
+            monkeypatch.setenv("SLURM_STEP_ID", step)
+            found.append(find().main_port)
+            os.environ.clear()
+            os.environ.update(before)
+        return found
+
+    for name, value in SHOWN["SLURMEnvironment"].items():
+        monkeypatch.setenv(name, value)
+    assert ports(lambda: theirs_found(lightning)) == [19567, 19567]
+    assert ports(detect) == [19567, 20576]

@@ -6,12 +6,8 @@ import os
 import socket
 
 from fulmen.environments.cluster_environment import ClusterEnvironment
-from fulmen.environments.started import check_count
-from fulmen.environments.variables import number
 from fulmen.utilities.exceptions import MisconfiguredValue
 from fulmen.utilities.rank_zero import rank_zero_only
-
-_WHERE = "LightningEnvironment", "Set it to a free port of the first machine"
 
 
 class LightningEnvironment(ClusterEnvironment):
@@ -38,8 +34,12 @@ class LightningEnvironment(ClusterEnvironment):
     @property
     def main_port(self) -> int:
         if self._port is None:
-            given = os.environ.get("MASTER_PORT")
-            self._port = find_free_network_port() if given is None else number("MASTER_PORT", *_WHERE)
+            if "MASTER_PORT" in os.environ:
+                from fulmen.environments.variables import number
+
+                self._port = number("MASTER_PORT", "LightningEnvironment", "Set it to a free port of the first machine")
+            else:
+                self._port = find_free_network_port()
         return self._port
 
     @staticmethod
@@ -78,6 +78,8 @@ class LightningEnvironment(ClusterEnvironment):
         """
         if num_devices * num_nodes == 1:
             return
+        from fulmen.environments.started import check_count  # one process has no use for it
+
         check_count(num_devices)
         for variable, rank, flag, count in (
             ("LOCAL_RANK", self.local_rank(), "devices", num_devices),
