@@ -129,3 +129,25 @@ def test_tensorrt_compiles_and_saves(net: Net, ir: str, monkeypatch: pytest.Monk
     assert torch.equal(kwargs["inputs"][0], X)
     assert Path("net.ts").exists() == (ir == "ts")
     assert (calls.get("save", {}).get("output_format") == "exported_program") == (ir == "dynamo")
+
+
+@pytest.mark.parametrize("method", ["script", "trace"])
+@pytest.mark.parametrize("attached", [False, True])
+def test_modules_inside_of_a_module_go_to_torchscript(method: str, attached: bool) -> None:
+    """torch asks each of them for its trainer, which not all have."""
+
+    class Outer(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.chain = Net(), nn.Sequential(Net())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x) + self.chain(x)
+
+    outer = Outer()
+    if attached:
+        outer.trainer = Unscriptable()  # type: ignore[assignment]
+    x = torch.ones(1, 3)
+    scripted = to_torchscript(outer, method=method, example_inputs=x)
+    assert torch.equal(scripted(x), outer.eval()(x))
+    assert (outer.inner._trainer is not None) == attached

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
 import torch
-from tests.runs import Net, data, fit
+from tests.runs import QUIET, Net, data, fit
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
+from fulmen.core.module import LightningModule
 from fulmen.loggers.csv_logs import CSVLogger
+from fulmen.trainer.trainer import Trainer
+from fulmen.tuner.tuning import Tuner
 from fulmen.utilities.exceptions import MisconfigurationException
 
 VIEWS: dict[str, Any] = {
@@ -69,3 +76,53 @@ def test_on_gpu_says_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     net = Net()
     net._device = torch.device("cuda", 0)
     assert net.on_gpu
+
+
+class Inner(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 1)
+        self.metric = MeanMetric()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x)
+        if self._trainer is not None and self.trainer.training:
+            self.metric.update(out.detach())
+            self.log("inner", self.metric, on_step=False, on_epoch=True)
+            self.log("inner_sum", out.sum().detach(), on_epoch=True)
+        return out
+
+
+class Outer(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.chain = Inner(), nn.Sequential(nn.ReLU(), Inner())
+        self.inner.deeper = LightningModule()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        assert all(part.trainer is self.trainer for part in (self.inner, self.inner.deeper, self.chain[1]))
+        assert (self.inner.global_step, self.inner.loggers) == (self.global_step, self.loggers)
+        loss: Tensor = super().training_step(batch, batch_idx) + self.inner(torch.ones(4, 2)).mean()
+        return loss
+
+
+def test_modules_inside_of_a_module_take_part_in_its_run() -> None:
+    """They know the Trainer, and what they log is logged."""
+    outer = Outer()
+    trainer = fit(outer, data(2), max_epochs=1)
+    assert outer.inner.trainer is trainer
+    assert {"inner", "inner_sum", "inner_sum_epoch"} <= set(trainer.callback_metrics)
+    again = fit(outer, data(2), max_epochs=1)
+    assert outer.chain[1].trainer is again
+    for part in (copy.deepcopy(outer.inner), pickle.loads(pickle.dumps(outer)).inner):
+        assert part._trainer is None and part._logbook is None
+    outer.trainer = None
+    assert outer.inner.deeper._trainer is None
+
+
+def test_what_modules_inside_log_in_a_trial_goes_nowhere() -> None:
+    outer = Outer()
+    trainer = Trainer(**QUIET)
+    Tuner(trainer).lr_find(outer, data(30), num_training=5, update_attr=False)
+    assert not trainer.callback_metrics
+    assert outer.inner._logbook is trainer.logbook

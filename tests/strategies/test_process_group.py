@@ -7,16 +7,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import torch.distributed as dist
 
+from fulmen.environments.lightning import LightningEnvironment
 from fulmen.strategies import process_group
 from fulmen.strategies.peers import liveness
 from fulmen.strategies.peers.board import Board
 from fulmen.strategies.peers.liveness import this_process
 
+SOME = timedelta(seconds=30)
 BROKEN = RuntimeError("Connection closed by peer [127.0.0.1]:1")
 
 
@@ -90,3 +93,24 @@ def test_it_is_silent_where_nobody_can_hear_it(group: Any, case: str, monkeypatc
         monkeypatch.setattr(process_group, "_store", None)
     process_group._say_that_it_ends(pid, rank)
     assert not group[0].check(["fulmen/2/log"])
+
+
+def test_a_group_that_somebody_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made again at the same place; at another one, other processes meet."""
+    places = iter((29611, 29611, 29612))
+    groups = []
+    for name, value in (("_store", None), ("_joined", 0), ("_place", None), ("_runs", 0)):
+        monkeypatch.setattr(process_group, name, value)
+    monkeypatch.setattr(process_group, "members", {})
+    for variable in ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"):
+        monkeypatch.delenv(variable, raising=False)
+    for port in places:
+        monkeypatch.setenv("MASTER_PORT", str(port))
+        process_group.meet(LightningEnvironment(), 0, 1, SOME, 0.0)
+        groups.append(process_group._store)
+        process_group.join_group("gloo", 0, 1, SOME)
+        process_group.store_of_run().set("news", "old")
+        dist.destroy_process_group()
+    assert groups[0] is groups[1] is not groups[2]
+    assert process_group._runs == 1 and groups[2].check(["fulmen/1/news"])
+    process_group.leave_group()

@@ -180,7 +180,7 @@ PRESENT: dict[str, dict[str, str]] = {
     "utilities.distributed": {
         "compat.absent": "DistributedSamplerWrapper",
         "compat.gone": "_sync_ddp_if_available=sync_ddp_if_available",
-        "compat.odds": "_distributed_is_initialized _gather_all_tensors=gather_all_tensors",
+        "compat.odds": "ReduceOp _distributed_is_initialized _gather_all_tensors=gather_all_tensors",
     },
     "utilities.enums": {},
     "utilities.exceptions": {},

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import torch
 
+from fulmen.core.run_state import parts_of
 from fulmen.utilities.exceptions import MisconfiguredValue
 from fulmen.utilities.imports import require
 from fulmen.utilities.suggest import did_you_mean
@@ -165,17 +166,22 @@ class _NoTrainer:
     print = staticmethod(print)
 
 
+_RUN = ("_trainer", "_fabric", "_logbook")
+
+
 @contextmanager
 def _standalone(module: LightningModule) -> Iterator[None]:
     """Takes a module out of its run, in evaluation mode and without gradients, and puts it back as it was."""
     modes = [(child, child.training) for child in module.modules()]
-    run = {name: vars(module).get(name) for name in ("_trainer", "_fabric", "_logbook")}
-    vars(module).update({**dict.fromkeys(run), "_trainer": _NoTrainer()})
+    runs = [(part, {name: vars(part).get(name) for name in _RUN}) for part in parts_of(module)]
+    for part, run in runs:
+        vars(part).update({**dict.fromkeys(run), "_trainer": _NoTrainer()})
     module.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        vars(module).update(run)
+        for part, run in runs:
+            vars(part).update(run)
         for child, training in modes:
             child.training = training

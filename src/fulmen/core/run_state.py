@@ -10,6 +10,15 @@ if TYPE_CHECKING:
     from fulmen.trainer.trainer import Trainer
 
 
+def parts_of(module: Any) -> list[Any]:
+    """A module and those inside of it that take part in its run as it does.
+
+    Args:
+        module: A module.
+    """
+    return [part for part in module.modules() if isinstance(part, RunStateMixin)]
+
+
 class RunStateMixin:
     """Views of the Trainer; each has a sensible value where there is none."""
 
@@ -37,7 +46,8 @@ class RunStateMixin:
 
     @trainer.setter
     def trainer(self, trainer: Trainer | None) -> None:
-        self._trainer = trainer
+        for part in parts_of(self):
+            part._trainer = trainer
 
     @property
     def fabric(self) -> Any:

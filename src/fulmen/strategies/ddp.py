@@ -120,11 +120,13 @@ class DDPStrategy(ParallelStrategy):
             from fulmen.strategies.launchers.main_guard import check_main_guard
 
             check_main_guard()
-        if self._launcher is None and not self.cluster_environment.creates_processes_externally:
+        return super().launcher
+
+    def _configure_launcher(self) -> None:
+        if not self.cluster_environment.creates_processes_externally:
             from fulmen.strategies.launchers.chosen import launcher_of
 
             self._launcher = launcher_of(self, self._start_method)
-        return self._launcher
 
     @property
     def process_group_backend(self) -> str | None:

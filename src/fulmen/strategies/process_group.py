@@ -29,6 +29,8 @@ distributed: Any = torch.distributed  # it names what it has in ways that type c
 _store: Any = None
 _runs = 0
 _given_up = False
+_place: tuple[str, int] | None = None  # where the processes have met
+_joined = 0  # how often they have become a group there
 _connections: dict[int, int] = {}  # those that joining has made
 # Seconds: how long the host of the store waits for others to leave; how long a process may take to end after it has
 # closed its connections.
@@ -58,22 +60,32 @@ def meet(
     Raises:
         MisconfiguredRun: If the others do not come, are of another run, or one of this group has failed.
     """
-    global _store
+    global _store, _place
     if _given_up:
         raise MisconfiguredRun(
             "A run has failed on one of several processes, and those that are left are no group any more.",
             fix="Let the error end the program, and start it again; "
             '`trainer.fit(model, ckpt_path="last")` goes on from the last checkpoint.',
         )
+    if _joined and not distributed.is_initialized() and _place != (environment.main_address, environment.main_port):
+        _start_anew()
     if distributed.is_initialized() or _store is not None:
         return
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
-    place = environment.main_address, environment.main_port
-    meeting = Meeting(*place, rank, world_size, report_after, ended, environment.run_id())
+    _place = environment.main_address, environment.main_port
+    meeting = Meeting(*_place, rank, world_size, report_after, ended, environment.run_id())
     store = meeting.store(timeout)
     members.update(meeting.wait_for_all(store, timeout))
     store.set_timeout(timeout)
     _store = store
+
+
+def _start_anew() -> None:
+    """Forgets a group that somebody else has left, who has then started other processes that meet elsewhere."""
+    global _store, _runs, _joined
+    _store, _runs, _joined = None, 0, 0
+    members.clear()
+    _connections.clear()
 
 
 def join_group(backend: str, rank: int, world_size: int, timeout: timedelta) -> None:
@@ -85,13 +97,15 @@ def join_group(backend: str, rank: int, world_size: int, timeout: timedelta) -> 
         world_size: The number of processes.
         timeout: How long a collective may take.
     """
+    global _joined
     if distributed.is_initialized():
         return
-    inner = distributed.PrefixStore("default_pg", _store)
+    inner = distributed.PrefixStore(f"default_pg/{_joined}", _store)
     before = sockets()
     distributed.init_process_group(backend, store=inner, rank=rank, world_size=world_size, timeout=timeout)
     if backend == "gloo":
         _connections.update({one: inode for one, inode in sockets().items() if before.get(one) != inode})
+    _joined += 1
     atexit.register(leave_group)
     atexit.register(_say_that_it_ends, os.getpid(), rank)  # before the group is left
 

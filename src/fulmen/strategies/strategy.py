@@ -126,7 +126,12 @@ class Strategy(StrategyHooks, ABC):
     @property
     def launcher(self) -> Any:
         """What starts other processes, or None."""
+        if self._launcher is None:
+            self._configure_launcher()
         return self._launcher
+
+    def _configure_launcher(self) -> None:
+        """Puts into ``self._launcher`` what starts the other processes. Libraries override it."""
 
     @property
     @abstractmethod

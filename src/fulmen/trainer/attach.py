@@ -9,6 +9,7 @@ import torch
 from fulmen.callbacks.callback import Callback
 from fulmen.core.datamodule import LightningDataModule
 from fulmen.core.module import LightningModule, overridden
+from fulmen.core.run_state import parts_of
 from fulmen.loops.hook_names import check_names
 from fulmen.loops.signatures import check_signatures
 from fulmen.trainer.parts import checkpoints_last
@@ -83,12 +84,14 @@ def attach_module(trainer: Trainer, module: LightningModule) -> None:
     trainer.companions, module.__dict__["_optimization_kind"] = (), None
     adapt(trainer, module)
     check_signatures(module)
-    previous = module._trainer
-    if previous is not None and previous is not trainer:
-        module._logbook = None
-    module._trainer = trainer
-    module.__dict__["_logbook"] = trainer.logbook
+    give_run(trainer, module)
     trainer.strategy.connect(module)
+
+
+def give_run(trainer: Trainer, module: LightningModule) -> None:
+    """Tells a module, and those inside of it, who runs them and where they log."""
+    for part in parts_of(module):
+        part.__dict__.update(_trainer=trainer, _logbook=trainer.logbook)
 
 
 def attach_data(trainer: Trainer, module: LightningModule, datamodule: Any, loaders: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +22,7 @@ from fulmen.loops.watch import watch_hook
 from fulmen.trainer.attach import attach_callbacks, attach_data, attach_module, check_ready, unwrap
 from fulmen.trainer.ckpt_path import check_checkpoint, find_checkpoint
 from fulmen.trainer.hyper_parameters import log_hyper_parameters
-from fulmen.trainer.launched import start_others
+from fulmen.trainer.launched import own_launch, start_others
 from fulmen.trainer.logging import agree_on_places, begin_logging, end_logging
 from fulmen.trainer.optimizers import set_up_optimizers
 from fulmen.trainer.profiling import begin_profile, end_profile
@@ -91,14 +92,15 @@ def execute(trainer: Trainer, job: Job) -> Any:
         What the loop returns; None for `fit`.
     """
     result: Any = None
-    if trainer.strategy.launcher is not None:
+    launch = None
+    if trainer.strategy.launcher is not None and (launch := own_launch(trainer)) is None:
         over, result = start_others(trainer, job, execute)
         if over:
             return result
-    in_parts = is_run_in_parts(trainer)
+    in_parts = launch is not None or is_run_in_parts(trainer)
     try:
         if in_parts:
-            return first_part(trainer, job)
+            return first_part(trainer, job, launch)
         take_note(trainer, job.fn)
         with backends(trainer):
             begin(trainer, job)
@@ -139,17 +141,24 @@ def is_run_in_parts(trainer: Trainer) -> bool:
     return any(getattr(part, "__module__", None) != INSIDE or hasattr(part, "__wrapped__") for part in parts)
 
 
-def first_part(trainer: Trainer, job: Job) -> Any:
-    """Hands a call of the Trainer to the method that a library knows it by."""
+def first_part(trainer: Trainer, job: Job, launch: Any = None) -> Any:
+    """Hands a call of the Trainer to the method that a library knows it by.
+
+    Args:
+        trainer: The Trainer.
+        job: What was called.
+        launch: What calls that method, where somebody's own launcher does.
+    """
+    part = getattr(trainer, f"_{job.fn.value}_impl")
+    call = part if launch is None else partial(launch, part)
     end, given = (job.datamodule, job.ckpt_path, job.weights_only), job.loaders.get("dataloaders")
     if job.fn == TrainerFn.FITTING:
         loaders = job.loaders["train_dataloaders"], job.loaders["val_dataloaders"]
-        return trainer._fit_impl(job.model, *loaders, *end)
+        return call(job.model, *loaders, *end)
     if job.fn == TrainerFn.PREDICTING:
         returned = trainer.predict_loop.return_predictions
-        return trainer._predict_impl(job.model, given, job.datamodule, returned, *end[1:])
-    part = trainer._validate_impl if job.fn == TrainerFn.VALIDATING else trainer._test_impl
-    return part(job.model, given, job.ckpt_path, True, job.datamodule, job.weights_only)
+        return call(job.model, given, job.datamodule, returned, *end[1:])
+    return call(job.model, given, job.ckpt_path, True, job.datamodule, job.weights_only)
 
 
 @contextmanager

@@ -25,6 +25,18 @@ _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
 _NESTS = frozenset({list, tuple, set, frozenset})
 
 
+def own_launch(trainer: Trainer) -> Any:
+    """How a run is called where a launcher of somebody's own launches it; None where it is one of Fulmen's.
+
+    Args:
+        trainer: The Trainer.
+    """
+    launcher = trainer.strategy.launcher
+    if launcher is None or str(getattr(launcher.launch, "__module__", "")).startswith("fulmen."):
+        return None
+    return partial(launcher.launch, trainer=trainer)
+
+
 def start_others(trainer: Trainer, job: Job, run: Any, keep: bool = True) -> tuple[bool, Any]:
     """Starts the processes that a run needs, where nobody else does.
 

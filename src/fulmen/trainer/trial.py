@@ -21,6 +21,7 @@ from fulmen.loops.logbook import LogBook
 from fulmen.loops.metrics import Metrics
 from fulmen.loops.predict import PredictionLoop
 from fulmen.loops.schedule import LearningRates
+from fulmen.trainer.attach import give_run
 from fulmen.trainer.optimizers import set_up_optimizers
 from fulmen.trainer.signals import Signals
 from fulmen.utilities.combined_loader import CombinedLoader
@@ -165,6 +166,7 @@ class Trial:
             if self._loaded is not None:
                 self._loaded.put_back()
             self._note.put_back()
+            give_run(trainer, trainer.lightning_module)
         if signals.received is not None:
             signals.obey(trainer)
 
@@ -176,7 +178,7 @@ class Trial:
         metrics = Metrics(progress)
         metrics.load_state_dict(trainer.metrics.state_dict())
         metrics.log_every_n_steps = trainer.metrics.log_every_n_steps
-        book = module.__dict__["_logbook"] = LogBook()
+        book = LogBook()
         trainer.__dict__.update(
             state=copy.copy(self.state), progress=progress, metrics=metrics, logbook=book, signals=Signals(),
             should_stop=False, _profiler=None, _callbacks=callbacks, **flags,
@@ -187,6 +189,7 @@ class Trial:
         loop.data.source, loop.validation.data.source = fit.data.source, fit.validation.data.source
         trainer.__dict__["fit_loop"] = loop
         trainer.hooks = Hooks(trainer, module, callbacks, book)
+        give_run(trainer, module)
 
     def _run_loop(self) -> None:
         trainer = self.trainer

@@ -7,15 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from tests.runs import QUIET, Net, data
 from tests.strategies.launchers.processes import CLEAN, gone, pids, program, run, start
 
 from fulmen.environments.lightning import LightningEnvironment
 from fulmen.environments.slurm import SLURMEnvironment
+from fulmen.strategies.ddp import DDPStrategy
 from fulmen.strategies.launchers.launcher import _Launcher
 from fulmen.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from fulmen.strategies.single_device import SingleDeviceStrategy
+from fulmen.trainer.trainer import Trainer
 
 NOTES = """
 launcher.start()  # nothing more
@@ -283,3 +287,39 @@ def test_a_process_that_catches_the_error_keeps_no_other_waiting() -> None:
         "print(type(caught).__name__)\n"
     )
     assert "PeerFailed\n" in run("program.py").stdout
+
+
+class Own(_SubprocessScriptLauncher):
+    """As libraries write one: it is called for each run, and calls the run."""
+
+    calls: ClassVar[list[str]] = []
+
+    def launch(self, function: Any, *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
+        assert trainer.strategy.launcher is self and args[0] is not None
+        self.calls.append(function.__name__)
+        return function(*args, **kwargs)
+
+
+@pytest.mark.parametrize("kind", [DDPStrategy, SingleDeviceStrategy])
+def test_a_launcher_of_somebodys_own(kind: Any) -> None:
+    class Launched(kind):  # type: ignore[misc]
+        def _configure_launcher(self) -> None:
+            self._launcher = Own(self.cluster_environment, 1, 1)
+
+    Own.calls.clear()
+    trainer, net = Trainer(**QUIET, strategy=Launched() if kind is DDPStrategy else Launched("cpu")), Net()
+    net.validation_step = net.test_step = net.predict_step = net.training_step  # type: ignore[method-assign]
+    trainer.fit(net, data(), data())
+    assert trainer.global_step == 2
+    trainer.validate(net, data(), verbose=False)
+    trainer.test(net, data(), verbose=False)
+    assert len(trainer.predict(net, data()) or []) == 2
+    assert Own.calls == ["_fit_impl", "_validate_impl", "_test_impl", "_predict_impl"]
+
+
+def test_a_launcher_starts_its_processes_once() -> None:
+    launcher = _SubprocessScriptLauncher(LightningEnvironment(), 2, 1)
+    launcher.procs.append(subprocess.Popen(["true"]))
+    launcher.procs[0].wait()
+    with pytest.raises(RuntimeError, match=r"(?s)1 that it has started.*make another strategy"):
+        launcher._check_can_spawn_children()

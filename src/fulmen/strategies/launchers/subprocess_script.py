@@ -18,6 +18,7 @@ from fulmen.strategies.launchers.command import began_in, own_command
 from fulmen.strategies.launchers.launcher import _Launcher
 from fulmen.strategies.launchers.meeting import divide_threads, meeting
 from fulmen.utilities import parent
+from fulmen.utilities.exceptions import MisconfiguredRun
 
 # Seconds: how often children are looked at; how long a run goes on whose child has died, where nobody attends to it;
 # how long this process waits for the others when it ends, well or badly, and for those that were told to end.
@@ -87,6 +88,13 @@ class _SubprocessScriptLauncher(_Launcher):
         if self.cluster_environment.creates_processes_externally:
             check_count(self.num_processes)
             return
+        self._call_children_scripts()
+        if self.procs:
+            threading.Thread(target=self._watch, name="fulmen-launcher", daemon=True).start()
+
+    def _call_children_scripts(self) -> None:
+        """Starts the processes, with the variables by which all find each other. Libraries override it."""
+        self._check_can_spawn_children()
         command = own_command() if self.num_processes > 1 else []
         variables = meeting(self.cluster_environment, self.num_processes, self.num_nodes)
         divide_threads(self.num_processes)
@@ -97,8 +105,16 @@ class _SubprocessScriptLauncher(_Launcher):
         for local_rank in range(1, self.num_processes):
             told = {"LOCAL_RANK": str(local_rank), parent.VARIABLE: str(self._owner)}
             self.procs.append(subprocess.Popen(command, env={**os.environ, **told}, cwd=began_in()))
+
+    def _check_can_spawn_children(self) -> None:
+        """Raises if this launcher has started its processes before."""
         if self.procs:
-            threading.Thread(target=self._watch, name="fulmen-launcher", daemon=True).start()
+            raise MisconfiguredRun(
+                "A launcher starts its processes once.",
+                got=f"{len(self.procs)} that it has started",
+                fix="Take away what says that they are there (`LOCAL_RANK` in the environment) only together with the "
+                "launcher: make another strategy for another run.",
+            )
 
     def dead(self) -> list[tuple[int, int]]:
         """The processes that have ended, each with its local rank and its exit code (a signal's number, negative)."""
