@@ -82,10 +82,12 @@ def judge(
         old: Whether old names are rewritten, too.
     """
     statements = m.findall(tree, m.Import() | m.ImportFrom())
-    paths = {id(one) for statement in statements for one in m.findall(statement, m.Attribute())}
+    nodes = m.findall(tree, m.Attribute())
+    parts = {id(one) for statement in statements for one in m.findall(statement, m.Attribute())}
+    parts |= {id(node.value) for node in nodes if isinstance(node, cst.Attribute)}
     uses: dict[str, set[str]] = {}
-    for node in m.findall(tree, m.Attribute()):
-        full = meaning(node) if id(node) not in paths else None
+    for node in nodes:
+        full = meaning(node) if id(node) not in parts else None
         if full is not None and below_root(full) is not None:
             uses.setdefault((get_full_name_for_node(node) or "").partition(".")[0], set()).add(full)
     quoted = " ".join(
