@@ -53,6 +53,8 @@ STAYS = {
     "import lightning as L\nL.Fabric()": "Fulmen has no `Fabric`",
     "import lightning\nlightning.fabric.Fabric\nlightning.pytorch.Trainer": "Fulmen has no `fabric.Fabric`",
     "import pytorch_lightning as pl\npl.metrics.F1": "Fulmen has no `metrics.F1`",
+    "import pytorch_lightning as pl\npl.utilities.rank_zero.rank_zero_only":
+        "write `from pytorch_lightning.utilities.rank_zero import rank_zero_only`",
     "import lightning.app as app": "Fulmen has no `app`",
     "from lightning.app import LightningApp": "Fulmen has no `app.LightningApp`",
     "from lightning.app import *": "Fulmen has no `app`",

@@ -54,7 +54,12 @@ def lacks(name: str, imported: bool = True, moves: bool = True) -> str | None:
     parts = inner.split(".")
     if moves and any(".".join(parts[:end]) in table.MOVED for end in range(1, len(parts) + 1)):
         return None
-    return None if is_there(inner, imported) else f"stays: Fulmen has no `{inner}`"
+    if is_there(inner, imported):
+        return None
+    module, _, last = inner.rpartition(".")
+    if not imported and module and is_there(inner):
+        return f"stays: `import fulmen` does not reach `{inner}`: write `from {name[: -len(last) - 1]} import {last}`"
+    return f"stays: Fulmen has no `{inner}`"
 
 
 @dataclass
