@@ -110,7 +110,7 @@ def judge(
             whys.append(f"stays, and so does every import that binds `{local}`: write `import {name} as ...`")
         if name == "lightning":
             if any(one.startswith(_WHOLE) for one in others) or re.search(rf"\b{local}\.pytorch\b", quoted):
-                whys.append(f"stays: `{local}.pytorch` is written elsewhere, too")
+                whys.append(f"stays: `{local}.pytorch` is written in a string or another file, too")
             if any(one.startswith(_WHOLE) for one in uses.get(local, ())):
                 made.shortened.add(local)
         for why in filter(None, whys):
