@@ -196,6 +196,19 @@ def test_a_notebook_keeps_its_layout(layout: dict[str, Any], end: str, tmp_path:
     assert path.read_bytes().decode() == text.replace("gpus=0", 'accelerator=\\"cpu\\"')
 
 
+def test_a_notebook_that_is_laid_out_by_hand_keeps_that(tmp_path: Path) -> None:
+    """Also where lines are added, and where a source stands twice."""
+    lines = [r'"from fulmen import Trainer\n"', r'"Trainer(gpus=0, progress_bar_refresh_rate=5)"']
+    cells = [f'{{"cell_type": "code", "source": [{gap.join(lines)}]}}' for gap in (", ", ",\n\t", ", ")]
+    path = tmp_path / "n.ipynb"
+    path.write_text('{"nbformat": 4, "x": 1e-05,\n "cells":[' + ",\n  ".join(cells) + " ] }")
+    assert run(path, "--write") == 0
+    made = path.read_text()
+    new = r'"Trainer(accelerator=\"cpu\", callbacks=[TQDMProgressBar(refresh_rate=5)])"'
+    assert made.startswith('{"nbformat": 4, "x": 1e-05,\n "cells":[{') and made.endswith("]} ] }")
+    assert made.count(new) == 3 and f",\n\t{new}" in made and "import TQDMProgressBar" in made
+
+
 def test_configurations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = """\
 # gpus: 3

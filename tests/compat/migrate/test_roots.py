@@ -59,7 +59,8 @@ STAYS = {
     "from lightning.app import LightningApp": "Fulmen has no `app.LightningApp`",
     "from lightning.app import *": "Fulmen has no `app`",
     "from lightning import pytorch as pl\npl.nothing": "Fulmen has no `nothing`",
-    "import lightning as L\ndef f(t: 'L.pytorch.Trainer'): ...\nL.pytorch.Trainer": "is written in a string or another file, too",
+    "import lightning as L\ndef f(t: 'L.pytorch.Trainer'): ...\nL.pytorch.Trainer":
+        "is written in a string or another file, too",
     "import pytorch_lightning\nimport pytorch_lightning.callbacks\npytorch_lightning.callbacks.Timer":
         "write `import pytorch_lightning.callbacks as ...`",
     "def f():\n    import lightning.pytorch\nimport lightning": "write `import lightning.pytorch as ...`",

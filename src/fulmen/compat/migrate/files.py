@@ -59,12 +59,33 @@ class Source:
                 lines = cells.setdefault(int(line.removeprefix(_CELL)), [])
             else:
                 lines.append(re.sub(rf"^(\s*)(?:pass  )?{_MAGIC}", r"\1", line))
+        changed: list[tuple[Any, Any]] = []
         for number, lines in cells.items():
             cell = self.notebook["cells"][number - 1]
             new = "".join(lines).removesuffix("\n")
             if new != "".join(cell["source"]):
-                cell["source"] = new if isinstance(cell["source"], str) else new.splitlines(keepends=True)
-        return _as_before(self.notebook, self.raw)
+                before = cell["source"]
+                cell["source"] = new if isinstance(before, str) else new.splitlines(keepends=True)
+                changed.append((before, cell["source"]))
+        spliced = _spliced(self.raw, changed)
+        return spliced if json.loads(spliced) == self.notebook else _as_before(self.notebook, self.raw)
+
+
+def _spliced(raw: str, changed: list[tuple[Any, Any]]) -> str:
+    """The text of a notebook with other sources, where they are found as they are written most often."""
+    for old, new in changed:
+        before, after = (
+            [json.dumps(one, ensure_ascii=raw.isascii()) for one in ([source] if isinstance(source, str) else source)]
+            for source in (old, new)
+        )
+        found = re.search(r"\s*,\s*".join(map(re.escape, before)), raw)
+        if found is None:
+            continue
+        head = raw[: found.start()]
+        gap = re.match(r"\s*,\s*", found[0][len(before[0]) :])
+        comma = gap[0] if gap else f",{head[len(head.rstrip()) :] or ' '}"
+        raw = head + comma.join(after) + raw[found.end() :]
+    return raw
 
 
 def _as_before(notebook: Any, raw: str) -> str:
