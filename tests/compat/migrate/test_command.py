@@ -171,6 +171,44 @@ def test_notebooks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert made[4] == ["trainer.fit(model, train_dataloaders=data)"]
 
 
+NOTEBOOK_LAYOUTS: list[dict[str, Any]] = [
+    {"indent": 1, "ensure_ascii": False}, {"indent": 4}, {"indent": "\t", "ensure_ascii": False}, {},
+    {"separators": (",", ":")},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", NOTEBOOK_LAYOUTS)
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_notebook_keeps_its_layout(layout: dict[str, Any], end: str, tmp_path: Path) -> None:
+    """And each cell its form: one string or a list of lines."""
+    code: list[Any] = [
+        "import fulmen\nfulmen.Trainer(gpus=0)  # ü\n",
+        ["fulmen.Trainer(\n", "gpus=0)"],
+        "1\n",
+        ["2\n"],
+        [],
+    ]
+    cells = [{"cell_type": "code", "metadata": {}, "source": source} for source in code]
+    text = json.dumps({"nbformat": 4, "cells": cells}, **layout).replace("\n", end or "\n") + end
+    path = tmp_path / "n.ipynb"
+    path.write_bytes(text.encode())
+    assert run(path, "--write") == 0
+    assert path.read_bytes().decode() == text.replace("gpus=0", 'accelerator=\\"cpu\\"')
+
+
+def test_a_notebook_that_is_laid_out_by_hand_keeps_that(tmp_path: Path) -> None:
+    """Also where lines are added, and where a source stands twice."""
+    lines = [r'"from fulmen import Trainer\n"', r'"Trainer(gpus=0, progress_bar_refresh_rate=5)"']
+    cells = [f'{{"cell_type": "code", "source": [{gap.join(lines)}]}}' for gap in (", ", ",\n\t", ", ")]
+    path = tmp_path / "n.ipynb"
+    path.write_text('{"nbformat": 4, "x": 1e-05,\n "cells":[' + ",\n  ".join(cells) + " ] }")
+    assert run(path, "--write") == 0
+    made = path.read_text()
+    new = r'"Trainer(accelerator=\"cpu\", callbacks=[TQDMProgressBar(refresh_rate=5)])"'
+    assert made.startswith('{"nbformat": 4, "x": 1e-05,\n "cells":[{') and made.endswith("]} ] }")
+    assert made.count(new) == 3 and f",\n\t{new}" in made and "import TQDMProgressBar" in made
+
+
 def test_configurations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = """\
 # gpus: 3
@@ -233,6 +271,19 @@ def test_a_link_and_the_rights_of_a_file_stay(tmp_path: Path) -> None:
     assert run(folder / "link.py", "--write") == 0
     assert (folder / "link.py").is_symlink() and (folder / "real.py").stat().st_mode & 0o777 == 0o755
     assert 'accelerator="cpu"' in (folder / "real.py").read_text()
+
+
+def test_a_file_outside_of_the_folder_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "import fulmen\nfulmen.Trainer(gpus=0)\n"
+    folder = lay_out(tmp_path, {"other/real.py": text, "mine/own.py": text}) / "mine"
+    (folder / "link.py").symlink_to(tmp_path / "other" / "real.py")
+    (folder / "near.py").symlink_to("own.py")
+    assert run(folder, "--write") == 1
+    said = capsys.readouterr()
+    assert f"{folder / 'link.py'}: is not written" in said.err and "1 left to you" in said.out
+    assert (tmp_path / "other" / "real.py").read_text() == text
+    assert 'accelerator="cpu"' in (folder / "own.py").read_text() and (folder / "near.py").is_symlink()
+    assert run(folder, tmp_path / "other", "--write") == 0
 
 
 def test_without_libcst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

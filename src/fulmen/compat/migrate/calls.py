@@ -49,13 +49,17 @@ class Calls(cst.CSTTransformer):
         def imported(self, node: cst.CSTNode) -> str | None: ...
         def own_names(self) -> set[str]: ...
         def is_trainer(self, node: cst.BaseExpression) -> bool: ...
+        def base(self) -> cst.BaseExpression | None: ...
 
     def change_call(self, original_node: cst.Call, updated_node: cst.Call) -> Any:
         """Brings a call up to date."""
         name = self.imported(original_node.func)
         local = name or get_full_name_for_node(original_node.func) or ""
         if self._kind_of(local) == "trainer":
-            return self._trainer(original_node, updated_node)
+            return self._trainer(original_node, updated_node, original_node.func)
+        base = self.base()
+        if base is not None and self.kind == "trainer" and _is_super_init(original_node.func):
+            return self._trainer(original_node, updated_node, base)
         if name is not None:
             inner = below_root(name)
             if inner and inner.startswith("callbacks.") and inner.endswith((".ModelCheckpoint", ".EarlyStopping")):
@@ -72,17 +76,27 @@ class Calls(cst.CSTTransformer):
     def _kind_of(self, name: str) -> str | None:
         return self.project.kind(self.path, name) if name else None
 
-    def _trainer(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
+    def _trainer(self, original_node: cst.Call, updated_node: cst.Call, func: cst.BaseExpression) -> cst.Call:
+        """Brings the arguments of a Trainer up to date.
+
+        Args:
+            original_node: The call.
+            updated_node: What has become of it.
+            func: Its class; one with an ``__init__`` of its own may do anything with what it is given.
+        """
         arguments = Arguments(updated_node.args)
         needed: list[tuple[str, str]] = []
-        flags = Flags(arguments, lambda name, text: self._callback(original_node.func, name, text, needed))
+        flags = Flags(arguments, lambda name, text: self._callback(func, name, text, needed))
+        own = self.project.own_flags(self.path, self.imported(func) or get_full_name_for_node(func) or "")
         for flag in flags.found():
+            if own is not None and flag in own:
+                continue
             where = Arguments(original_node.args).get(flag)
             assert where is not None
             if arguments.get(flag) is None:  # another flag's rewriting took it along
                 self.note(where, flag, table.TRAINER_FLAGS[flag], True)
                 continue
-            if arguments.starred:
+            if arguments.starred or own is not None:
                 safe = False
             elif flag == "resume_from_checkpoint" and self.place(original_node) in self.file.moved:
                 safe = arguments.remove(flag)
@@ -96,13 +110,18 @@ class Calls(cst.CSTTransformer):
             self.note(where, flag, table.TRAINER_FLAGS[flag], safe)
         for arg in original_node.args:
             if arg.star == "**":
-                for key, (line, column) in self.file.settings(get_full_name_for_node(arg.value) or ""):
-                    if key in table.TRAINER_FLAGS and key not in _TODAY:
-                        self.findings.append(Finding(self.path, line, column, key, table.TRAINER_FLAGS[key]))
-                for node, key in _keys(arg.value):
-                    if key in table.TRAINER_FLAGS and key not in _TODAY:
-                        self.note(node, key, table.TRAINER_FLAGS[key])
+                self._settings(arg.value, own or set())
         return updated_node.with_changes(args=arguments.args)
+
+    def _settings(self, node: cst.BaseExpression, own: set[str]) -> None:
+        """Names what is old in a dictionary of arguments."""
+        known = {*own, *_TODAY}
+        for key, (line, column) in self.file.settings(get_full_name_for_node(node) or ""):
+            if key in table.TRAINER_FLAGS and key not in known:
+                self.findings.append(Finding(self.path, line, column, key, table.TRAINER_FLAGS[key]))
+        for one, key in _keys(node):
+            if key in table.TRAINER_FLAGS and key not in known:
+                self.note(one, key, table.TRAINER_FLAGS[key])
 
     def _callback(self, func: cst.BaseExpression, name: str, text: str, needed: list[tuple[str, str]]) -> Any:
         """The call of a callback of Lightning's, reached as the Trainer is."""
@@ -174,6 +193,10 @@ def _keys(node: cst.BaseExpression) -> Iterator[tuple[cst.CSTNode, str]]:
         for arg in node.args:
             if arg.keyword is not None:
                 yield arg, arg.keyword.value
+
+
+def _is_super_init(node: cst.BaseExpression) -> bool:
+    return isinstance(node, cst.Attribute) and node.attr.value == "__init__" and _is_super(node.value)
 
 
 def _is_super(node: cst.BaseExpression) -> bool:

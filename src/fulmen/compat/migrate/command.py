@@ -37,6 +37,9 @@ def command(words: Sequence[str]) -> None:
     for finding in found:
         print(finding)
     if options.write:
+        for path in [path for path in new if not files.lies_within(Path(path), options.path)]:
+            print(f"{path}: is not written: it is a link to a file outside of what was passed", file=sys.stderr)
+            del new[path]
         for path, content in new.items():
             write(Path(path), content)
         left, _, _ = look(options.path, options.imports, options.version == "1.x")
@@ -88,6 +91,8 @@ def look(
         if name not in project.files or not _may_be_of_interest(source.text, project, name):
             continue
         notes, text = rewrite(project, name, source.text, roots, old)
+        if old:
+            notes += [_unjudged(name, module, place) for module, place in project.unjudged(name)]
         found += map(source.placed, notes)
         text = _settled(project, name, text, roots, old) if text != source.text else text
         if text != source.text:
@@ -109,7 +114,14 @@ def _settled(project: Project, name: str, text: str, roots: bool, old: bool) -> 
 def _may_be_of_interest(text: str, project: Project, name: str) -> bool:
     words = ("lightning", "torchmetrics", "fulmen")
     file = project.files[name]
-    return bool(file.kinds or file.mixed) or any(word in text for word in words)
+    if file.kinds or file.mixed or file.unknown or any(word in text for word in words):
+        return True
+    return any(project.kind(name, full) is not None for full in file.imports.values())
+
+
+def _unjudged(name: str, module: str, place: tuple[int, int]) -> Finding:
+    remedy = "the file cannot be judged for what comes from there: pass that module's file, too, or import by name"
+    return Finding(name, *place, f"from {module} import *", remedy)
 
 
 def write(path: Path, content: str) -> None:

@@ -31,11 +31,13 @@ class Source:
         path: Where it lies.
         text: Its program.
         notebook: The content of a notebook.
+        raw: The text of a notebook.
     """
 
     path: str
     text: str
     notebook: Any = None
+    raw: str = ""
 
     def placed(self, finding: Finding) -> Finding:
         """Says of a finding in which cell it is."""
@@ -57,12 +59,47 @@ class Source:
                 lines = cells.setdefault(int(line.removeprefix(_CELL)), [])
             else:
                 lines.append(re.sub(rf"^(\s*)(?:pass  )?{_MAGIC}", r"\1", line))
+        changed: list[tuple[Any, Any]] = []
         for number, lines in cells.items():
             cell = self.notebook["cells"][number - 1]
             new = "".join(lines).removesuffix("\n")
-            if new != "".join(cell["source"]).removesuffix("\n"):
-                cell["source"] = new.splitlines(keepends=True)
-        return json.dumps(self.notebook, indent=1, ensure_ascii=False) + "\n"
+            if new != "".join(cell["source"]):
+                before = cell["source"]
+                cell["source"] = new if isinstance(before, str) else new.splitlines(keepends=True)
+                changed.append((before, cell["source"]))
+        spliced = _spliced(self.raw, changed)
+        return spliced if json.loads(spliced) == self.notebook else _as_before(self.notebook, self.raw)
+
+
+def _spliced(raw: str, changed: list[tuple[Any, Any]]) -> str:
+    """The text of a notebook with other sources, where they are found as they are written most often."""
+    for old, new in changed:
+        before, after = (
+            [json.dumps(one, ensure_ascii=raw.isascii()) for one in ([source] if isinstance(source, str) else source)]
+            for source in (old, new)
+        )
+        found = re.search(r"\s*,\s*".join(map(re.escape, before)), raw)
+        if found is None:
+            continue
+        head = raw[: found.start()]
+        gap = re.match(r"\s*,\s*", found[0][len(before[0]) :])
+        comma = gap[0] if gap else f",{head[len(head.rstrip()) :] or ' '}"
+        raw = head + comma.join(after) + raw[found.end() :]
+    return raw
+
+
+def _as_before(notebook: Any, raw: str) -> str:
+    """A notebook as JSON, laid out as its file is."""
+    body = raw.rstrip()
+    indent = re.match(r"\s*\{\r?\n([ \t]*)", raw)
+    spaced = '": ' in body.partition("[")[0]
+    made = json.dumps(
+        notebook,
+        indent=indent[1] if indent else None,
+        separators=("," if indent or not spaced else ", ", ": " if spaced or indent else ":"),
+        ensure_ascii=body.isascii(),
+    )
+    return made.replace("\n", "\r\n" if "\r\n" in raw else "\n") + raw[len(body) :]
 
 
 def find(paths: Iterable[Path]) -> Iterator[Path]:
@@ -76,6 +113,12 @@ def find(paths: Iterable[Path]) -> Iterator[Path]:
             for name in sorted(names):
                 if name.endswith((".py", ".ipynb", ".yaml", ".yml")):
                     yield Path(folder, name)
+
+
+def lies_within(path: Path, given: Iterable[Path]) -> bool:
+    """Whether a file, or that to which it links, is one of those that were given, or in such a folder."""
+    target = path.resolve()
+    return any(target.is_relative_to(one.resolve()) for one in given)
 
 
 def encoding_of(path: Path) -> str:
@@ -113,7 +156,7 @@ def read(path: Path) -> Source:
             if body.lstrip().startswith("%%"):
                 continue
             parts.append(f"{_CELL}{number}\n{_without_magic(body)}\n")
-    return Source(str(path), "".join(parts), notebook)
+    return Source(str(path), "".join(parts), notebook, text)
 
 
 def _without_magic(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from fulmen.compat.migrate import table
 from fulmen.compat.migrate.library import cst, get_full_name_for_node
 from fulmen.compat.migrate.project import ROOTS, below_root
+from fulmen.compat.migrate.roots import Roots, lacks
 
 Note = Callable[[cst.CSTNode, str, str, bool], None]
 
@@ -36,13 +37,13 @@ def path(name: str) -> Any:
     return cst.parse_expression(name)
 
 
-def import_from(node: cst.ImportFrom, note: Note, roots: bool) -> Any:
+def import_from(node: cst.ImportFrom, note: Note, roots: Roots | None) -> Any:
     """Brings ``from ... import ...`` up to date.
 
     Args:
         node: The statement.
         note: Called with what was found.
-        roots: Whether Lightning's package becomes ``fulmen``.
+        roots: Which names of the file may mean Fulmen; None to leave Lightning's package as it is.
 
     Returns:
         The statement, or several.
@@ -51,11 +52,14 @@ def import_from(node: cst.ImportFrom, note: Note, roots: bool) -> Any:
     inner = None if module is None else below_root(module)
     if module is None or inner is None:
         return node
+    root = root_of(module)
+    roots = None if root == "fulmen" else roots
     if isinstance(node.names, cst.ImportStar):
         return _everything(node, module, note, roots)
     kept: list[cst.ImportAlias] = []
+    left: list[cst.ImportAlias] = []
+    whole: list[cst.ImportAlias] = []
     moved: dict[str, list[cst.ImportAlias]] = {}
-    root = root_of(module)
     for alias in node.names:
         name = get_full_name_for_node(alias.name) or ""
         full = f"{inner}.{name}" if inner else name
@@ -64,34 +68,50 @@ def import_from(node: cst.ImportFrom, note: Note, roots: bool) -> Any:
         if remedy is not None:
             note(alias, full, remedy, target is not None)
         if target is None:
-            kept.append(alias)
+            why = None if roots is None else _why(alias, f"{module}.{name}", roots)
+            if why is not None and remedy is None:
+                note(alias, f"{module}.{name}", why, False)
+            is_whole = roots is not None and f"{module}.{name}" == "lightning.pytorch"
+            (left if why is not None else whole if is_whole else kept).append(alias)
             continue
         home, _, new = target.rpartition(".")
         local = alias.asname or (None if new == name else cst.AsName(cst.Name(name)))
         moved.setdefault(f"{root}.{home}" if home else root, []).append(
             alias.with_changes(name=cst.Name(new), asname=local)
         )
-    new_root = roots and root != "fulmen" and not inner.startswith("fabric")
-    if roots and root != "fulmen":
-        note(node, module, f"`fulmen{'.' if inner else ''}{inner}`", new_root)
-    statements = [_statement(node, module, kept)] if kept else []
+    statements: list[Any] = [_statement(node, module, kept)] if kept else []
     statements += [_statement(node, home, aliases) for home, aliases in moved.items()]
-    if new_root:
+    if roots is not None:
+        if statements or whole:
+            note(node, module, f"`fulmen{'.' if inner else ''}{inner}`", True)
         statements = [_renamed(one, root) for one in statements]
+        statements += [cst.Import([_as(alias, "fulmen", "pytorch")]) for alias in whole]
+    statements += [_statement(node, module, left)] if left else []
     return statements[0] if len(statements) == 1 else cst.FlattenSentinel(statements)
 
 
-def _everything(node: cst.ImportFrom, module: str, note: Note, roots: bool) -> cst.ImportFrom:
+def _why(alias: cst.ImportAlias, full: str, roots: Roots) -> str | None:
+    """Why a name stays with Lightning, if it does."""
+    return roots.left.get(alias.evaluated_alias or "pytorch") if full == "lightning.pytorch" else lacks(full)
+
+
+def _as(alias: cst.ImportAlias, name: str, local: str) -> cst.ImportAlias:
+    """What is imported under the same name as before."""
+    asname = alias.asname or cst.AsName(cst.Name(local))
+    return alias.with_changes(name=path(name), asname=asname, comma=cst.MaybeSentinel.DEFAULT)
+
+
+def _everything(node: cst.ImportFrom, module: str, note: Note, roots: Roots | None) -> cst.ImportFrom:
     """Brings ``from ... import *`` up to date."""
     root, inner = root_of(module), below_root(module) or ""
     remedy = remedy_of(inner) if inner else None
     if remedy is not None:
         note(node, f"{inner}.*", remedy, False)
-    if not roots or root == "fulmen":
+    if roots is None:
         return node
-    new_root = remedy is None and not inner.startswith("fabric")
-    note(node, f"{module}.*", f"`from fulmen{'.' if inner else ''}{inner} import *`", new_root)
-    return _renamed(node, root) if new_root else node
+    why = lacks(module) if remedy is None else remedy
+    note(node, f"{module}.*", why or f"`from fulmen{'.' if inner else ''}{inner} import *`", why is None)
+    return _renamed(node, root) if why is None else node
 
 
 def _statement(node: cst.ImportFrom, module: str, aliases: list[cst.ImportAlias]) -> cst.ImportFrom:
@@ -110,7 +130,7 @@ def _renamed(node: cst.ImportFrom, root: str) -> cst.ImportFrom:
     return node.with_changes(module=path("fulmen" + name[len(root) :]))
 
 
-def import_plain(node: cst.Import, note: Note, roots: bool) -> cst.Import:
+def import_plain(node: cst.Import, note: Note, roots: Roots | None) -> cst.Import:
     """Brings ``import ...`` up to date; see :func:`import_from`."""
     names = []
     for alias in node.names:
@@ -123,12 +143,12 @@ def import_plain(node: cst.Import, note: Note, roots: bool) -> cst.Import:
         if remedy is not None:
             note(alias, inner, remedy, False)
         root = root_of(name)
-        if roots and root != "fulmen":
-            safe = (alias.asname is not None or name == root) and "." not in (name if alias.asname is None else "")
-            safe = safe and not inner.startswith("fabric")
-            note(alias, name, f"`fulmen{'.' if inner else ''}{inner}`", safe)
-            if safe:
-                local = alias.asname or cst.AsName(cst.Name(root))
-                alias = alias.with_changes(name=path("fulmen" + name[len(root) :]), asname=local)
+        if roots is not None and root != "fulmen":
+            local = alias.evaluated_alias or name.partition(".")[0]
+            why = roots.left.get(local)
+            target = f"fulmen{'.' if inner else ''}{inner}"
+            note(alias, name, f"`{target}`" if why is None else why, why is None)
+            if why is None:
+                alias = _as(alias, target, local).with_changes(comma=alias.comma)
         names.append(alias)
     return node.with_changes(names=names)

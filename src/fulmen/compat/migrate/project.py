@@ -7,6 +7,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from fulmen.compat.migrate import stars
 from fulmen.compat.migrate.uses import Use, Uses, dotted
 
 ROOTS = ("lightning.pytorch", "pytorch_lightning", "lightning", "fulmen")
@@ -53,11 +54,14 @@ class File:
         tree: Its syntax tree.
         text: Its content.
         classes: The dotted names of the bases of each class, by its dotted name in the file.
+        parameters: The names that a class's own ``__init__`` takes, by the name of the class.
         kinds: What each class is, where it is Lightning's.
         trainers: The names that hold a Trainer, by the place of their scope.
         moves: Expressions for ``ckpt_path=``, by the places of the calls that get them.
         moved: Places of the Trainers that such an expression leaves.
         uses: What it uses of methods, by their names.
+        starred: What its names mean that come of ``import *`` from another file of the code base.
+        unknown: The modules of which ``import *`` cannot be followed, by the places of the statements.
         mixed: What the classes are into which a class is mixed that is not Lightning's itself.
     """
 
@@ -66,11 +70,14 @@ class File:
     text: str
     imports: dict[str, str] = field(default_factory=dict)
     classes: dict[str, list[str]] = field(default_factory=dict)
+    parameters: dict[str, set[str]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     trainers: dict[tuple[int, int], set[str]] = field(default_factory=dict)
     moves: dict[tuple[int, int], str] = field(default_factory=dict)
     moved: set[tuple[int, int]] = field(default_factory=set)
     uses: dict[str, list[Use]] = field(default_factory=dict)
+    starred: dict[str, str] = field(default_factory=dict)
+    unknown: dict[tuple[int, int], str] = field(default_factory=dict)
     mixed: dict[str, str] = field(default_factory=dict)
 
     def settings(self, name: str) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -105,7 +112,9 @@ class Project:
             module = path.removesuffix(".py").removesuffix("/__init__").replace("\\", "/").replace("/", ".")
             self.files[path] = File(module, tree, text)
         for file in self.files.values():
-            _read(file)
+            file.imports = _imports(file.tree)
+        for path, file in self.files.items():
+            self._follow(path, file)
         for path in self.files:
             self._learn_kinds(path)
         for path in self.files:
@@ -122,10 +131,36 @@ class Project:
         made.files = dict(self.files)
         file = made.files[path] = File(self.files[path].name, ast.parse(text), text)
         file.mixed = self.files[path].mixed
-        _read(file)
+        file.imports = _imports(file.tree)
+        made._follow(path, file)
         made._learn_kinds(path)
         _find_trainers(made, path)
         return made
+
+    def _follow(self, path: str, file: File) -> None:
+        """Reads a file, with what it has of others by ``import *``."""
+        own = stars.defined(file.tree)
+        found = stars.names(self.files, path, file.tree, file.unknown)
+        file.starred = {name: full for name, full in found.items() if name not in own and name not in file.imports}
+        _read(file)
+
+    def unjudged(self, path: str) -> Iterator[tuple[str, tuple[int, int]]]:
+        """The modules from which a file has names that are not known, with the places of its ``import *``."""
+        file = self.files[path]
+        if file.unknown and stars.missing(file.tree, file.imports, {*_KINDS, "pl"}):
+            yield from ((module, place) for place, module in file.unknown.items())
+
+    def uses_of(self, path: str, name: str) -> Iterator[str]:
+        """What other files do with a name for Lightning's package that they have from a file: full names."""
+        mine = self.files[path]
+        for file in self.files.values():
+            theirs = file.imports.get(name, "")
+            if file is mine or not (name in file.starred or theirs.endswith(f"{mine.name.rpartition('.')[2]}.{name}")):
+                continue
+            for node in ast.walk(file.tree):
+                written = dotted(node) or ""
+                if isinstance(node, ast.Attribute) and written.startswith(f"{name}."):
+                    yield f"{mine.imports.get(name, name)}{written[len(name) :]}"
 
     def _learn_kinds(self, path: str) -> None:
         file = self.files[path]
@@ -167,6 +202,26 @@ class Project:
                     if isinstance(node, ast.ClassDef) and node.name == last:
                         found |= set(_own(node))
                         queue += [base.rpartition(".")[2] for base in map(dotted, node.bases) if base]
+        return found
+
+    def own_flags(self, path: str, name: str) -> set[str] | None:
+        """What a class that derives from the Trainer takes by itself; None where it leaves ``__init__`` alone.
+
+        Args:
+            path: The file in which it is named.
+            name: Its dotted name, as it is imported, or as it stands in the file.
+        """
+        found: set[str] | None = None
+        seen: list[tuple[File, str]] = []
+        queue = self._homes(self.files[path], name) if path in self.files else []
+        while queue:
+            file, last = queue.pop()
+            if (file, last) in seen:
+                continue
+            seen.append((file, last))
+            made = file.parameters.get(last)
+            found = found if made is None else (found or set()) | made
+            queue += [home for base in file.classes.get(last, ()) for home in self._homes(file, base)]
         return found
 
     def uses(self, name: str) -> list[Use]:
@@ -271,10 +326,27 @@ def _classes(node: ast.AST, imports: Mapping[str, str], prefix: str = "") -> Ite
             yield from _classes(child, imports, prefix)
 
 
+def _parameters(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, set[str]]]:
+    """The names that each class's own ``__init__`` takes, by the dotted name of the class."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef):
+            for part in child.body:
+                if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+                    args = part.args
+                    yield (
+                        f"{prefix}{child.name}",
+                        {one.arg for one in (*args.posonlyargs, *args.args, *args.kwonlyargs)},
+                    )
+            yield from _parameters(child, f"{prefix}{child.name}.")
+        else:
+            yield from _parameters(child, prefix)
+
+
 def _read(file: File) -> None:
     """Notes the classes of a file, and which methods it uses."""
-    imports = file.imports = _imports(file.tree)
+    imports = file.imports = file.starred | file.imports
     file.classes = dict(_classes(file.tree, imports))
+    file.parameters = dict(_parameters(file.tree))
 
     def is_first(name: str) -> bool:
         bases = file.classes.get(name)
@@ -306,7 +378,7 @@ def _find_trainers(project: Project, path: str) -> None:
                     made.setdefault(name, []).append(node.value)  # type: ignore[arg-type]
         file.trainers[place_of(scope)] = names
         for name, calls in made.items():
-            if len(calls) == 1:
+            if len(calls) == 1 and project.own_flags(path, _resolved(dotted(calls[0].func), imports)) is None:
                 _move_resumption(file, scope, name, calls[0])
 
 
@@ -325,6 +397,8 @@ def _within(scope: ast.AST) -> Iterator[ast.AST]:
 def _move_resumption(file: File, scope: Scope, name: str, call: ast.Call) -> None:
     value = next((word.value for word in call.keywords if word.arg == "resume_from_checkpoint"), None)
     if not isinstance(value, (ast.Constant, ast.Name, ast.Attribute)) or any(w.arg is None for w in call.keywords):
+        return
+    if any(isinstance(arg, ast.Starred) for arg in call.args):
         return
     if isinstance(value, ast.Constant) and value.value is None:
         return

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fulmen.compat.migrate import imports, methods, outputs, table
-from fulmen.compat.migrate.calls import Calls
 from fulmen.compat.migrate.findings import Finding
-from fulmen.compat.migrate.library import codemod, cst, get_full_name_for_node, metadata, visitors
-from fulmen.compat.migrate.project import File, Project, below_root, kind_of_name
+from fulmen.compat.migrate.library import cst, get_full_name_for_node, m, metadata, visitors
+from fulmen.compat.migrate.paths import Imports
+from fulmen.compat.migrate.project import Project, below_root, kind_of_name
 
 _SELF = {
     "module": {**table.MODULE_ATTRIBUTES, **table.MODULE_METHODS},
@@ -16,68 +16,10 @@ _SELF = {
 }
 
 
-class Imports(Calls):
-    """Finds and rewrites import paths.
-
-    Args:
-        project: The code base.
-        path: The file.
-        roots: Whether Lightning's import names become ``fulmen``.
-
-    Attributes:
-        findings: What was found.
-    """
-
-    METADATA_DEPENDENCIES = (metadata.PositionProvider, metadata.QualifiedNameProvider)
-
-    def __init__(self, project: Project, path: str, roots: bool = False) -> None:
-        super().__init__()
-        self.project, self.path, self.roots = project, path, roots
-        self.file: File = project.files[path]
-        self.findings: list[Finding] = []
-        self.context = codemod.CodemodContext()
-
-    def note(self, node: cst.CSTNode, what: str, remedy: str, safe: bool = False) -> None:
-        """Writes something down."""
-        start = self.get_metadata(metadata.PositionProvider, node).start
-        self.findings.append(Finding(self.path, start.line, start.column, what, remedy, safe))
-
-    def place(self, node: cst.CSTNode) -> tuple[int, int]:
-        """Where a node begins."""
-        start = self.get_metadata(metadata.PositionProvider, node).start
-        return start.line, start.column
-
-    def imported(self, node: cst.CSTNode) -> str | None:
-        """The full name of what a name or attribute means, if it was imported."""
-        found = self.get_metadata(metadata.QualifiedNameProvider, node, set())
-        known = next((one.name for one in found if one.source is metadata.QualifiedNameSource.IMPORT), None)
-        if known is None and not found and isinstance(node, cst.Name):  # it may come of `import *`
-            return self.file.imports.get(node.value)
-        return known
-
-    def leave_ImportFrom(self, original_node: cst.ImportFrom, updated_node: cst.ImportFrom) -> Any:
-        """Brings import paths up to date."""
-        return imports.import_from(original_node, self.note, self.roots)
-
-    def leave_SimpleStatementLine(
-        self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
-    ) -> Any:
-        """Gives each of several imports that come of one a line of its own."""
-        made = updated_node.body
-        if len(original_node.body) > 1 or len(made) < 2 or not all(isinstance(one, cst.ImportFrom) for one in made):
-            return updated_node
-        lines = [cst.SimpleStatementLine([one]) for one in made]
-        lines[0] = lines[0].with_changes(leading_lines=updated_node.leading_lines)
-        lines[-1] = lines[-1].with_changes(trailing_whitespace=updated_node.trailing_whitespace)
-        return cst.FlattenSentinel(lines)
-
-    def leave_Import(self, original_node: cst.Import, updated_node: cst.Import) -> Any:
-        """Brings import paths up to date."""
-        return imports.import_plain(original_node, self.note, self.roots)
-
-
 class Rewrite(Imports):
     """Finds and rewrites all that is old."""
+
+    old = True
 
     def __init__(self, project: Project, path: str, roots: bool = False) -> None:
         super().__init__(project, path, roots)
@@ -94,6 +36,11 @@ class Rewrite(Imports):
         if not self.classes:
             return None
         return self.file.kinds.get(".".join(one.name.value for one in self.classes))
+
+    def base(self) -> cst.BaseExpression | None:
+        """What the class derives from in which we are, where that is one class alone."""
+        bases = self.classes[-1].bases if self.classes else ()
+        return bases[0].value if len(bases) == 1 else None
 
     def is_trainer(self, node: cst.BaseExpression) -> bool:
         """Whether an expression holds a Trainer, as far as the text says."""
@@ -209,16 +156,18 @@ class Rewrite(Imports):
             advice = _SELF[self.kind].get(attribute)
             if advice is not None and attribute not in self.own_names():
                 self.note(original_node, f"self.{attribute}", advice)
-        return updated_node
+        return super().leave_Attribute(original_node, updated_node)
 
     def _moved(self, original_node: cst.Attribute, updated_node: cst.Attribute, inner: str, remedy: str) -> Any:
         """A path from the package, as in ``pl.core.lightning.LightningModule``."""
         written = get_full_name_for_node(original_node) or ""
         start = written.removesuffix(f".{inner}")
+        whole = start != written and any(map(self.is_whole, m.findall(original_node, m.Attribute())))
+        start = start.removesuffix(".pytorch") if whole else start
         target = table.MOVED.get(inner)
         safe = target is not None and start != written and "." not in start
         self.note(original_node, inner, remedy, safe)
-        return imports.path(f"{start}.{target}") if safe else updated_node
+        return imports.path(f"{start}.{target if safe else inner}") if safe or whole else updated_node
 
     def _of_trainer(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> Any:
         attribute = original_node.attr.value
