@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -204,6 +205,39 @@ def test_others_that_come_first_would_hide_it(real: Path, tmp_path: Path, monkey
         alias_command._refuse_hidden(folder)
     monkeypatch.setattr(sys, "path", [str(folder), str(real)])
     alias_command._refuse_hidden(folder)
+
+
+def test_others_that_come_later_are_hidden_only_with_consent(
+    real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, checkout = tmp_path / "environment", tmp_path / "checkout"
+    (checkout / "lightning").mkdir(parents=True)
+    (checkout / "lightning" / "__init__.py").touch()
+    (folder / "other").mkdir(parents=True)
+    (checkout / "lightning_fabric").mkdir()  # some folder: no package
+    rest = [place for place in sys.path if not alias_command._elsewhere([place])]
+    monkeypatch.setattr(sys, "path", [*rest, str(folder), str(real), str(checkout), str(real)])
+    monkeypatch.setattr(sysconfig, "get_paths", lambda: {"purelib": str(folder)})
+    before = tree(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["alias", "install"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 1 and tree(tmp_path) == before
+    assert f"Received: pytorch-lightning 2.5.1 in {real}, lightning in {checkout}\nWhat to do: `fulmen alias" in said
+    assert "--replace` keeps them aside, hides those in other folders, and `fulmen alias remove`" in said
+    main(["alias", "install", "--replace"])
+    shown = f"  pytorch-lightning  2.5.1      Lightning's own, in {real}"
+    assert f"{shown}, hidden\n" in capsys.readouterr().out
+    assert [one.kind for one in look(folder)] == ["ours"] * 3
+    main(["alias", "install"])  # there is nothing to do
+    main(["alias", "remove"])
+    assert tree(tmp_path) == before
+    capsys.readouterr()
+    main(["alias", "status"])
+    assert f"{shown}\n" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "path", [*rest, str(real), str(folder)])
+    main(["alias", "status"])  # so is what comes before
+    assert f"{shown}\n" in capsys.readouterr().out
 
 
 def test_words_that_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:

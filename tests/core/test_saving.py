@@ -7,6 +7,7 @@ import enum
 import functools
 import io
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runs import Net, data
+from tests.utilities.nested import save_nested
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -231,6 +234,17 @@ def test_a_file_that_is_no_checkpoint(content: Any) -> None:
     torch.save(content, PATH)
     with pytest.raises(MisconfigurationException, match=r"model.load_state_dict\(torch.load\(path\)\)"):
         load_from_checkpoint(Model, PATH)
+
+
+def test_what_is_nested_too_deep_is_named() -> None:
+    """In an error that is short, and is a `RuntimeError` as Python's own would be."""
+    save_nested({"state_dict": Model(2).state_dict(), "global_step": 1, "epoch": 1}, "hyper_parameters", Path(PATH))
+    trainer = Trainer(max_epochs=1, logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    for act in (partial(load_from_checkpoint, Model, PATH), partial(trainer.fit, Net(), data(1), ckpt_path=PATH)):
+        for trusted in (True, False):
+            with pytest.raises(MisconfigurationException, match=r"`hyper_parameters`[\s\S]*store it flat") as caught:
+                act(weights_only=not trusted)
+            assert isinstance(caught.value, RuntimeError) and caught.value.__suppress_context__
 
 
 def test_is_read_without_running_code() -> None:

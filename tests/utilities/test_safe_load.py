@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from fulmen.utilities import safe_load
+from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.safe_load import DamagedCheckpointError, UnsafeCheckpointError, load
+
+from .nested import save_nested
 
 
 @pytest.fixture
@@ -101,6 +104,39 @@ def test_a_folder_that_cannot_be_listed_hides_no_damage(good: Path, monkeypatch:
     monkeypatch.setattr(os, "listdir", refuse)
     with pytest.raises(DamagedCheckpointError, match="Load another checkpoint of the same run"):
         load(good)
+
+
+@pytest.mark.parametrize("trusted", [None, False])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_files_of_another_kind(tmp_path: Path, protocol: int, trusted: bool | None) -> None:
+    """Are named, and nothing in them is read."""
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(pickle.dumps({"state_dict": Attack()}, protocol))
+    with pytest.raises(DamagedCheckpointError, match=r"(?s)a plain pickle.*read it with `pickle.load`"):
+        load(path, weights_only=trusted)
+    for header in (b"{}", b'{"w":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}'):
+        path.write_bytes(len(header).to_bytes(8, "little") + header)
+        with pytest.raises(DamagedCheckpointError, match=r"(?s)a safetensors file.*safetensors.torch.load_file"):
+            load(path, weights_only=trusted)
+    torch.save({"w": 1}, path, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+    assert load(path, weights_only=False) == {"w": 1}
+    assert not os.path.exists("broken_in")
+
+
+@pytest.mark.parametrize("trusted", [None, False])
+def test_a_pickle_without_a_mark_is_no_checkpoint(tmp_path: Path, trusted: bool | None) -> None:
+    """torch's own advice, to read it without care, is not passed on."""
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(pickle.dumps({"a": 1}, 0))
+    with pytest.raises(DamagedCheckpointError, match="is no checkpoint, or it is damaged") as caught:
+        load(path, weights_only=trusted)
+    assert "weights_only" not in str(caught.value)
+
+
+def test_stand_ins_in_what_is_nested_too_deep(tmp_path: Path) -> None:
+    save_nested({"pytorch-lightning_version": "1.8.0"}, "x", tmp_path / "a.ckpt", pathlib.PurePosixPath("/x"))
+    with pytest.warns(UserWarning, match="pathlib"), pytest.raises(MisconfigurationException, match="store it flat"):
+        load(tmp_path / "a.ckpt")
 
 
 class Odd:

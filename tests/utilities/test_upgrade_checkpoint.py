@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ from fulmen.utilities.migration.utils import CURRENT
 from fulmen.utilities.seal import check_seal
 
 from .migration.old import checkpoint, loops
+from .nested import save_nested
 
 
 @pytest.fixture
@@ -90,6 +93,97 @@ def test_what_cannot_be_rewritten_is_named_and_left(
         assert text in shown
     assert all((old.parent / f"{name}.ckpt").read_bytes() == before[f"{name}.ckpt"] for name in bad)
     assert torch.load(old)["pytorch-lightning_version"] == CURRENT
+
+
+def test_no_file_stops_the_others(
+    old: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_nested(checkpoint("1.5.0"), "hyper_parameters", old.parent / "a_deep.ckpt")
+    torch.save(checkpoint("1.5.0") | {"callbacks": 3}, old.parent / "b_odd.ckpt")
+    before = {path.name: path.read_bytes() for path in old.parent.glob("*_*")}
+    assert run(monkeypatch, old.parent) == 1
+    shown = capsys.readouterr().err
+    assert "a_deep.ckpt: left as it is" in shown and "Received: `hyper_parameters`, which is nested deeper" in shown
+    assert "b_odd.ckpt: left as it is" in shown and "Received: AttributeError: 'int' object" in shown
+    assert "What to do: If the file is not yours, leave it." in shown and "What to do: Leave the file out" in shown
+    assert {path.name: path.read_bytes() for path in old.parent.glob("*_*")} == before
+    assert torch.load(old)["pytorch-lightning_version"] == CURRENT
+
+
+def test_files_of_another_kind(old: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """No other file of the folder is offered in their place, nor in that of a damaged one."""
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    (old.parent / "tensors.ckpt").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    (old.parent / "plain.ckpt").write_bytes(pickle.dumps({"state_dict": {}}))
+    (old.parent / "torn.ckpt").write_bytes(old.read_bytes()[:-99])
+    assert run(monkeypatch, old.parent) == 1
+    shown = capsys.readouterr().err
+    assert "a safetensors file" in shown and "model.load_state_dict(safetensors.torch.load_file(path))" in shown
+    assert "a plain pickle" in shown and "read it with `pickle.load`" in shown
+    assert "What to do: Put a whole copy of it in its place" in shown
+    assert "weights_only" not in shown and "Load the newest" not in shown
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no such modes")
+@pytest.mark.parametrize("mode", [0o600, 0o444, 0o664])
+@pytest.mark.parametrize("linked", [True, False])
+def test_nobody_can_read_more_than_before(old: Path, mode: int, linked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At no time; also where a killed process has left something."""
+    seen: list[int] = []
+
+    def look(*_: Any) -> None:
+        seen.extend(stat.S_IMODE(path.stat().st_mode) for path in old.parent.iterdir() if path != old)
+
+    if not linked:
+        monkeypatch.setattr(os, "link", lambda *_: os.open(old.parent / "none" / "none", os.O_RDONLY))
+    monkeypatch.setattr(os, "fsync", look)
+    monkeypatch.setattr(upgrade_checkpoint.shutil, "copystat", look)
+    (old.parent / ".old.ckpt.part").touch(0o666)
+    old.chmod(mode)
+    assert run(monkeypatch, old) == 0
+    assert seen and set(seen) <= {0o600, mode}
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in old.parent.iterdir()} == {
+        "old.ckpt": mode,
+        "old.ckpt.bak": mode,
+    }
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no groups")
+def test_a_group_that_cannot_be_kept_gets_no_more_than_all(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    for mode, kept in ((0o640, 0o600), (0o664, 0o644)):
+        torch.save(checkpoint("1.5.0", loops=loops()), old)
+        old.chmod(mode)
+        assert run(monkeypatch, "--no-backup", old) == 0
+        assert stat.S_IMODE(old.stat().st_mode) == kept
+
+
+def test_links_stay_links(old: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What they lead to is rewritten once; outside of a folder only where a link itself is named."""
+    before, folder = old.read_bytes(), old.parent / "folder"
+    folder.mkdir()
+    (folder / "zz.ckpt").write_bytes(before)
+    links = {"last.ckpt": "zz.ckpt", "away.ckpt": "../old.ckpt"}
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    assert run(monkeypatch, folder) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("upgraded from") == 1 and "zz.ckpt: upgraded from the layout of 1.5.0" in shown
+    assert f"away.ckpt: left as it is, since it leads out of the folder, to {old.resolve()}" in shown
+    assert "What to do: name the file itself" in shown
+    assert (folder / "zz.ckpt.bak").read_bytes() == before == old.read_bytes()
+    assert run(monkeypatch, folder / "away.ckpt") == 0
+    assert (old.parent / "old.ckpt.bak").read_bytes() == before
+    assert {path.name: os.readlink(path) for path in folder.iterdir() if path.is_symlink()} == links
+    assert (
+        torch.load(old)["pytorch-lightning_version"]
+        == CURRENT
+        == torch.load(folder / "zz.ckpt")["pytorch-lightning_version"]
+    )
+    assert len(list(folder.iterdir())) == 4
 
 
 class Ran:

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fulmen.compat.paths import DISTRIBUTIONS, normalized
-from fulmen.compat.site_alias import install, interrupted, kept_aside, look, remove
+from fulmen.compat.site_alias import Found, install, interrupted, kept_aside, look, remove
 from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
 
 _DESCRIPTION = """Lets `pytorch_lightning`, `lightning` and `lightning_fabric` mean Fulmen in everything that this
 environment runs: as importable packages with metadata, which libraries, pip and other tools find.
 
-  install   puts the packages into the environment; where those of Lightning are installed, only with --replace
+  install   puts the packages into the environment; where those of Lightning are installed, there or in
+            another folder of Python's path, only with --replace
   remove    takes them out again, and puts back what was there before
   status    says what is there
 """
@@ -37,14 +38,17 @@ def alias(words: Sequence[str]) -> None:
         "fulmen alias", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("action", choices=["install", "remove", "status"])
-    parser.add_argument("--replace", action="store_true", help="move Lightning's own packages aside, and keep them")
+    parser.add_argument(
+        "--replace", action="store_true", help="move Lightning's own packages aside, or hide those elsewhere"
+    )
     parser.add_argument("--target", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args(list(words))
     folder: Path = asked.target or Path(sysconfig.get_paths()["purelib"])
+    in_use = asked.target is None
     try:
-        sys.stdout.write(_run(asked.action, folder, asked.replace, asked.target is None))
+        sys.stdout.write(_run(asked.action, folder, asked.replace, in_use))
     except MisconfigurationException as error:
-        sys.stderr.write(f"{_status(folder)}\n{error}\n")
+        sys.stderr.write(f"{_status(folder, in_use)}\n{error}\n")
         raise SystemExit(1) from None
     except PermissionError as error:
         sys.stderr.write(
@@ -56,19 +60,25 @@ def alias(words: Sequence[str]) -> None:
 
 def _run(action: str, folder: Path, replace: bool, in_use: bool) -> str:
     if action == "status":
-        return _status(folder)
+        return _status(folder, in_use)
     if action == "remove":
         back = remove(folder)
-        return f"{_status(folder)}{_listed('Put back', back)}"
+        return f"{_status(folder, in_use)}{_listed('Put back', back)}"
     if in_use:
         _refuse_hidden(folder)
-    aside = install(folder, replace)
-    return f"{_status(folder)}{_listed('Kept aside', aside)}"
+    aside = install(folder, replace, _elsewhere(_places(folder)[1]) if in_use else ())
+    return f"{_status(folder, in_use)}{_listed('Kept aside', aside)}"
 
 
-def _status(folder: Path) -> str:
-    lines = [f"{folder}"]
-    lines += [f"  {one.distribution:<18} {one.version or '':<10} {_KINDS[one.kind]}" for one in look(folder)]
+def _status(folder: Path, in_use: bool) -> str:
+    here = look(folder)
+    lines = [f"{folder}", *(_line(one) for one in here)]
+    if in_use:
+        ours = [one.distribution for one in here if one.kind == "ours"]
+        before, after = _places(folder)
+        lines += [f"{_line(one)}, in {one.place}" for one in _elsewhere(before)]
+        for one in _elsewhere(after):
+            lines.append(f"{_line(one)}, in {one.place}{', hidden' if one.distribution in ours else ''}")
     aside = [name for name in kept_aside(folder) if name.endswith("-info")]
     if aside:
         lines.append(f"  kept aside: {', '.join(aside)}; `fulmen alias remove` puts back what was there")
@@ -77,20 +87,35 @@ def _status(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _line(one: Found) -> str:
+    return f"  {one.distribution:<18} {one.version or '':<10} {_KINDS[one.kind]}"
+
+
 def _listed(what: str, names: list[str]) -> str:
     return f"{what}: {', '.join(names)}\n" if names else ""
 
 
+def _places(folder: Path) -> tuple[list[str], list[str]]:
+    """The folders that Python looks through before a folder of packages, and those after it."""
+    own, places = os.path.realpath(folder), [os.path.realpath(place or os.getcwd()) for place in sys.path]
+    at = places.index(own) if own in places else len(places)
+    return places[:at], [place for place in dict.fromkeys(places[at:]) if place not in places[:at] and place != own]
+
+
+def _elsewhere(places: list[str]) -> list[Found]:
+    """Lightning's own packages in folders that Python looks through."""
+    found = [one for place in places for one in look(Path(place)) if one.kind == "real"]
+    # without metadata: of a checkout, unless it is some folder of this name
+    return [
+        one for one in found if one.version or (one.place / DISTRIBUTIONS[one.distribution] / "__init__.py").is_file()
+    ]
+
+
 def _refuse_hidden(folder: Path) -> None:
     """What lies in a folder that Python looks through before, as the user's own, would hide the packages."""
-    before: list[str] = []
-    for place in sys.path:
-        if os.path.realpath(place or os.getcwd()) == os.path.realpath(folder):
-            break
-        before.append(place)
     hiding = [
         f"{found.metadata['Name']} {found.version} in {place}"
-        for place in before
+        for place in _places(folder)[0]
         for found in importlib.metadata.distributions(path=[place])
         if normalized(found.metadata["Name"] or "") in DISTRIBUTIONS
     ]

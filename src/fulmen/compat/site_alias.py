@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -47,12 +48,17 @@ class Found:
         kind: ``"nothing"``, ``"ours"`` or ``"real"``.
         version: The version that its metadata says, if any.
         folders: Names in the folder.
+        place: The folder.
     """
 
     distribution: str
     kind: str
     version: str | None
     folders: list[str]
+    place: Path
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version or ''}".strip()
 
 
 def look(folder: Path) -> list[Found]:
@@ -65,7 +71,7 @@ def look(folder: Path) -> list[Found]:
     for distribution in DISTRIBUTIONS:
         folders = folders_of(folder, distribution)
         kind = "nothing" if not folders else "ours" if is_ours(folder, distribution) else "real"
-        found.append(Found(distribution, kind, version_in(folder, distribution), folders))
+        found.append(Found(distribution, kind, version_in(folder, distribution), folders, folder))
     return found
 
 
@@ -88,30 +94,35 @@ def interrupted(folder: Path) -> bool:
     return (folder / _STORE).exists() and (journal is None or journal.state != "installed")
 
 
-def install(folder: Path, replace: bool = False) -> list[str]:
+def install(folder: Path, replace: bool = False, elsewhere: Sequence[Found] = ()) -> list[str]:
     """Puts packages under Lightning's names into a folder.
 
     Args:
         folder: The folder of packages.
-        replace: Whether what is there under these names may be moved aside.
+        replace: Whether what is there under these names may be moved aside, and what is elsewhere be hidden.
+        elsewhere: What other folders have under these names, of those that Python looks through later.
 
     Returns:
         The names that were moved aside.
 
     Raises:
-        MisconfiguredRun: If something is there and may not be moved.
+        MisconfiguredRun: If something is there and may not be moved or hidden.
     """
     recover(folder)
     found = look(folder)
     real = [name for one in found if one.kind == "real" for name in one.folders]
-    if real and not replace:
+    missing = [one.distribution for one in found if one.kind != "ours"]
+    hidden = [one for one in elsewhere if one.distribution in missing]
+    if (real or hidden) and not replace:
+        more = ", hides those in other folders" if hidden else ""
         raise MisconfiguredRun(
             "Packages of these names are installed, and are replaced only with your consent.",
-            got=", ".join(f"{one.distribution} {one.version or ''}".strip() for one in found if one.kind == "real"),
-            fix="`fulmen alias install --replace` keeps them aside, and `fulmen alias remove` puts them back. "
+            got=", ".join(
+                [*(str(one) for one in found if one.kind == "real"), *(f"{one} in {one.place}" for one in hidden)]
+            ),
+            fix=f"`fulmen alias install --replace` keeps them aside{more}, and `fulmen alias remove` puts them back. "
             "`fulmen run script.py` needs no change of the environment.",
         )
-    missing = [one.distribution for one in found if one.kind != "ours"]
     if not missing:
         return []
     kept = kept_aside(folder)

@@ -15,6 +15,7 @@ from fulmen.utilities.encoding import Encoder
 from fulmen.utilities.exceptions import MisconfigurationException
 from fulmen.utilities.places import Section, Text
 from fulmen.utilities.rank_zero import warn_once
+from fulmen.utilities.safe_load import too_deep
 
 ARGUMENTS = ("hyper_parameters", "datamodule_hyper_parameters")
 _TRUE = ("1", "y", "yes", "true")
@@ -92,12 +93,17 @@ def decode_checkpoint(checkpoint: Mapping[str, Any], trusted: bool = False) -> d
 
     Returns:
         The checkpoint.
+
+    Raises:
+        MisconfiguredRun: If a part is nested too deep.
     """
-    decoder = Decoder(trusted)
-    return {
-        key: decoder.decode(value, None if key in ARGUMENTS else (None, Section(key)))
-        for key, value in checkpoint.items()
-    }
+    decoder, made = Decoder(trusted), {}
+    for key, value in checkpoint.items():
+        try:
+            made[key] = decoder.decode(value, None if key in ARGUMENTS else (None, Section(key)))
+        except RecursionError:
+            raise too_deep(f"`{key}`") from None  # the frames of the walk would fill pages
+    return made
 
 
 def is_trusted(weights_only: bool | None) -> bool:

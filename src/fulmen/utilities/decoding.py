@@ -106,6 +106,8 @@ class Decoder:
             return READ[kind](self, form, path)
         except UnresolvableError as error:
             why, fix = str(error), error.fix
+        except RecursionError:  # of the whole walk, not of this form
+            raise
         except Exception as error:  # a form that somebody changed, or of a class that has changed
             why, fix = f"its form in the file is broken ({type(error).__name__}: {error})", None
         return self._unresolved(stored, form, path, why, fix)

@@ -13,7 +13,8 @@ from typing import IO, Any, TypeAlias
 
 import torch
 
-from fulmen.utilities.exceptions import MisconfigurationException
+from fulmen.utilities.exceptions import MisconfigurationException, MisconfiguredRun
+from fulmen.utilities.file_kinds import START, kind_of
 from fulmen.utilities.imports import at_least
 from fulmen.utilities.rank_zero import warn_once
 from fulmen.utilities.seal import BrokenSeal, check_seal
@@ -58,7 +59,8 @@ def load(
             there.
         weights_only: None and True read tensors and plain data alone. False reads everything, which may run code:
             for files you trust.
-        whole: Whether nothing may be left out but what is of classes that are gone.
+        whole: Whether nothing may be left out but what is of classes that are gone, and no other file will do in its
+            place: for who rewrites it.
 
     Returns:
         What was saved.
@@ -66,8 +68,9 @@ def load(
     Raises:
         FileNotFoundError: If there is no such file.
         UnsafeCheckpointError: If the file holds what a safe read refuses; names it.
-        DamagedCheckpointError: If the file is not what was written, or cannot be read at all; names the newest
-            whole one before it in the same folder.
+        DamagedCheckpointError: If the file is not what was written, is of another kind, or cannot be read at all; names
+            the newest whole one before it in the same folder.
+        MisconfiguredRun: If what it holds is nested too deep.
     """
     place = where_it_was if map_location is None else map_location
     if not isinstance(source, (str, os.PathLike)):
@@ -81,7 +84,7 @@ def load(
             raise
         if isinstance(error, (FileNotFoundError, NotADirectoryError)):
             raise _missing(path) from None
-        advice = f"What to do: see that the file can be read. {_other(path)}"
+        advice = f"What to do: see that the file can be read. {_other(path, whole)}"
         raise OSError(error.errno, f"{error.strerror}.\n{advice}\nThe file", path) from error
 
 
@@ -109,13 +112,16 @@ def _load(file: IO[bytes], map_location: Any, weights_only: bool | None, name: s
     try:
         if hasattr(file, "seek") and hasattr(file, "tell"):  # torch says what is wrong with another kind of file
             check_seal(file)
+            _refuse_others(file, name)
         return torch.load(file, map_location=map_location, weights_only=weights_only)
+    except DamagedCheckpointError:
+        raise
     except BrokenSeal as error:
-        raise _damaged(name, error) from error
+        raise _damaged(name, error, whole) from error
     except pickle.UnpicklingError as error:
         refused = _refused(file, str(error))
         if not refused:
-            raise _damaged(name, error) from error
+            raise _damaged(name, error, whole) from error
         try:
             return _partly(file, map_location, refused, name, whole)
         except _Unreadable:
@@ -131,16 +137,40 @@ def _load(file: IO[bytes], map_location: Any, weights_only: bool | None, name: s
             raise
         return _trusted(file, map_location, name)
     except (EOFError, KeyError, IndexError, ValueError, struct.error) as error:
-        raise _damaged(name, error) from error
+        raise _damaged(name, error, whole) from error
     except OSError as error:
         if error.errno != errno.EINVAL:  # torch looks for a directory before the beginning of a short file
             raise
-        raise _damaged(name, error) from error
+        raise _damaged(name, error, whole) from error
     except RuntimeError as error:
         # a file full of zeros looks like an empty archive of torch's oldest format
-        if "PytorchStreamReader" in str(error) or "legacy .tar" in str(error):
-            raise _damaged(name, error) from error
+        if any(mark in str(error) for mark in ("PytorchStreamReader", "legacy .tar", "Invalid magic number")):
+            raise _damaged(name, error, whole) from error
         raise
+
+
+def _refuse_others(file: IO[bytes], name: str) -> None:
+    begin = file.tell()
+    kind = kind_of(file.read(START))
+    file.seek(begin)
+    if kind is not None:
+        raise DamagedCheckpointError(
+            f"A checkpoint is a file that `torch.save` wrote, and `{name}` is none.", got=kind.name, fix=kind.fix
+        )
+
+
+def too_deep(part: str) -> MisconfiguredRun:
+    """The error for a part of a checkpoint that cannot be walked through.
+
+    Args:
+        part: What it is called.
+    """
+    return MisconfiguredRun(
+        "A checkpoint holds lists and dictionaries that are nested a few hundred levels deep at most.",
+        got=f"{part}, which is nested deeper",
+        fix="If the file is not yours, leave it. In one of yours, take the part out with `torch.load` and "
+        "`torch.save`, and store it flat, such as a list of nodes.",
+    )
 
 
 def _versions(found: Any) -> Any:
@@ -215,7 +245,10 @@ def _formed(found: Any, names: list[str], place: str) -> Any:
             "What is made of them is left out, and all else is read. What to do: nothing, if only weights and the "
             "state of training are needed; if you trust the file and have these classes, pass `weights_only=False`."
         )
-    return form_all(found)
+    try:
+        return form_all(found)
+    except RecursionError:
+        raise too_deep(f"`{place}`") from None
 
 
 def _seen(error: Exception) -> str:
@@ -224,18 +257,24 @@ def _seen(error: Exception) -> str:
         return "a file with nothing in it, or too little"
     if isinstance(error, (KeyError, IndexError)):
         return f"bytes of another kind ({type(error).__name__}: {error})"
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    text = str(error)
+    if "Weights only load failed" in text:  # torch goes on with advice to read the file without care
+        found = re.search(r"WeightsUnpickler error: *(.*)", text)
+        text = found[1] if found else "bytes that a safe load does not know"
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}"
 
 
-def _damaged(name: str, error: Exception) -> DamagedCheckpointError:
+def _damaged(name: str, error: Exception, whole: bool) -> DamagedCheckpointError:
     return DamagedCheckpointError(
         f"`{name}` is no checkpoint, or it is damaged.",
         got=_seen(error),
-        fix=_other(name),
+        fix=_other(name, whole),
     )
 
 
-def _other(name: str) -> str:
+def _other(name: str, whole: bool) -> str:
+    if whole:
+        return "Put a whole copy of it in its place, or leave it out."
     try:
         earlier = previous(name)
     except OSError:  # a folder that cannot be read: the offer is a courtesy and must not hide the error itself
