@@ -125,4 +125,4 @@ def test_what_modules_inside_log_in_a_trial_goes_nowhere() -> None:
     trainer = Trainer(**QUIET)
     Tuner(trainer).lr_find(outer, data(30), num_training=5, update_attr=False)
     assert not trainer.callback_metrics
-    assert outer.inner._logbook is trainer.logbook
+    assert outer.inner._logbook is outer._logbook

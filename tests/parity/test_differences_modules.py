@@ -229,3 +229,30 @@ def test_a_flag_that_means_nothing_is_found(lightning: ModuleType, fulmen: Modul
     theirs, ours = both(lightning, fulmen, run)
     assert theirs == "made"
     assert next(iter(flag)) in ours
+
+
+@pytest.mark.parametrize("contained", [False, True])
+def test_a_part_that_logs(lightning: ModuleType, fulmen: ModuleType, contained: bool) -> None:
+    """Row 92. The mean of 1 over all batches."""
+
+    def logged(pl: Any) -> dict[str, float] | str:
+        class Part(pl.LightningModule):
+            def forward(self, x: Tensor) -> Tensor:
+                self.log("part", 1.0)
+                return x
+
+        def training_step(self: Any, batch: Any, batch_idx: int) -> Any:
+            return self.layer(self.part(batch)).mean()
+
+        module = model(pl, training_step=training_step)
+        module.part = torch.nn.Sequential(Part()) if contained else Part()
+        run = trainer(pl, max_epochs=1)
+        try:
+            run.fit(module, batches(2))
+        except Exception as error:
+            return type(error).__name__
+        return {name: float(value) for name, value in run.callback_metrics.items()}
+
+    theirs, ours = both(lightning, fulmen, logged)
+    assert theirs == ({} if contained else "MisconfigurationException")
+    assert ours == {"part": 1.0}
