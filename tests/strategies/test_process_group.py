@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
-from fulmen.environments.lightning import LightningEnvironment
+from fulmen.environments.lightning import LightningEnvironment, find_free_network_port
 from fulmen.strategies import process_group
 from fulmen.strategies.peers import liveness
 from fulmen.strategies.peers.board import Board
@@ -97,14 +97,15 @@ def test_it_is_silent_where_nobody_can_hear_it(group: Any, case: str, monkeypatc
 
 def test_a_group_that_somebody_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is made again at the same place; at another one, other processes meet."""
-    places = iter((29611, 29611, 29612))
+    one, other = find_free_network_port(), find_free_network_port()
+    assert not dist.is_initialized(), "another test has left its group"
     groups = []
     for name, value in (("_store", None), ("_joined", 0), ("_place", None), ("_runs", 0)):
         monkeypatch.setattr(process_group, name, value)
     monkeypatch.setattr(process_group, "members", {})
     for variable in ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"):
         monkeypatch.delenv(variable, raising=False)
-    for port in places:
+    for port in (one, one, other):
         monkeypatch.setenv("MASTER_PORT", str(port))
         process_group.meet(LightningEnvironment(), 0, 1, SOME, 0.0)
         groups.append(process_group._store)

@@ -200,6 +200,28 @@ def test_a_signal_may_come_before_all_have_started(
     assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == earlier
 
 
+def test_a_signal_may_come_to_a_process_that_has_only_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python drops what has come to a fork by then; the process ends by it all the same."""
+    hear_signals()
+    needed: list[int] = []
+
+    def fork(original: Any = os.fork) -> int:
+        pid: int = original()
+        if pid:
+            os.kill(pid, signal.SIGTERM)
+        return pid
+
+    def kill(self: Any, signum: int, again: bool = True, original: Any = group.Group.kill) -> None:
+        needed.extend([signum] * bool(self.running()))
+        original(self, signum, again)
+
+    monkeypatch.setattr(os, "fork", fork)
+    monkeypatch.setattr(group.Group, "kill", kill)
+    with pytest.raises(ProcessExitedException, match="SIGTERM"):
+        launcher(8).launch(time.sleep, 60)
+    assert not needed
+
+
 def test_a_program_that_is_told_twice_waits_no_longer() -> None:
     def work() -> None:
         signal.signal(signal.SIGTERM, lambda *_: Path("told").touch())

@@ -15,6 +15,7 @@ from tests.strategies.launchers.processes import CLEAN, gone, pids, program, run
 
 from fulmen.environments.lightning import LightningEnvironment
 from fulmen.environments.slurm import SLURMEnvironment
+from fulmen.strategies import process_group
 from fulmen.strategies.ddp import DDPStrategy
 from fulmen.strategies.launchers.launcher import _Launcher
 from fulmen.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
@@ -301,7 +302,10 @@ class Own(_SubprocessScriptLauncher):
 
 
 @pytest.mark.parametrize("kind", [DDPStrategy, SingleDeviceStrategy])
-def test_a_launcher_of_somebodys_own(kind: Any) -> None:
+def test_a_launcher_of_somebodys_own(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("_store", None), ("_joined", 0), ("_place", None), ("_runs", 0), ("members", {})):
+        monkeypatch.setattr(process_group, name, value)
+
     class Launched(kind):  # type: ignore[misc]
         def _configure_launcher(self) -> None:
             self._launcher = Own(self.cluster_environment, 1, 1)
@@ -315,6 +319,7 @@ def test_a_launcher_of_somebodys_own(kind: Any) -> None:
     trainer.test(net, data(), verbose=False)
     assert len(trainer.predict(net, data()) or []) == 2
     assert Own.calls == ["_fit_impl", "_validate_impl", "_test_impl", "_predict_impl"]
+    process_group.leave_group()
 
 
 def test_a_launcher_starts_its_processes_once() -> None:

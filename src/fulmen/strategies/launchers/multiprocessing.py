@@ -178,10 +178,12 @@ class _MultiProcessingLauncher(_Launcher):
         group.listen()  # one that comes between a start and the wait would leave the processes without this one
         try:
             for local_rank in range(count):
-                place = Place(local_rank, count, variables, os.path.join(folder, "result"), self._start_method)
                 here, there = context.Pipe(duplex=False)
-                process = context.Process(target=work, args=(job, place, there), name=f"rank {place.rank}")
-                with _told({**variables, "LOCAL_RANK": str(local_rank), Bootstrap.VARIABLE: folder}):
+                told = {**variables, "LOCAL_RANK": str(local_rank), Bootstrap.VARIABLE: folder}
+                with _told(told), _later(self._start_method) as mask:
+                    result = os.path.join(folder, "result")
+                    place = Place(local_rank, count, variables, result, self._start_method, mask)
+                    process = context.Process(target=work, args=(job, place, there), name=f"rank {place.rank}")
                     process.start()
                 there.close()
                 group.processes.append(process)
@@ -191,6 +193,23 @@ class _MultiProcessingLauncher(_Launcher):
             group.end(0.0)
             raise
         return group
+
+
+@contextlib.contextmanager
+def _later(start_method: str) -> Iterator[frozenset[int] | None]:
+    """Has signals wait that come to a fork before it can hear them: Python drops those that are due when it forks.
+
+    Yields:
+        The mask that the fork has to put back.
+    """
+    if start_method != "fork":
+        yield None
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        yield frozenset(map(int, mask))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ class Place:
         variables: What its environment says.
         result: The file for what the first process gives back.
         start_method: How it was started.
+        mask: The signals that are to be blocked; None where none more than these are.
     """
 
     local_rank: int
@@ -36,6 +37,7 @@ class Place:
     variables: dict[str, str]
     result: str
     start_method: str
+    mask: frozenset[int] | None = None
 
     @property
     def rank(self) -> int:
@@ -52,6 +54,8 @@ def work(job: Job | str, place: Place, told: Connection) -> None:
         told: Where the report goes.
     """
     _forget_group()
+    if place.mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, place.mask)
     _follow_parent()
     try:
         _settle(place)
