@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import signal
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
+
+_PORTS, _WORKER, _count = 600, int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]), itertools.count()
 
 
 class GroupFailed(AssertionError):
@@ -154,6 +157,17 @@ def _leave() -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, and that no other test gets before this one does.
+
+    Each worker of pytest has a range of its own, below that from which the system takes ports.
+    """
+    for _ in range(_PORTS):
+        port = 26000 + _PORTS * (_WORKER % 10) + next(_count) % _PORTS
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError(f"none of {_PORTS} ports is free")
