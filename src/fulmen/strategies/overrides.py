@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from fulmen.strategies.strategy import Strategy
 
 
-def override(strategy: Strategy, name: str) -> Callable[..., Any] | None:
-    """A method of a strategy where somebody wrote it anew, else None.
+def override(owner: Any, name: str) -> Callable[..., Any] | None:
+    """A method of a strategy, or of its launcher, where somebody wrote it anew, else None.
 
     Args:
-        strategy: The strategy.
+        owner: Whose method.
         name: The method's name.
     """
-    method: Callable[..., Any] = getattr(strategy, name)
+    method: Callable[..., Any] = getattr(owner, name)
     return None if str(getattr(method, "__module__", "")).startswith("fulmen.") else method
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from fulmen.strategies.overrides import override
 from fulmen.utilities.exceptions import MisconfiguredRun
 from fulmen.utilities.rank_zero import rank_zero_warn
 from fulmen.utilities.states import TrainerFn, TrainerStatus
@@ -32,9 +33,8 @@ def own_launch(trainer: Trainer) -> Any:
         trainer: The Trainer.
     """
     launcher = trainer.strategy.launcher
-    if launcher is None or str(getattr(launcher.launch, "__module__", "")).startswith("fulmen."):
-        return None
-    return partial(launcher.launch, trainer=trainer)
+    launch = None if launcher is None else override(launcher, "launch")
+    return None if launch is None else partial(launch, trainer=trainer)
 
 
 def start_others(trainer: Trainer, job: Job, run: Any, keep: bool = True) -> tuple[bool, Any]:
